@@ -1,0 +1,399 @@
+//! What a stage kind promises: a typed configuration, ports, and how it runs. Knows no kind by name.
+//!
+//! Authors write a [`StageKind`]; [`kind`] turns the type into a row of the program's table of kinds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Class, Diagnostic};
+use crate::digest::Digest;
+use crate::event::Progress;
+use crate::metric::MetricRow;
+use crate::spec::node::Node;
+use crate::spec::{Axis, Launch};
+
+/// The inputs and outputs of a bound stage.
+#[derive(Clone, Debug, Default)]
+pub struct Ports {
+    /// Named inputs.
+    pub inputs: Vec<Port>,
+    /// Whether inputs of any other name are welcome too (as `command` has it).
+    pub any_input: bool,
+    /// Outputs: name and path inside the stage's folder; the first is the primary one.
+    pub outputs: Vec<(String, String)>,
+    /// Whether the stage declares its outputs itself (`outputs:` with paths); else `outputs:` may only set `keep`.
+    pub declares_outputs: bool,
+}
+
+/// One named input.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether a stage without it is complete.
+    pub optional: bool,
+    /// The output that is meant when only a stage is named; else one of the port's name, else the primary one.
+    pub output: Option<&'static str>,
+}
+
+impl Ports {
+    /// Required inputs of these names.
+    #[must_use]
+    pub fn inputs<const N: usize>(names: [&'static str; N]) -> Self {
+        let port = |name| Port {
+            name,
+            optional: false,
+            output: None,
+        };
+        Self {
+            inputs: names.map(port).into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds an optional input.
+    #[must_use]
+    pub fn optional(mut self, name: &'static str) -> Self {
+        self.inputs.push(Port {
+            name,
+            optional: true,
+            output: None,
+        });
+        self
+    }
+
+    /// Outputs of these names, at paths of the same names.
+    #[must_use]
+    pub fn outputs<const N: usize>(mut self, names: [&'static str; N]) -> Self {
+        self.outputs
+            .extend(names.map(|name| (name.to_owned(), name.to_owned())));
+        self
+    }
+}
+
+/// What binding may look at beyond the configuration itself.
+#[derive(Clone, Copy, Debug)]
+pub struct BindContext<'a> {
+    /// Root of the pipeline.
+    pub root: &'a Path,
+    /// Name of the concrete stage, for the lock file only.
+    pub stage: &'a str,
+    /// `--mirror` and `--mirrors`: URL prefix and what stands in for it, first match wins.
+    pub mirrors: &'a [(String, String)],
+    /// The lock file's digest for this stage, such as `sha256:…`, if it has one.
+    pub locked: Option<&'a str>,
+    /// `expect:` as JSON.
+    pub claims: &'a serde_json::Value,
+}
+
+/// A configuration problem found after decoding, at a path such as `["columns", "token"]`.
+#[derive(Clone, Debug)]
+pub struct ConfigProblem {
+    /// Keys and indices from the configuration's root.
+    pub path: Vec<String>,
+    /// What is wrong, a lower-case fragment.
+    pub message: String,
+    /// The next action.
+    pub help: Option<String>,
+}
+
+/// A kind of stage, as its author writes it.
+pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
+    /// The word after `kind:`.
+    const NAME: &'static str;
+    /// Raised when equal configuration and inputs must give a new result.
+    const VERSION: u32;
+    /// One line for `--help` and the schema.
+    const DOC: &'static str;
+    /// Whether the producing records of inputs (key, device) enter the key, because they enter the result.
+    const READS_RECORDS: bool = false;
+
+    /// Its inputs and outputs under this configuration.
+    fn ports(&self) -> Ports;
+
+    /// Everything wrong with the configuration that types cannot say.
+    fn check(&self) -> Vec<ConfigProblem> {
+        Vec::new()
+    }
+
+    /// Fills in what comes from settings, such as mirrors and claims. Fields set here must serialise to stay in the key.
+    fn complete(&mut self, context: &BindContext<'_>) {
+        let _ = context;
+    }
+
+    /// The configuration as it enters the manifest; the serialised struct unless the kind knows better.
+    fn manifest_config(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("configurations serialise")
+    }
+
+    /// What of the machine's arithmetic decides the result; carried, not understood, by `flow`.
+    fn numerics(&self) -> Option<String> {
+        None
+    }
+
+    /// How it is started.
+    fn launch(&self) -> Launch {
+        Launch::Builtin
+    }
+
+    /// Carries the stage out in its own process, in the stage's folder. Not called when [`StageKind::launch`] names a program.
+    ///
+    /// # Errors
+    /// Whatever went wrong, with the next action; [`StageError::may_pass`] allows a retry.
+    fn run(&self, stage: &StageContext) -> Result<StageReport, StageError>;
+}
+
+/// A stage's configuration after binding.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The completed configuration as JSON text, for the process that runs it.
+    pub config: String,
+    /// What enters the manifest under `config.`.
+    pub manifest_config: serde_json::Value,
+    /// See [`StageKind::numerics`].
+    pub numerics: Option<String>,
+    /// Its ports.
+    pub ports: Ports,
+    /// How it is started.
+    pub launch: Launch,
+}
+
+/// A row of the table of kinds.
+#[derive(Clone, Copy)]
+pub struct KindEntry {
+    /// The word after `kind:`.
+    pub name: &'static str,
+    /// See [`StageKind::VERSION`].
+    pub version: u32,
+    /// One line.
+    pub doc: &'static str,
+    /// See [`StageKind::READS_RECORDS`].
+    pub reads_records: bool,
+    /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
+    pub bind: fn(&Node, &BindContext<'_>) -> Result<Bound, Vec<Diagnostic>>,
+    /// Runs it from the JSON of [`Bound::config`].
+    pub run: fn(&str, &StageContext) -> Result<StageReport, StageError>,
+    /// JSON Schema of the configuration.
+    pub schema: fn() -> serde_json::Value,
+}
+
+impl std::fmt::Debug for KindEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+fn run_typed<T: StageKind>(config: &str, stage: &StageContext) -> Result<StageReport, StageError> {
+    let config: T = serde_json::from_str(config).map_err(|error| {
+        StageError::new(
+            "kind::config",
+            format!(
+                "the configuration of `{}` does not decode: {error}",
+                T::NAME
+            ),
+        )
+        .bug()
+    })?;
+    config.run(stage)
+}
+
+fn schema_of<T: StageKind>() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(T)).expect("schemas serialise")
+}
+
+/// What a built-in kind sees while it runs.
+#[derive(Debug)]
+pub struct StageContext {
+    /// The stage's folder; inputs lie here under their places, outputs go here. Also the current directory.
+    pub folder: PathBuf,
+    /// Its inputs by port.
+    pub inputs: BTreeMap<String, StageInput>,
+    /// A folder that survives kill and retry while the key is the same.
+    pub scratch: PathBuf,
+    /// Whether the network must not be used.
+    pub offline: bool,
+    /// The pipeline's root, for `put:` places and mirrors; never for reading undeclared inputs.
+    pub root: PathBuf,
+    /// CPU cores it was given.
+    pub cores: u32,
+    /// Where progress goes: a file the supervisor reads.
+    pub progress_file: Option<PathBuf>,
+}
+
+/// One input of a running stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageInput {
+    /// Its path inside the stage's folder.
+    pub place: String,
+    /// What it is: one item, or one an instance for fan-in.
+    pub items: Vec<InputItem>,
+    /// Whether it is a fan-in folder.
+    pub many: bool,
+}
+
+/// One thing an input is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputItem {
+    /// Path inside the stage's folder.
+    pub path: String,
+    /// Axes of the producing stage; empty for files.
+    pub axes: Vec<Axis>,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Key of the record it comes from; `None` for files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// The device the record says it was made on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Notes of the record and of everything upstream of it, such as `stand_in` or `licence`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, serde_json::Value>,
+}
+
+impl StageContext {
+    /// The path of an input.
+    ///
+    /// # Errors
+    /// When the stage has no such input; kinds ask only for ports they declared.
+    pub fn input(&self, port: &str) -> Result<PathBuf, StageError> {
+        self.find_input(port).ok_or_else(|| {
+            StageError::new("kind::port", format!("the stage has no input `{port}`")).bug()
+        })
+    }
+
+    /// The path of an optional input.
+    #[must_use]
+    pub fn find_input(&self, port: &str) -> Option<PathBuf> {
+        self.inputs
+            .get(port)
+            .map(|input| self.folder.join(&input.place))
+    }
+
+    /// The path of an output whose path equals its name.
+    #[must_use]
+    pub fn output(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Says how far the stage is; loses quietly what cannot be written, since progress decides nothing.
+    pub fn progress(&self, progress: &Progress) {
+        use std::io::Write as _;
+        let Some(path) = &self.progress_file else {
+            return;
+        };
+        if let (Ok(mut line), Ok(mut file)) = (
+            serde_json::to_vec(progress),
+            fs_err::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path),
+        ) {
+            line.push(b'\n');
+            let _ = file.write_all(&line);
+        }
+    }
+}
+
+/// What a built-in kind leaves beside its outputs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StageReport {
+    /// Its numbers.
+    pub numbers: Vec<MetricRow>,
+    /// Facts for the record that travel downstream: `origin`, `stand_in`, `licence`, `redistribute` …
+    pub notes: BTreeMap<String, serde_json::Value>,
+    /// For the lock file: what was fetched, such as `sha256:…`, with its URL and size.
+    pub pin: Option<Pin>,
+    /// Messages for the user that do not stop the stage.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What an unpinned download turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The URL of the specification.
+    pub url: String,
+    /// `blake3:…` or `sha256:…`.
+    pub digest: String,
+    /// Size in bytes as downloaded.
+    pub bytes: u64,
+}
+
+/// Why a stage failed.
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
+#[error("{}", diagnostic.message)]
+pub struct StageError {
+    /// The message.
+    pub diagnostic: Diagnostic,
+    /// Whether trying again may help (a network that broke off, not a wrong digest).
+    pub may_pass: bool,
+    /// Decides the exit code.
+    pub class: Class,
+}
+
+impl StageError {
+    /// A failure with a code and a message.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            diagnostic: Diagnostic::error(code, message),
+            may_pass: false,
+            class: Class::Stage,
+        }
+    }
+
+    /// Adds a line under the message.
+    #[must_use]
+    pub fn detail(mut self, line: impl Into<String>) -> Self {
+        self.diagnostic.details.push(line.into());
+        self
+    }
+
+    /// Says the next action.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.diagnostic.help = Some(help.into());
+        self
+    }
+
+    /// Trying again may help.
+    #[must_use]
+    pub fn may_pass(mut self) -> Self {
+        self.may_pass = true;
+        self
+    }
+
+    /// The environment's fault: disk, network, permissions.
+    #[must_use]
+    pub fn environment(mut self) -> Self {
+        self.class = Class::Environment;
+        self
+    }
+
+    /// Our fault.
+    #[must_use]
+    pub fn bug(mut self) -> Self {
+        self.class = Class::Bug;
+        self
+    }
+}
+
+impl From<std::io::Error> for StageError {
+    fn from(error: std::io::Error) -> Self {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let failure = Self::new(
+            if full { "run::disk_full" } else { "run::io" },
+            error.to_string(),
+        )
+        .environment();
+        if full {
+            failure.help("free some space (`pipeline cache gc` may help) and run again")
+        } else {
+            failure
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The table of stage kinds: glue between the workflow core and the rooms that do the work.

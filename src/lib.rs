@@ -1,0 +1,3 @@
+//! The rooms of `pipeline`; `src/ARCHITECTURE.md` is their map.
+
+pub mod kinds;
