@@ -1,5 +1,7 @@
 //! The workflow core: text to stages, stages to keys, keys to results. Knows no machine learning, no Polars, no CUDA.
 
+pub mod clock;
+pub mod content;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;
@@ -7,3 +9,4 @@ pub mod kind;
 pub mod metric;
 pub mod source;
 pub mod spec;
+pub mod store;

@@ -1,0 +1,1 @@
+//! What no recent run reaches, and removing it.

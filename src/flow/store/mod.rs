@@ -1,0 +1,185 @@
+//! What was made, by content and by key, under `cache/`. Knows nothing of pipelines or processes.
+//!
+//! ```text
+//! cache/
+//!   objects-v1/ab/cdef…       contents, read-only; a tree is its listing, its files are objects of their own
+//!   records-v1/ab/<key>.json  what a key produced; written after its objects, by temporary file and rename
+//!   records-v1/index          append-only accelerator: records, file stamps, last keys; may be lost (`index.rs`)
+//!   runs-v1/<id>.jsonl        what happened in a run
+//!   plans-v1/                 expanded plans (`plan_cache.rs`)
+//!   work/<key>/               lock, attempts, checkpoint of a stage at work or unfinished
+//!   tmp/  quarantine/
+//! ```
+//! Correctness rests on rename and on digests, never on locks, on the index, or on the order of appends.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+
+pub mod gc;
+pub mod index;
+pub mod lock;
+pub mod object;
+pub mod record;
+
+/// The folder of results and its index.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An object's bytes are not those of its name.
+    #[error("object {} does not match its digest", digest.short())]
+    Corrupt {
+        /// The name.
+        digest: Digest,
+        /// Where it was.
+        path: PathBuf,
+        /// Its size in bytes.
+        size_bytes: u64,
+    },
+    /// An object is not there.
+    #[error("object {} is not in the cache", digest.short())]
+    Missing {
+        /// The name.
+        digest: Digest,
+    },
+    /// The disk or the file system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Store {
+    /// Opens a store, making its folders where they are missing.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let store = Self { dir: dir.to_path_buf() };
+        if !dir.join("records-v1").is_dir() {
+            for folder in ["objects-v1", "runs-v1", "plans-v1", "work", "tmp", "quarantine", "records-v1"] {
+                fs_err::create_dir_all(dir.join(folder))?;
+            }
+            let tag = dir.join("CACHEDIR.TAG");
+            if !tag.exists() {
+                fs_err::write(tag, "Signature: 8a477f597d28d172789f06886806bc55\n")?;
+            }
+        }
+        Ok(store)
+    }
+
+    /// The `cache/` folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where an object lies if it is there.
+    #[must_use]
+    pub fn object_path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.to_string();
+        self.dir.join("objects-v1").join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Where a record lies if it is there.
+    #[must_use]
+    pub fn record_path(&self, key: &Digest) -> PathBuf {
+        let hex = key.to_string();
+        self.dir.join("records-v1").join(&hex[..2]).join(format!("{}.json", &hex[2..]))
+    }
+
+    /// Where a key's attempts, lock and checkpoint lie.
+    #[must_use]
+    pub fn work_path(&self, key: &Digest) -> PathBuf {
+        self.dir.join("work").join(key.to_string())
+    }
+
+    /// Where runs are logged.
+    #[must_use]
+    pub fn runs_path(&self) -> PathBuf {
+        self.dir.join("runs-v1")
+    }
+
+    /// A name under `tmp/` that no other process uses.
+    #[must_use]
+    pub fn temporary_path(&self) -> PathBuf {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.dir.join("tmp").join(format!("{host}-{}-{count}-{}", std::process::id(), crate::clock::now_ns()))
+    }
+
+    /// Writes a file so that it is there whole or not at all.
+    ///
+    /// # Errors
+    /// When the disk or the file system refuses; nothing is left behind then.
+    pub fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.temporary_path();
+        let written = fs_err::write(&temporary, bytes).and_then(|()| rename_into(&temporary, path));
+        if written.is_err() {
+            let _ = fs_err::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// The modification time the file server gives a file written now, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// When a temporary file cannot be written.
+    pub fn server_clock_ns(&self) -> io::Result<i64> {
+        let probe = self.temporary_path();
+        fs_err::write(&probe, b"")?;
+        let stamp = fs_err::metadata(&probe).map(|metadata| crate::content::Stamp::of(&metadata));
+        let _ = fs_err::remove_file(&probe);
+        Ok(stamp?.mtime_ns)
+    }
+}
+
+/// Renames, making the target's folder when it is missing.
+pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = to.parent() {
+                fs_err::create_dir_all(parent)?;
+            }
+            fs_err::rename(from, to)
+        }
+        Err(_) => fs_err::rename(from, to),
+    }
+}
+
+/// Removes a folder with everything in it, also where permission bits stand in the way. Missing is fine.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match std::fs::remove_dir_all(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return fs_err::remove_file(path),
+        Err(_) => {}
+    }
+    // A folder without its write bit holds on to its entries: give the bit back and try again.
+    for entry in walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok) {
+        if entry.file_type().is_dir() {
+            let _ = fs_err::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
+        }
+    }
+    // Readable folders may only show now what they hold, so walk once more.
+    for entry in walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok) {
+        if entry.file_type().is_dir() {
+            let _ = fs_err::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
+        }
+    }
+    match fs_err::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

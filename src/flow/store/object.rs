@@ -1,0 +1,364 @@
+//! Contents by digest: bringing them in, handing them out, noticing damage. Knows nothing of keys.
+//!
+//! Format `objects-v1`: the bytes of a file under its plain BLAKE3 digest, mode 0444; a tree is the text of its
+//! listing (`content.rs`) under the tree digest. Small objects are copied out and hashed on the way, so damage is
+//! found before use. Large ones are linked; they are trusted while their stamp stands still and checked after use.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::{Store, StoreError, rename_into};
+use crate::content::{Content, Form, Ignore, Stamp, Tree, TreeEntry, ctime_ns, hash_file, is_executable, walk};
+use crate::digest::{Digest, Use};
+
+/// Objects from this size on are handed out as links.
+pub const LINK_OBJECT_FROM_BYTES: u64 = 1 << 20;
+/// The user's files from this size on are handed out as links.
+pub const LINK_FILE_FROM_BYTES: u64 = 64 << 20;
+
+/// A file handed out as a link, as it stood before the stage.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The file behind the link.
+    pub path: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether it is an object of the store, not a file of the user's.
+    pub is_object: bool,
+    stamp: Stamp,
+    ctime_ns: i64,
+}
+
+impl Watched {
+    fn new(path: PathBuf, digest: Digest, is_object: bool) -> io::Result<Self> {
+        let metadata = fs_err::metadata(&path)?;
+        Ok(Self { stamp: Stamp::of(&metadata), ctime_ns: ctime_ns(&metadata), path, digest, is_object })
+    }
+
+    /// Whether the file has other bytes now, or is gone. Reads it only if its stamp moved.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        let Ok(metadata) = fs_err::metadata(&self.path) else { return true };
+        if Stamp::of(&metadata) == self.stamp && ctime_ns(&metadata) == self.ctime_ns {
+            return false;
+        }
+        hash_file(&self.path, metadata.len()).map_or(true, |digest| digest != self.digest)
+    }
+}
+
+impl Store {
+    /// Whether an object and all its parts are there with the right sizes. Does not read them.
+    #[must_use]
+    pub fn has(&self, content: &Content) -> bool {
+        match content.form {
+            Form::File | Form::Exec => {
+                std::fs::symlink_metadata(self.object_path(&content.digest)).is_ok_and(|m| m.len() == content.bytes)
+            }
+            Form::Tree => self
+                .load_tree(&content.digest)
+                .is_ok_and(|tree| tree.entries.iter().filter_map(|entry| entry.content.as_ref()).all(|c| self.has(c))),
+        }
+    }
+
+    /// The listing of a tree object.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], or [`StoreError::Corrupt`] when its text does not match its digest.
+    pub fn load_tree(&self, digest: &Digest) -> Result<Tree, StoreError> {
+        let path = self.object_path(digest);
+        let bytes = read_object(&path, digest)?;
+        let corrupt = || StoreError::Corrupt { digest: *digest, path: path.clone(), size_bytes: bytes.len() as u64 };
+        if Use::Tree.digest(&bytes) != *digest {
+            return Err(corrupt());
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| corrupt())?;
+        Tree::parse(text).map_err(|_| corrupt())
+    }
+
+    /// Stores bytes as a file object.
+    ///
+    /// # Errors
+    /// When the disk or the file system refuses.
+    pub fn put_bytes(&self, bytes: &[u8]) -> io::Result<Content> {
+        let content = Content { form: Form::File, digest: Use::File.digest(bytes), bytes: bytes.len() as u64 };
+        self.put_object(&content, bytes)?;
+        Ok(content)
+    }
+
+    fn put_object(&self, content: &Content, bytes: &[u8]) -> io::Result<()> {
+        let target = self.object_path(&content.digest);
+        if std::fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+            return Ok(());
+        }
+        let temporary = self.temporary_path();
+        let put = fs_err::write(&temporary, bytes).and_then(|()| {
+            fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(0o444))?;
+            rename_into(&temporary, &target)
+        });
+        if put.is_err() {
+            let _ = fs_err::remove_file(&temporary);
+        }
+        put
+    }
+
+    /// Moves an output, a file or a folder, into the store. Links are followed and what they lead to is copied.
+    ///
+    /// # Errors
+    /// Unreadable or special files, link loops, names that are not UTF-8, a refusing disk.
+    pub fn ingest(&self, path: &Path) -> io::Result<Content> {
+        let metadata = fs_err::metadata(path)?;
+        if metadata.is_file() {
+            return self.ingest_file(path);
+        }
+        if !metadata.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("`{}` is neither a file nor a folder", path.display()),
+            ));
+        }
+        let mut entries = Vec::new();
+        for (relative, full, metadata) in walk(path, &Ignore::standard())? {
+            let content = metadata.map(|_| self.ingest_file(&full)).transpose()?;
+            entries.push(TreeEntry { path: relative, content });
+        }
+        self.put_tree(&Tree::new(entries))
+    }
+
+    /// Stores the listing of a tree whose files are objects already.
+    ///
+    /// # Errors
+    /// When the disk or the file system refuses.
+    pub fn put_tree(&self, tree: &Tree) -> io::Result<Content> {
+        let content = tree.content();
+        self.put_object(&content, tree.listing().as_bytes())?;
+        Ok(content)
+    }
+
+    fn ingest_file(&self, path: &Path) -> io::Result<Content> {
+        let metadata = fs_err::symlink_metadata(path)?;
+        let is_ours_alone = metadata.is_file() && metadata.nlink() == 1;
+        let (source, executable) = if is_ours_alone {
+            (path.to_path_buf(), is_executable(&metadata))
+        } else {
+            let executable = is_executable(&fs_err::metadata(path)?);
+            let copy = self.temporary_path();
+            reflink_copy::reflink_or_copy(path, &copy)?;
+            (copy, executable)
+        };
+        fs_err::set_permissions(&source, std::fs::Permissions::from_mode(0o444))?;
+        let bytes = fs_err::metadata(&source)?.len();
+        let digest = hash_file(&source, bytes)?;
+        let content = Content { form: if executable { Form::Exec } else { Form::File }, digest, bytes };
+        let target = self.object_path(&digest);
+        if std::fs::symlink_metadata(&target).is_ok_and(|existing| existing.len() == bytes) {
+            fs_err::remove_file(&source)?;
+        } else {
+            rename_into(&source, &target)?;
+        }
+        Ok(content)
+    }
+
+    /// Hands out an object at `to`, which must not exist. What was linked is added to `watched`.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] or [`StoreError::Corrupt`] for damage found on the way; the disk.
+    pub fn hand_out(&self, content: &Content, to: &Path, watched: &mut Vec<Watched>) -> Result<(), StoreError> {
+        if content.form == Form::Tree {
+            let tree = self.load_tree(&content.digest)?;
+            fs_err::create_dir_all(to)?;
+            let mut made = PathBuf::new();
+            for entry in &tree.entries {
+                let target = to.join(&entry.path);
+                let folder = if entry.content.is_some() { target.parent().unwrap_or(to) } else { &target };
+                if made != folder {
+                    fs_err::create_dir_all(folder)?;
+                    made = folder.to_path_buf();
+                }
+                if let Some(content) = &entry.content {
+                    self.hand_out(content, &target, watched)?;
+                }
+            }
+            return Ok(());
+        }
+        let object = self.object_path(&content.digest);
+        let corrupt =
+            |size_bytes| StoreError::Corrupt { digest: content.digest, path: object.clone(), size_bytes };
+        if content.bytes < LINK_OBJECT_FROM_BYTES {
+            let bytes = read_object(&object, &content.digest)?;
+            if Use::File.digest(&bytes) != content.digest {
+                return Err(corrupt(bytes.len() as u64));
+            }
+            fs_err::write(to, &bytes)?;
+        } else {
+            let metadata = match std::fs::metadata(&object) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(StoreError::Missing { digest: content.digest });
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if metadata.len() != content.bytes {
+                return Err(corrupt(metadata.len()));
+            }
+            if content.form == Form::Exec {
+                fs_err::copy(&object, to)?;
+                if hash_file(to, content.bytes)? != content.digest {
+                    return Err(corrupt(metadata.len()));
+                }
+            } else {
+                fs_err::os::unix::fs::symlink(&object, to)?;
+                watched.push(Watched::new(object, content.digest, true)?);
+                return Ok(());
+            }
+        }
+        if content.form == Form::Exec {
+            fs_err::set_permissions(to, std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    }
+
+    /// Writes an output for a person or a folder of theirs: always a copy (or a reflink), never a link into the cache.
+    ///
+    /// # Errors
+    /// As [`Store::hand_out`].
+    pub fn copy_out(&self, content: &Content, to: &Path) -> Result<(), StoreError> {
+        let mut watched = Vec::new();
+        self.hand_out(content, to, &mut watched)?;
+        if watched.is_empty() {
+            return Ok(());
+        }
+        let links: Vec<PathBuf> = if content.form == Form::Tree {
+            walkdir::WalkDir::new(to)
+                .into_iter()
+                .filter_map(Result::ok)
+                .filter(|entry| entry.path_is_symlink())
+                .map(walkdir::DirEntry::into_path)
+                .collect()
+        } else {
+            vec![to.to_path_buf()]
+        };
+        for link in links {
+            let object = fs_err::read_link(&link)?;
+            fs_err::remove_file(&link)?;
+            reflink_copy::reflink_or_copy(&object, &link)?;
+            fs_err::set_permissions(&link, std::fs::Permissions::from_mode(0o644))?;
+        }
+        Ok(())
+    }
+
+    /// Reads an object and compares it with its name.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] or [`StoreError::Corrupt`], also of a tree's parts.
+    pub fn verify(&self, content: &Content) -> Result<(), StoreError> {
+        if content.form == Form::Tree {
+            for entry in self.load_tree(&content.digest)?.entries {
+                if let Some(content) = entry.content {
+                    self.verify(&content)?;
+                }
+            }
+            return Ok(());
+        }
+        let path = self.object_path(&content.digest);
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            return Err(StoreError::Missing { digest: content.digest });
+        };
+        if metadata.len() != content.bytes || hash_file(&path, metadata.len())? != content.digest {
+            return Err(StoreError::Corrupt { digest: content.digest, path, size_bytes: metadata.len() });
+        }
+        Ok(())
+    }
+
+    /// Moves a damaged object out of the way and says where to; what uses it finds it missing from now on.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn quarantine(&self, digest: &Digest) -> io::Result<PathBuf> {
+        let to = self.dir().join("quarantine").join(format!("{digest}-{}", crate::clock::now_ns()));
+        rename_into(&self.object_path(digest), &to)?;
+        Ok(to)
+    }
+}
+
+fn read_object(path: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    match std::fs::File::open(path) {
+        Ok(mut file) => {
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut file, &mut bytes)?;
+            Ok(bytes)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { digest: *digest }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("temp");
+        let store = Store::open(&folder.path().join("cache")).expect("opens");
+        (folder, store)
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let (folder, store) = store();
+        let out = folder.path().join("out");
+        fs_err::create_dir_all(out.join("deep/empty")).expect("mkdir");
+        fs_err::write(out.join("a"), "small").expect("write");
+        fs_err::write(out.join("deep/big"), vec![7; 2 << 20]).expect("write");
+        fs_err::write(out.join("run.sh"), "#!/bin/sh\n").expect("write");
+        fs_err::set_permissions(out.join("run.sh"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let content = store.ingest(&out).expect("ingests");
+        assert!(store.has(&content));
+        store.verify(&content).expect("whole");
+
+        let (again, mut watched) = (folder.path().join("again"), Vec::new());
+        store.hand_out(&content, &again, &mut watched).expect("hands out");
+        assert_eq!(fs_err::read_to_string(again.join("a")).expect("read"), "small");
+        assert!(again.join("deep/empty").is_dir());
+        assert!(is_executable(&fs_err::metadata(again.join("run.sh")).expect("stat")));
+        assert_eq!(watched.len(), 1);
+        assert!(!watched[0].has_changed());
+        assert_eq!(store.ingest(&again).expect("ingests again"), content);
+
+        let copy = folder.path().join("copy");
+        store.copy_out(&content, &copy).expect("copies");
+        assert!(!fs_err::symlink_metadata(copy.join("deep/big")).expect("stat").is_symlink());
+    }
+
+    #[test]
+    fn damage_is_found_before_use_and_after() {
+        let (folder, store) = store();
+        let small = store.put_bytes(b"small").expect("puts");
+        let path = store.object_path(&small.digest);
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        fs_err::write(&path, "smalL").expect("flip");
+        let error = store.hand_out(&small, &folder.path().join("x"), &mut Vec::new()).expect_err("damaged");
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        store.quarantine(&small.digest).expect("moves");
+        assert!(!store.has(&small));
+
+        let big = store.put_bytes(&vec![1; 3 << 20]).expect("puts");
+        let mut watched = Vec::new();
+        store.hand_out(&big, &folder.path().join("y"), &mut watched).expect("links");
+        fs_err::set_permissions(store.object_path(&big.digest), std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        fs_err::write(folder.path().join("y"), vec![2; 3 << 20]).expect("writes through the link");
+        assert!(watched[0].has_changed());
+        assert!(matches!(store.verify(&big), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_hard_link_of_the_users_is_copied_not_taken() {
+        let (folder, store) = store();
+        let mine = folder.path().join("mine");
+        fs_err::write(&mine, "precious").expect("write");
+        fs_err::hard_link(&mine, folder.path().join("out")).expect("link");
+        let content = store.ingest(&folder.path().join("out")).expect("ingests");
+        fs_err::write(&mine, "changed!").expect("still writable");
+        store.verify(&content).expect("a copy of its own");
+    }
+}

@@ -1,0 +1,157 @@
+//! What a key produced, for good: written last, never edited. Knows nothing of how it came about.
+//!
+//! Format `records-v1`: one JSON object a file. A reader refuses a `version` above its own and takes the record as
+//! absent; new optional fields may appear within a version and are ignored by older readers.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::content::Content;
+use crate::digest::Digest;
+
+/// The version this program writes, and the highest it reads.
+pub const RECORD_VERSION: u32 = 1;
+
+/// What a key produced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// The digest of `manifest`.
+    pub key: Digest,
+    /// The text that decides the result.
+    pub manifest: String,
+    /// The stage's name when it ran. For people only.
+    pub stage: String,
+    /// The pipeline's name when it ran. For people only.
+    pub pipeline: String,
+    /// Output name to content; `metrics` holds the stage's numbers.
+    pub outputs: BTreeMap<String, Content>,
+    /// Wall seconds of the attempt that made it.
+    pub seconds: f64,
+    /// When it was made, RFC 3339.
+    pub finished: String,
+    /// The attempts under this key, the last one being the one that made it.
+    pub attempts: Vec<Attempt>,
+    /// Where it was made.
+    pub machine: Machine,
+    /// The device: `cpu`, `cuda:0 <name>` …
+    pub device: String,
+    /// This program's name and version.
+    pub program: String,
+    /// The command line of the stage; empty for built-in kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Outputs of `environment.record`, by command.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// What the stage printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Content>,
+    /// Facts that travel downstream: `origin`, `stand_in`, `licence`, `redistribute` …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, serde_json::Value>,
+    /// Set when a person blessed outputs made under another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+}
+
+/// One try.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// Wall seconds.
+    pub seconds: f64,
+    /// How it ended, such as `done`, `failed`, `stopped`, `lost`.
+    pub end: String,
+    /// Whether it went on from a checkpoint.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+    /// Host.
+    pub host: String,
+}
+
+/// Where a result was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Host name.
+    pub host: String,
+    /// Operating system and kernel release.
+    pub system: String,
+    /// Processor model.
+    pub processor: String,
+    /// Cores this process may use.
+    pub cores: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// GPUs it was given, with names where known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
+}
+
+/// `pipeline accept`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The person's reason.
+    pub reason: String,
+    /// The key the outputs were made under.
+    pub from: Digest,
+    /// When, RFC 3339.
+    pub date: String,
+}
+
+impl Store {
+    /// The record of a key, if there is a readable one.
+    #[must_use]
+    pub fn find_record(&self, key: &Digest) -> Option<Record> {
+        let text = std::fs::read_to_string(self.record_path(key)).ok()?;
+        let record: Record = serde_json::from_str(&text).ok()?;
+        (record.version <= RECORD_VERSION && record.key == *key).then_some(record)
+    }
+
+    /// Writes a record, whole or not at all.
+    ///
+    /// # Errors
+    /// When the disk or the file system refuses.
+    pub fn write_record(&self, record: &Record) -> io::Result<()> {
+        let mut text = serde_json::to_vec(record).expect("records serialise");
+        text.push(b'\n');
+        self.write_whole(&self.record_path(&record.key), &text)
+    }
+}
+
+/// The machine this process runs on.
+#[must_use]
+pub fn this_machine() -> Machine {
+    let name = rustix::system::uname();
+    let processor = std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Machine {
+        host: name.nodename().to_string_lossy().into_owned(),
+        system: format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
+        processor,
+        cores: u32::try_from(cores).unwrap_or(u32::MAX),
+        memory_bytes: total_memory_bytes(),
+        gpus: Vec::new(),
+    }
+}
+
+/// Bytes of memory of this machine, 0 where it does not say.
+#[must_use]
+pub fn total_memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
