@@ -117,6 +117,7 @@ fn refuse(name: &str, why: &str) -> StageError {
         "fetch::archive",
         format!("entry `{}` {why}", name.escape_debug()),
     )
+    .help("take only what you need with `only`; if you trust the archive, unpack it in a `command` stage")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

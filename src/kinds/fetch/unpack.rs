@@ -272,7 +272,6 @@ fn untar(
         io::copy(&mut entry, &mut io::sink()).map_err(|error| broken(&name, &error))?;
     }
     header_left.set(None);
-    drop(entries);
     // To the end of the stream, so that its checksum is looked at.
     let mut rest = archive.into_inner();
     io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(format, error))?;

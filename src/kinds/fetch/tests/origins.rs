@@ -295,7 +295,7 @@ fn a_hub_file_with_another_digest_than_stated_is_refused() {
             "200 OK",
             &[("X-Linked-Etag", &tag), ("Content-Length", "4")],
             b"sent",
-        )
+        );
     });
     let mut bench = Bench::new();
     bench

@@ -78,7 +78,7 @@ fn a_broken_connection_goes_on_where_it_stopped() {
     let starts: Vec<_> = server
         .asked()
         .iter()
-        .map(|asked| asked.range_start())
+        .map(super::server::Asked::range_start)
         .collect();
     assert_eq!(starts, [None, Some(100_001), Some(200_002)]);
     let waits: Vec<u64> = bench.waits.borrow().iter().map(Duration::as_secs).collect();
@@ -248,7 +248,7 @@ fn a_range_behind_the_end_starts_over() {
 fn a_length_that_lies_is_noticed() {
     // Announced too long: the connection ends early, each time.
     let server = Server::start(|_, stream| {
-        send(stream, "200 OK", &[("Content-Length", "50")], b"only this")
+        send(stream, "200 OK", &[("Content-Length", "50")], b"only this");
     });
     let error = Bench::new().fails(json!({"url": server.url("/long")}));
     assert!(error.may_pass);
@@ -326,7 +326,7 @@ fn redirects_are_followed_but_not_for_ever_and_not_anywhere() {
                 "302 Found",
                 &[("Location", place), ("Content-Length", "0")],
                 b"",
-            )
+            );
         };
         match asked.path.as_str() {
             "/a" => to(stream, "/b?x=1"),
