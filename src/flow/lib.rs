@@ -7,6 +7,7 @@ pub mod digest;
 pub mod event;
 pub mod kind;
 pub mod metric;
+pub mod numbers;
 pub mod source;
 pub mod spec;
 pub mod store;

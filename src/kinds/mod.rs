@@ -1,1 +1,4 @@
 //! The table of stage kinds: glue between the workflow core and the rooms that do the work.
+
+pub mod command;
+pub mod fetch;

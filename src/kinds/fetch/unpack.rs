@@ -1,0 +1,279 @@
+//! Archives and compressed files: which format it is, and its entries in order. Knows nothing of where they come from.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use flow::kind::StageError;
+use zip::result::ZipError;
+
+use super::config::Format;
+use super::extract::{Budget, Extractor, Limits, Selection, broken, taken};
+use super::pin::looks_like_a_page;
+
+/// Memory an xz stream may ask for, in KiB.
+const XZ_MEMORY_KIB: u32 = 1 << 20;
+/// Bytes of headers and long names between two entries of a tar archive.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Unpacks `archive` to `to`, which must not exist: a folder for archives, a file for single compressed files and for `take`.
+///
+/// `work` is an empty folder on the same file system, for what is not yet complete; it may be left in any state.
+///
+/// # Errors
+/// An entry that leads out, a bound that is passed, a damaged archive; then `to` does not exist.
+pub(super) fn unpack(
+    archive: &Path,
+    format: Format,
+    selection: &Selection,
+    limits: Limits,
+    work: &Path,
+    to: &Path,
+) -> Result<Format, StageError> {
+    let format = match format {
+        Format::Auto => find_format(archive)?,
+        format => format,
+    };
+    let budget = Budget::new(limits, fs_err::metadata(archive)?.len());
+    let place = work.join("unpacked");
+    if format.is_single() {
+        if selection.take.is_some() || !selection.only.is_empty() || selection.strip > 0 {
+            return Err(StageError::new(
+                "fetch::archive",
+                "a single compressed file has no entries to choose from",
+            )
+            .help("drop `only`, `strip` and `take`"));
+        }
+        let mut reader = budgeted(open_stream(archive, format)?, &budget);
+        let mut file = fs_err::File::create(&place)?;
+        io::copy(&mut reader, &mut file).map_err(|error| damaged(format, error))?;
+        fs_err::rename(&place, to)?;
+        return Ok(format);
+    }
+    fs_err::create_dir(&place)?;
+    let mut extractor = Extractor::new(&place, selection, &budget);
+    if format == Format::Zip {
+        unzip(archive, &mut extractor)?;
+    } else {
+        untar(archive, format, &budget, &mut extractor)?;
+    }
+    extractor.finish()?;
+    fs_err::rename(taken(&place, selection).unwrap_or(place), to)?;
+    Ok(format)
+}
+
+/// The format by the file's first bytes; a compressed file is looked into, to tell a tar archive from a single file.
+fn find_format(path: &Path) -> Result<Format, StageError> {
+    let head = read_head(&mut fs_err::File::open(path)?)?;
+    let outer = match head.as_slice() {
+        [b'P', b'K', 3 | 5 | 7, ..] => return Ok(Format::Zip),
+        [0x1f, 0x8b, ..] => Format::Gz,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Format::Zst,
+        head if is_tar(head) => return Ok(Format::Tar),
+        _ => {
+            let mut error = StageError::new(
+                "fetch::archive",
+                "the file is no archive that is known here",
+            );
+            if looks_like_a_page(path) {
+                error = error.detail("it is a web page: a login, a consent form or an error");
+            }
+            return Err(error.help("known are zip, tar, tar.gz, tar.xz, tar.zst, gz, xz and zst; without `unpack` the file stays as it is"));
+        }
+    };
+    let inner = read_head(&mut open_stream(path, outer)?).map_err(|error| damaged(outer, error))?;
+    Ok(match (outer, is_tar(&inner)) {
+        (Format::Gz, true) => Format::TarGz,
+        (Format::Xz, true) => Format::TarXz,
+        (Format::Zst, true) => Format::TarZst,
+        (single, _) => single,
+    })
+}
+
+fn read_head(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    reader.take(512).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether a first block is a tar header: its checksum says so, with the magic or, for old archives, without.
+fn is_tar(head: &[u8]) -> bool {
+    if head.len() < 512 {
+        return false;
+    }
+    let digits = head[148..156].iter().copied().filter(u8::is_ascii_digit);
+    let stated = digits.fold(0_u32, |sum, digit| {
+        sum.wrapping_mul(8).wrapping_add(u32::from(digit - b'0'))
+    });
+    let sum: u32 = (head[..148].iter().chain(&head[156..512]))
+        .map(|byte| u32::from(*byte))
+        .sum::<u32>()
+        + 8 * u32::from(b' ');
+    stated == sum && head[0] != 0
+}
+
+fn open_stream(path: &Path, format: Format) -> Result<Box<dyn Read>, StageError> {
+    let file = BufReader::with_capacity(1 << 17, fs_err::File::open(path)?);
+    Ok(match format {
+        Format::Gz | Format::TarGz => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Format::Xz | Format::TarXz => Box::new(lzma_rust2::XzReader::new_mem_limit(
+            file,
+            true,
+            XZ_MEMORY_KIB,
+        )),
+        Format::Zst | Format::TarZst => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+        _ => Box::new(file),
+    })
+}
+
+/// A reader that spends a budget, and stops where a limit for the moment is set.
+struct Budgeted<R> {
+    inner: R,
+    budget: Option<Budget>,
+    header_left: Rc<Cell<Option<u64>>>,
+}
+
+impl<R: Read> Read for Budgeted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if let Some(budget) = &self.budget {
+            budget
+                .spend(n as u64, "its content")
+                .map_err(io::Error::other)?;
+        }
+        if let Some(left) = self.header_left.get() {
+            let left = left
+                .checked_sub(n as u64)
+                .ok_or_else(|| io::Error::other("a header is too long"))?;
+            self.header_left.set(Some(left));
+        }
+        Ok(n)
+    }
+}
+
+fn budgeted<R: Read>(inner: R, budget: &Budget) -> Budgeted<R> {
+    Budgeted {
+        inner,
+        budget: Some(budget.clone()),
+        header_left: Rc::default(),
+    }
+}
+
+fn damaged(format: Format, error: io::Error) -> StageError {
+    if let Some(inner) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<StageError>())
+    {
+        return inner.clone();
+    }
+    if error.kind() == io::ErrorKind::StorageFull {
+        return error.into();
+    }
+    let name = serde_json::to_value(format).expect("formats serialise");
+    StageError::new(
+        "fetch::archive",
+        format!("the {} file cannot be read", name.as_str().unwrap_or_default()),
+    )
+    .detail(error.to_string())
+    .help("it is damaged, of another format, or only a part: compare its size with the source's, and pin it with `sha256:`")
+}
+
+fn unzip(path: &Path, extractor: &mut Extractor<'_>) -> Result<(), StageError> {
+    let explain = |error: ZipError| match error {
+        ZipError::Io(error) => damaged(Format::Zip, error),
+        ZipError::UnsupportedArchive(why) => {
+            StageError::new("fetch::archive", "the zip file cannot be unpacked here")
+                .detail(why)
+                .help("unpack it in a `command` stage")
+        }
+        error => damaged(Format::Zip, io::Error::other(error.to_string())),
+    };
+    let file = BufReader::new(fs_err::File::open(path)?);
+    let mut archive = zip::ZipArchive::new(file).map_err(explain)?;
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).map_err(explain)?;
+        let name = entry.name().map_err(explain)?.into_owned();
+        // Some packers of Windows write backslashes for slashes.
+        let name = if name.contains('/') {
+            name
+        } else {
+            name.replace('\\', "/")
+        };
+        let mode = entry.unix_mode().unwrap_or(0o644);
+        match mode & 0o170_000 {
+            0o120_000 => {
+                let mut target = Vec::new();
+                (&mut entry)
+                    .take(4096)
+                    .read_to_end(&mut target)
+                    .map_err(|error| broken(&name, &error))?;
+                extractor.symbolic_link(&name, &String::from_utf8_lossy(&target))?;
+            }
+            _ if entry.is_dir() => extractor.folder(&name)?,
+            0 | 0o100_000 | 0o040_000 => extractor.file(&name, mode & 0o100 != 0, &mut entry)?,
+            _ => extractor.special(&name, "a device, a pipe or a socket")?,
+        }
+    }
+    Ok(())
+}
+
+fn untar(
+    path: &Path,
+    format: Format,
+    budget: &Budget,
+    extractor: &mut Extractor<'_>,
+) -> Result<(), StageError> {
+    // The whole stream is bounded by its own budget, so that skipped entries and headers are bounded as well.
+    let stream_budget = budget.stream();
+    let header_left = Rc::new(Cell::new(None));
+    let reader = Budgeted {
+        inner: open_stream(path, format)?,
+        budget: Some(stream_budget),
+        header_left: Rc::clone(&header_left),
+    };
+    let mut archive = tar::Archive::new(reader);
+    let mut entries = archive.entries().map_err(|error| damaged(format, error))?;
+    loop {
+        // The library reads long names into memory: everything between two entries is bounded.
+        header_left.set(Some(MAX_HEADER_BYTES));
+        let Some(entry) = entries.next() else { break };
+        let mut entry = entry.map_err(|error| damaged(format, error))?;
+        header_left.set(None);
+        let name = String::from_utf8(entry.path_bytes().into_owned()).map_err(|error| {
+            StageError::new(
+                "fetch::archive",
+                format!(
+                    "entry `{}` has a name that is not UTF-8",
+                    String::from_utf8_lossy(error.as_bytes()).escape_debug()
+                ),
+            )
+            .help("unpack it in a `command` stage")
+        })?;
+        let target = entry
+            .link_name_bytes()
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let target = target.unwrap_or_default();
+        let executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
+        match entry.header().entry_type() {
+            tar::EntryType::Directory => extractor.folder(&name)?,
+            tar::EntryType::Symlink => extractor.symbolic_link(&name, &target)?,
+            tar::EntryType::Link => extractor.hard_link(&name, &target)?,
+            tar::EntryType::XGlobalHeader => {}
+            // Archives older than POSIX mark a folder by a slash only.
+            tar::EntryType::Regular if name.ends_with('/') => extractor.folder(&name)?,
+            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
+                extractor.file(&name, executable, &mut entry)?;
+            }
+            _ => extractor.special(&name, "a device, a pipe or of an unknown type")?,
+        }
+        // What is not wanted is read past here, outside the bound for headers.
+        io::copy(&mut entry, &mut io::sink()).map_err(|error| broken(&name, &error))?;
+    }
+    header_left.set(None);
+    // To the end of the stream, so that its checksum is looked at.
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(format, error))?;
+    Ok(())
+}
