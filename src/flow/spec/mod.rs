@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::Span;
 
 pub mod node;
+pub mod yaml;
 
 /// A pipeline file after expansion: concrete stages in topological order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
