@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Span;
 
+pub mod decode;
 pub mod node;
+pub mod suggest;
 pub mod yaml;
 
 /// A pipeline file after expansion: concrete stages in topological order.

@@ -418,9 +418,14 @@ impl Builder<'_> {
             Number::Refused(why) => why,
         };
         self.problems.push(
-            Diagnostic::error("spec::number", format!("`{text}` is not accepted: {refused}"))
-                .at(span, "")
-                .help(format!("write a finite number, or quote it (`\"{text}\"`) where text is meant")),
+            Diagnostic::error(
+                "spec::number",
+                format!("`{text}` is not accepted: {refused}"),
+            )
+            .at(span, "")
+            .help(format!(
+                "write a finite number, or quote it (`\"{text}\"`) where text is meant"
+            )),
         );
         Some(Value::Null)
     }
@@ -639,7 +644,11 @@ mod tests {
 
     fn good(text: &str) -> Node {
         let parsed = parse(text, SourceId(0));
-        assert!(parsed.problems.is_empty(), "{text:?}: {:?}", parsed.problems);
+        assert!(
+            parsed.problems.is_empty(),
+            "{text:?}: {:?}",
+            parsed.problems
+        );
         parsed.node.expect("a tree")
     }
 
@@ -712,7 +721,15 @@ mod tests {
 
     #[test]
     fn numbers_that_cannot_be_compared_are_refused_with_a_place() {
-        for text in [".nan", ".inf", "-.inf", "-0", "-0.0", "1e999", "99999999999999999999"] {
+        for text in [
+            ".nan",
+            ".inf",
+            "-.inf",
+            "-0",
+            "-0.0",
+            "1e999",
+            "99999999999999999999",
+        ] {
             let message = first_message(&format!("a:\n  b: {text}\n"));
             assert!(message.starts_with("2:6 "), "{message}");
         }
@@ -723,7 +740,12 @@ mod tests {
     fn every_duplicate_key_is_reported() {
         let parsed = parse("a: 1\nb: {x: 1, x: 2}\na: 3\na: 4\n", SourceId(0));
         assert_eq!(parsed.problems.len(), 3);
-        assert!(parsed.problems.iter().all(|p| p.code == "spec::duplicate_key" && p.labels.len() == 2));
+        assert!(
+            parsed
+                .problems
+                .iter()
+                .all(|p| p.code == "spec::duplicate_key" && p.labels.len() == 2)
+        );
         let node = parsed.node.expect("a tree");
         assert_eq!(node.find("a").expect("a").value.value, Value::Int(1));
     }
@@ -786,7 +808,10 @@ mod tests {
             ));
         }
         let node = good(&text);
-        assert_eq!(node.find("stages").expect("stages").value.entries().len(), 10_000);
+        assert_eq!(
+            node.find("stages").expect("stages").value.entries().len(),
+            10_000
+        );
     }
 
     #[test]
