@@ -11,6 +11,7 @@ use crate::source::Span;
 
 pub mod decode;
 pub mod node;
+mod substitute;
 pub mod suggest;
 pub mod yaml;
 

@@ -767,7 +767,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let previous = format!("*a{}", level - 1);
-            let row = vec![previous.as_str(); 10].join(", ");
+            let row = [previous.as_str(); 10].join(", ");
             text.push_str(&format!("a{level}: &a{level} [{row}]\n"));
         }
         assert!(first_message(&text).contains("unfold too far"));
