@@ -3,6 +3,7 @@
 pub mod diagnostic;
 pub mod digest;
 pub mod event;
+pub mod graph;
 pub mod kind;
 pub mod metric;
 pub mod source;

@@ -395,6 +395,7 @@ fn in_words(expected: &str) -> String {
             "a whole number".to_owned()
         }
         "f32" | "f64" => "a number".to_owned(),
+        other if other.starts_with("a nonzero ") => "a whole number above 0".to_owned(),
         "a sequence" => "a list".to_owned(),
         "unit" => "nothing".to_owned(),
         other if other.starts_with("struct ") || other.starts_with("internally tagged enum") => {
@@ -413,6 +414,7 @@ fn range_in_words(expected: &str) -> String {
         "i8" => (i8::MIN.to_string(), i8::MAX.to_string()),
         "i16" => (i16::MIN.to_string(), i16::MAX.to_string()),
         "i32" => (i32::MIN.to_string(), i32::MAX.to_string()),
+        other if other.starts_with("a nonzero ") => return "a whole number above 0".to_owned(),
         other => return in_words(other),
     };
     format!("a whole number from {low} to {high}")
