@@ -13,6 +13,7 @@ use crate::diagnostic::{Class, Diagnostic};
 use crate::digest::Digest;
 use crate::event::Progress;
 use crate::metric::MetricRow;
+use crate::spec::decode;
 use crate::spec::node::Node;
 use crate::spec::{Axis, Launch};
 
@@ -185,6 +186,58 @@ impl std::fmt::Debug for KindEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.name, self.version)
     }
+}
+
+/// The row of the table of kinds for `T`.
+#[must_use]
+pub const fn kind<T: StageKind>() -> KindEntry {
+    KindEntry {
+        name: T::NAME,
+        version: T::VERSION,
+        doc: T::DOC,
+        reads_records: T::READS_RECORDS,
+        bind: bind_typed::<T>,
+        run: run_typed::<T>,
+        schema: schema_of::<T>,
+    }
+}
+
+fn bind_typed<T: StageKind>(
+    node: &Node,
+    context: &BindContext<'_>,
+) -> Result<Bound, Vec<Diagnostic>> {
+    // Messages name the stage of the file, so that the instances of a matrix do not repeat them.
+    let stage = context.stage.split('[').next().unwrap_or(context.stage);
+    let what = format!("stage `{stage}`");
+    let mut config: T = decode::decode(node, &what, Some(T::NAME))?;
+    let problems: Vec<Diagnostic> = config
+        .check()
+        .into_iter()
+        .map(|problem| {
+            let (span, defined) = decode::place_of(node, &problem.path);
+            let subject = match problem.path.as_slice() {
+                [] => what.clone(),
+                path => format!("`{}` of {what}", path.join(".")),
+            };
+            let mut diagnostic =
+                Diagnostic::error("spec::config", format!("{subject}: {}", problem.message))
+                    .at(span, "")
+                    .at_if(defined, "defined here");
+            diagnostic.help = problem.help;
+            diagnostic
+        })
+        .collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    config.complete(context);
+    Ok(Bound {
+        config: serde_json::to_string(&config).expect("configurations serialise"),
+        manifest_config: config.manifest_config(),
+        numerics: config.numerics(),
+        ports: config.ports(),
+        launch: config.launch(),
+    })
 }
 
 fn run_typed<T: StageKind>(config: &str, stage: &StageContext) -> Result<StageReport, StageError> {

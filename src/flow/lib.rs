@@ -5,6 +5,7 @@ pub mod content;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;
+pub mod graph;
 pub mod kind;
 pub mod metric;
 pub mod numbers;

@@ -9,7 +9,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Span;
 
+pub mod decode;
+mod expand;
+mod link;
+pub mod load;
+mod manifest;
+mod matrix;
+mod merge;
 pub mod node;
+mod outputs;
+pub mod paths;
+mod quantity;
+mod settings;
+mod substitute;
+pub mod suggest;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use quantity::{parse_bytes, parse_seconds};
+
+/// Whether a text can name a stage, an axis, a port or an output: `[a-z][a-z0-9_-]*`.
+#[must_use]
+pub fn check_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+}
+
+/// What to write instead of a name that is not accepted.
+fn name_help(name: &str) -> String {
+    let mut fixed: String = name
+        .to_lowercase()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    fixed = fixed
+        .trim_start_matches(|c: char| !c.is_ascii_lowercase())
+        .trim_end_matches('-')
+        .to_owned();
+    let rule = "names are lower-case letters, digits, `_` and `-`, and begin with a letter";
+    if check_name(&fixed) && fixed != name {
+        format!("{rule}: `{fixed}`")
+    } else {
+        rule.to_owned()
+    }
+}
 
 /// A pipeline file after expansion: concrete stages in topological order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

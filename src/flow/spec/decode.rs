@@ -1,0 +1,1037 @@
+//! From [`Node`] to typed configuration through serde, with every problem at its place. Knows no kind and no stage.
+//!
+//! serde stops at the first error. To report all of them, each is written down and decoding starts again with the
+//! offending value replaced by a harmless one of the wanted type, or left out where there is none.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Unexpected, Visitor};
+
+use super::node::{Entry, Node, Value};
+use super::suggest;
+use crate::diagnostic::Diagnostic;
+use crate::source::Span;
+
+/// Decodes `node`; `what` names the whole in messages, such as ``stage `pretrain` ``.
+///
+/// Unknown keys are refused whether or not the type says so. Nothing (`null`) is an empty map.
+///
+/// # Errors
+/// Every unknown key, wrong type, missing key and unaccepted value, each with its place.
+pub fn from_node<T: DeserializeOwned>(node: &Node, what: &str) -> Result<T, Vec<Diagnostic>> {
+    decode(node, what, None)
+}
+
+/// Like [`from_node`], with the word that unknown keys are said not to belong to, such as the kind's name.
+pub(crate) fn decode<T: DeserializeOwned>(
+    node: &Node,
+    what: &str,
+    owner: Option<&str>,
+) -> Result<T, Vec<Diagnostic>> {
+    /// Each round settles one problem; nobody reads more than this.
+    const MAX_ROUNDS: usize = 100;
+    let context = Context {
+        root: node,
+        what,
+        owner,
+        blank: Node {
+            value: Value::Null,
+            span: node.span,
+            defined: None,
+        },
+        memory: RefCell::default(),
+    };
+    for _ in 0..MAX_ROUNDS {
+        match T::deserialize(context.reader(node)) {
+            Ok(value) if context.memory.borrow().problems.is_empty() => return Ok(value),
+            Ok(_) => break,
+            Err(error) => {
+                if !context.settle(&error) {
+                    break;
+                }
+            }
+        }
+    }
+    Err(context.memory.into_inner().problems)
+}
+
+/// The text a scalar becomes inside a longer string or where a string is wanted; `None` for lists, maps and nothing.
+#[must_use]
+pub fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Float(value) => Some(float_text(*value)),
+        Value::String(text) => Some(text.clone()),
+        Value::Null | Value::Sequence(_) | Value::Map(_) => None,
+    }
+}
+
+/// The shortest text that reads back as the same number.
+#[must_use]
+pub fn float_text(value: f64) -> String {
+    serde_json::Number::from_f64(value)
+        .map_or_else(|| "null".to_owned(), |number| number.to_string())
+}
+
+/// The value as JSON; keys keep their order.
+#[must_use]
+pub fn to_json(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => (*value).into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Sequence(items) => items.iter().map(to_json).collect(),
+        Value::Map(entries) => serde_json::Value::Object(
+            entries
+                .iter()
+                .map(|entry| (entry.key.clone(), to_json(&entry.value)))
+                .collect(),
+        ),
+    }
+}
+
+/// Follows keys and indices as far as they lead and returns the last node reached.
+pub(crate) fn walk<'a, S: AsRef<str>>(node: &'a Node, path: &[S]) -> &'a Node {
+    let mut node = node;
+    for step in path {
+        let step = step.as_ref();
+        let next = match &node.value {
+            Value::Map(_) => node.find(step).map(|entry| &entry.value),
+            Value::Sequence(items) => step.parse().ok().and_then(|i: usize| items.get(i)),
+            _ => None,
+        };
+        match next {
+            Some(next) => node = next,
+            None => break,
+        }
+    }
+    node
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mark {
+    /// Gives a harmless value of the wanted type.
+    Placeholder,
+    /// Is left out.
+    Skip,
+}
+
+#[derive(Default)]
+struct Memory {
+    problems: Vec<Diagnostic>,
+    marks: BTreeMap<usize, Mark>,
+    /// Keys of maps that were absent and are now supplied.
+    supplied: BTreeMap<usize, BTreeSet<&'static str>>,
+    /// Keys that are refused and passed over, by the address of their value.
+    refused: BTreeSet<usize>,
+}
+
+struct Context<'a> {
+    root: &'a Node,
+    what: &'a str,
+    owner: Option<&'a str>,
+    blank: Node,
+    memory: RefCell<Memory>,
+}
+
+fn address(node: &Node) -> usize {
+    std::ptr::from_ref(node).addr()
+}
+
+impl<'a> Context<'a> {
+    fn reader<'c>(&'c self, node: &'c Node) -> Reader<'c, 'a> {
+        Reader {
+            node,
+            context: self,
+        }
+    }
+
+    fn mark(&self, node: &Node) -> Option<Mark> {
+        if address(node) == address(&self.blank) {
+            return Some(Mark::Placeholder);
+        }
+        self.memory.borrow().marks.get(&address(node)).copied()
+    }
+
+    fn passes_over(&self, node: &Node) -> bool {
+        let memory = self.memory.borrow();
+        memory.refused.contains(&address(node))
+            || memory.marks.get(&address(node)) == Some(&Mark::Skip)
+    }
+
+    /// Writes the problem down and arranges that the next round gets past it. False when it cannot.
+    fn settle(&self, error: &Error) -> bool {
+        let id = error.node.unwrap_or_else(|| address(self.root));
+        if id == address(&self.blank) {
+            return false;
+        }
+        let Some((node, path)) = locate(self.root, id) else {
+            return false;
+        };
+        let mark = self.mark(node);
+        match &error.kind {
+            Kind::MissingField(field) => {
+                let skipped = node.find(field).is_some();
+                if mark.is_none() && !skipped {
+                    self.push(self.missing(node, &path, field));
+                }
+                let mut memory = self.memory.borrow_mut();
+                memory.supplied.entry(id).or_default().insert(field)
+            }
+            Kind::UnknownField { field, expected } => match node.find(field) {
+                Some(entry) => self.refuse_key(node, entry, expected),
+                None => false,
+            },
+            kind => {
+                let next = match mark {
+                    None => {
+                        self.push(self.unaccepted(node, &path, kind));
+                        Mark::Placeholder
+                    }
+                    Some(Mark::Placeholder) if !path.is_empty() => Mark::Skip,
+                    Some(_) => return false,
+                };
+                self.memory.borrow_mut().marks.insert(id, next);
+                true
+            }
+        }
+    }
+
+    fn push(&self, problem: Diagnostic) {
+        self.memory.borrow_mut().problems.push(problem);
+    }
+
+    /// Reports a key that is not among `expected`; false when that was done before.
+    fn refuse_key(&self, map: &Node, entry: &Entry, expected: &[&'static str]) -> bool {
+        if !self
+            .memory
+            .borrow_mut()
+            .refused
+            .insert(address(&entry.value))
+        {
+            return false;
+        }
+        let path = locate(self.root, address(map)).map_or_else(Vec::new, |(_, path)| path);
+        self.push(self.unknown_key(&path, entry, expected));
+        true
+    }
+
+    fn unknown_key(&self, path: &[String], entry: &Entry, expected: &[&'static str]) -> Diagnostic {
+        let inside = path.last().map(String::as_str);
+        let label = match inside.or(self.owner) {
+            Some(owner) => format!("not a key of `{owner}`"),
+            None => "not a key here".to_owned(),
+        };
+        let free = expected
+            .iter()
+            .copied()
+            .filter(|key| self.root_of(path).is_none_or(|map| map.find(key).is_none()));
+        let help = suggest::nearest(&entry.key, free)
+            .map(|found| format!("did you mean `{found}`?"))
+            .unwrap_or_else(|| {
+                if expected.is_empty() {
+                    "nothing may stand here; remove it".to_owned()
+                } else {
+                    format!("the keys are {}", suggest::list(expected))
+                }
+            });
+        Diagnostic::error(
+            "spec::unknown_key",
+            format!("unknown key `{}` in {}", entry.key, self.inside(path)),
+        )
+        .at(entry.key_span, label)
+        .help(help)
+    }
+
+    fn root_of(&self, path: &[String]) -> Option<&Node> {
+        let node = walk(self.root, path);
+        matches!(node.value, Value::Map(_)).then_some(node)
+    }
+
+    fn missing(&self, node: &Node, path: &[String], field: &str) -> Diagnostic {
+        let help = match path.last() {
+            Some(_) => format!("add `{field}: …` to `{}`", joined(path)),
+            None => format!("add `{field}: …`"),
+        };
+        Diagnostic::error(
+            "spec::missing_key",
+            format!("`{field}` is missing in {}", self.inside(path)),
+        )
+        .at(node.span, format!("has no `{field}`"))
+        .at_if(node.defined, "defined here")
+        .help(help)
+    }
+
+    fn inside(&self, path: &[String]) -> String {
+        if path.is_empty() {
+            self.what.to_owned()
+        } else {
+            format!("`{}` of {}", joined(path), self.what)
+        }
+    }
+
+    fn unaccepted(&self, node: &Node, path: &[String], kind: &Kind) -> Diagnostic {
+        let place = |problem: Diagnostic, label: String| {
+            problem
+                .at(node.span, label)
+                .at_if(node.defined, "defined here")
+        };
+        let subject = self.inside(path);
+        match kind {
+            Kind::Type(expected) => {
+                let expected = in_words(expected);
+                let problem = place(
+                    Diagnostic::error(
+                        "spec::wrong_type",
+                        format!("{subject} is {}, not {expected}", node.type_name()),
+                    ),
+                    format!("expected {expected}"),
+                );
+                match type_help(node, &expected) {
+                    Some(help) => problem.help(help),
+                    None => problem.help(format!("write {expected} here")),
+                }
+            }
+            Kind::Value(expected) => {
+                let expected = range_in_words(expected);
+                place(
+                    Diagnostic::error(
+                        "spec::wrong_value",
+                        format!("{subject} has a value that is not accepted"),
+                    ),
+                    format!("expected {expected}"),
+                )
+                .help(format!("write {expected}"))
+            }
+            Kind::UnknownVariant { variant, expected } => {
+                let help = match suggest::nearest(variant, expected.iter().copied()) {
+                    Some(found) => format!("did you mean `{found}`?"),
+                    None => format!("write one of {}", suggest::list(expected)),
+                };
+                place(
+                    Diagnostic::error(
+                        "spec::wrong_value",
+                        format!("`{variant}` is no choice for {subject}"),
+                    ),
+                    format!("expected one of {}", suggest::list(expected)),
+                )
+                .help(help)
+            }
+            Kind::Custom(message) => {
+                let message = if message.starts_with("data did not match any variant") {
+                    format!("{subject} has none of the accepted forms")
+                } else {
+                    format!("{subject}: {message}")
+                };
+                place(
+                    Diagnostic::error("spec::wrong_value", message),
+                    format!("this is {}", node.type_name()),
+                )
+                .help("see `pipeline schema` for what may stand here")
+            }
+            Kind::MissingField(field) => self.missing(node, path, field),
+            Kind::UnknownField { field, .. } => Diagnostic::error(
+                "spec::unknown_key",
+                format!("unknown key `{field}` in {subject}"),
+            )
+            .at(node.span, ""),
+        }
+    }
+}
+
+fn joined(path: &[String]) -> String {
+    let mut text = String::new();
+    for step in path {
+        if step.bytes().all(|b| b.is_ascii_digit()) {
+            text.push_str(&format!("[{step}]"));
+        } else {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(step);
+        }
+    }
+    text
+}
+
+/// Finds the node at an address, and the way there.
+fn locate(root: &Node, id: usize) -> Option<(&Node, Vec<String>)> {
+    fn search<'a>(node: &'a Node, id: usize, path: &mut Vec<String>) -> Option<&'a Node> {
+        if address(node) == id {
+            return Some(node);
+        }
+        match &node.value {
+            Value::Map(entries) => entries.iter().find_map(|entry| {
+                path.push(entry.key.clone());
+                let found = search(&entry.value, id, path);
+                if found.is_none() {
+                    path.pop();
+                }
+                found
+            }),
+            Value::Sequence(items) => items.iter().enumerate().find_map(|(index, item)| {
+                path.push(index.to_string());
+                let found = search(item, id, path);
+                if found.is_none() {
+                    path.pop();
+                }
+                found
+            }),
+            _ => None,
+        }
+    }
+    let mut path = Vec::new();
+    search(root, id, &mut path).map(|node| (node, path))
+}
+
+fn in_words(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => {
+            "a whole number".to_owned()
+        }
+        "f32" | "f64" => "a number".to_owned(),
+        other if other.starts_with("a nonzero ") => "a whole number above 0".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "unit" => "nothing".to_owned(),
+        other if other.starts_with("struct ") || other.starts_with("internally tagged enum") => {
+            "a map".to_owned()
+        }
+        other => other.to_owned(),
+    }
+}
+
+fn range_in_words(expected: &str) -> String {
+    let (low, high) = match expected {
+        "u8" => ("0".to_owned(), u8::MAX.to_string()),
+        "u16" => ("0".to_owned(), u16::MAX.to_string()),
+        "u32" => ("0".to_owned(), u32::MAX.to_string()),
+        "u64" | "usize" => ("0".to_owned(), i64::MAX.to_string()),
+        "i8" => (i8::MIN.to_string(), i8::MAX.to_string()),
+        "i16" => (i16::MIN.to_string(), i16::MAX.to_string()),
+        "i32" => (i32::MIN.to_string(), i32::MAX.to_string()),
+        other if other.starts_with("a nonzero ") => return "a whole number above 0".to_owned(),
+        other => return in_words(other),
+    };
+    format!("a whole number from {low} to {high}")
+}
+
+/// What to write instead, for the mistakes people make.
+fn type_help(node: &Node, expected: &str) -> Option<String> {
+    match &node.value {
+        Value::String(text) if expected.contains("number") => {
+            let plain = text.replace('_', "");
+            if text.contains('_') && plain.parse::<f64>().is_ok() {
+                return Some(format!("write `{plain}`; digits are not grouped"));
+            }
+            let trimmed = text.trim_start_matches('0');
+            if text.starts_with('0') && trimmed.parse::<u64>().is_ok() {
+                return Some(format!("write `{trimmed}`; a leading zero makes it text"));
+            }
+            text.parse::<f64>()
+                .is_ok()
+                .then(|| format!("write `{text}` without quotes"))
+        }
+        Value::String(text) if expected == "a boolean" => {
+            match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" => Some("write `true`".to_owned()),
+                "no" | "off" | "n" => Some("write `false`".to_owned()),
+                _ => Some("write `true` or `false`".to_owned()),
+            }
+        }
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) if expected == "a string" => {
+            scalar_text(&node.value).map(|text| format!("quote it: `\"{text}\"`"))
+        }
+        Value::Null => Some(format!(
+            "write {expected} after the colon, or remove the key"
+        )),
+        Value::String(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)
+            if expected == "a list" =>
+        {
+            scalar_text(&node.value).map(|text| format!("write a list: `[{text}]`"))
+        }
+        _ => None,
+    }
+}
+
+#[derive(Debug)]
+struct Error {
+    kind: Kind,
+    node: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Type(String),
+    Value(String),
+    UnknownVariant {
+        variant: String,
+        expected: &'static [&'static str],
+    },
+    UnknownField {
+        field: String,
+        expected: &'static [&'static str],
+    },
+    MissingField(&'static str),
+    Custom(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self { kind, node: None }
+    }
+}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Kind::Custom(message.to_string()).into()
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Kind::Type(expected.to_string()).into()
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Kind::Value(expected.to_string()).into()
+    }
+
+    fn invalid_length(_: usize, expected: &dyn de::Expected) -> Self {
+        Kind::Value(expected.to_string()).into()
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Kind::UnknownVariant {
+            variant: variant.to_owned(),
+            expected,
+        }
+        .into()
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Kind::UnknownField {
+            field: field.to_owned(),
+            expected,
+        }
+        .into()
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Kind::MissingField(field).into()
+    }
+}
+
+struct Reader<'c, 'a> {
+    node: &'c Node,
+    context: &'c Context<'a>,
+}
+
+impl<'c, 'a> Reader<'c, 'a> {
+    fn located<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.map_err(|mut error| {
+            error.node.get_or_insert_with(|| address(self.node));
+            error
+        })
+    }
+
+    fn is_placeholder(&self) -> bool {
+        self.context.mark(self.node) == Some(Mark::Placeholder)
+    }
+
+    fn map_of(&self, fields: Option<&'static [&'static str]>) -> Map<'c, 'a> {
+        let entries = if self.is_placeholder() {
+            &[]
+        } else {
+            self.node.entries()
+        };
+        if let Some(fields) = fields {
+            for entry in entries {
+                if !fields.contains(&entry.key.as_str()) {
+                    self.context.refuse_key(self.node, entry, fields);
+                }
+            }
+        }
+        let memory = self.context.memory.borrow();
+        let supplied = memory
+            .supplied
+            .get(&address(self.node))
+            .map_or_else(Vec::new, |fields| fields.iter().copied().collect());
+        Map {
+            entries: entries.iter(),
+            supplied,
+            value: None,
+            context: self.context,
+        }
+    }
+
+    fn visit_any<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error>
+    where
+        'c: 'de,
+    {
+        match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Int(value) => match u64::try_from(*value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => visitor.visit_i64(*value),
+            },
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(text) => visitor.visit_str(text),
+            Value::Sequence(items) => visitor.visit_seq(Sequence {
+                items: items.iter(),
+                context: self.context,
+            }),
+            Value::Map(_) => visitor.visit_map(self.map_of(None)),
+        }
+    }
+
+    fn integer<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error>
+    where
+        'c: 'de,
+    {
+        /// Above this not every whole number has a float of its own.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if self.is_placeholder() {
+            return self.located(visitor.visit_u64(1));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "checked to be whole and within the exact range"
+        )]
+        let result = match self.node.value {
+            Value::Float(value) if value.fract() == 0.0 && value.abs() <= EXACT => {
+                let value = value as i64;
+                match u64::try_from(value) {
+                    Ok(value) => visitor.visit_u64(value),
+                    Err(_) => visitor.visit_i64(value),
+                }
+            }
+            _ => self.visit_any(visitor),
+        };
+        self.located(result)
+    }
+
+    fn text<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error>
+    where
+        'c: 'de,
+    {
+        if self.is_placeholder() {
+            return self.located(visitor.visit_str(""));
+        }
+        // What came in by `${…}` cannot be quoted at the place of use, so a number becomes its text there.
+        let substituted = match &self.node.value {
+            Value::String(_) => None,
+            value if self.node.defined.is_some() => scalar_text(value),
+            _ => None,
+        };
+        self.located(match substituted {
+            Some(text) => visitor.visit_string(text),
+            None => self.visit_any(visitor),
+        })
+    }
+}
+
+macro_rules! read_as {
+    ($method:ident: $($name:ident)*) => {
+        $(fn $name<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+            self.$method(visitor)
+        })*
+    };
+}
+
+impl<'c> Deserializer<'c> for Reader<'c, '_> {
+    type Error = Error;
+
+    read_as!(integer: deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128);
+    read_as!(text: deserialize_str deserialize_string deserialize_char deserialize_identifier
+        deserialize_bytes deserialize_byte_buf);
+
+    fn deserialize_any<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        let result = self.visit_any(visitor);
+        self.located(result)
+    }
+
+    fn deserialize_bool<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_placeholder() {
+            return visitor.visit_bool(false);
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_f32<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_placeholder() {
+            return self.located(visitor.visit_f64(1.0));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.node.value == Value::Null || self.is_placeholder() {
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_unit<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_placeholder() {
+            return visitor.visit_unit();
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let empty = matches!(&self.node.value, Value::Map(entries) if entries.is_empty());
+        if empty {
+            return visitor.visit_unit();
+        }
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let (node, context) = (self.node, self.context);
+        self.located_newtype(visitor, node, context)
+    }
+
+    fn deserialize_seq<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_placeholder() {
+            return self.located(visitor.visit_seq(Sequence {
+                items: [].iter(),
+                context: self.context,
+            }));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'c>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.node.value == Value::Null || self.is_placeholder() {
+            return self.located(visitor.visit_map(self.map_of(None)));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.node.value {
+            Value::Map(_) | Value::Null => {}
+            _ if self.is_placeholder() => {}
+            _ => return self.deserialize_any(visitor),
+        }
+        self.located(visitor.visit_map(self.map_of(Some(fields))))
+    }
+
+    fn deserialize_enum<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if self.is_placeholder() {
+            let first = variants.first().copied().unwrap_or_default();
+            return self.located(visitor.visit_enum(first.into_deserializer()));
+        }
+        let result = match &self.node.value {
+            Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            Value::Map(entries) if entries.len() == 1 => {
+                visitor.visit_enum(de::value::MapAccessDeserializer::new(self.map_of(None)))
+            }
+            _ => Err(Kind::Type(format!("one of {}", suggest::list(variants))).into()),
+        };
+        self.located(result)
+    }
+}
+
+impl<'c, 'a> Reader<'c, 'a> {
+    /// Errors of the wrapper itself (`try_from`) belong to this node too.
+    fn located_newtype<V: Visitor<'c>>(
+        self,
+        visitor: V,
+        node: &'c Node,
+        context: &'c Context<'a>,
+    ) -> Result<V::Value, Error> {
+        context
+            .reader(node)
+            .located(visitor.visit_newtype_struct(self))
+    }
+}
+
+struct Sequence<'c, 'a> {
+    items: std::slice::Iter<'c, Node>,
+    context: &'c Context<'a>,
+}
+
+impl<'c> de::SeqAccess<'c> for Sequence<'c, '_> {
+    type Error = Error;
+
+    fn next_element_seed<T: de::DeserializeSeed<'c>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        let context = self.context;
+        match self.items.find(|item| !context.passes_over(item)) {
+            None => Ok(None),
+            Some(item) => {
+                let result = seed.deserialize(context.reader(item));
+                context.reader(item).located(result).map(Some)
+            }
+        }
+    }
+}
+
+struct Map<'c, 'a> {
+    entries: std::slice::Iter<'c, Entry>,
+    supplied: Vec<&'static str>,
+    value: Option<&'c Node>,
+    context: &'c Context<'a>,
+}
+
+impl<'c> de::MapAccess<'c> for Map<'c, '_> {
+    type Error = Error;
+
+    fn next_key_seed<K: de::DeserializeSeed<'c>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        let context = self.context;
+        if let Some(entry) = self
+            .entries
+            .find(|entry| !context.passes_over(&entry.value))
+        {
+            self.value = Some(&entry.value);
+            let result = seed.deserialize(entry.key.as_str().into_deserializer());
+            return context.reader(&entry.value).located(result).map(Some);
+        }
+        match self.supplied.pop() {
+            None => Ok(None),
+            Some(field) => {
+                self.value = Some(&context.blank);
+                seed.deserialize(field.into_deserializer()).map(Some)
+            }
+        }
+    }
+
+    fn next_value_seed<V: de::DeserializeSeed<'c>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let node = self.value.take().expect("a key came before");
+        let result = seed.deserialize(self.context.reader(node));
+        self.context.reader(node).located(result)
+    }
+}
+
+/// A place inside a configuration, for problems found after decoding.
+pub(crate) fn place_of(node: &Node, path: &[String]) -> (Span, Option<Span>) {
+    let found = walk(node, path);
+    (found.span, found.defined)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::super::yaml;
+    use super::*;
+    use crate::source::SourceId;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Mode {
+        Fast,
+        Exact,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Columns {
+        token: u32,
+        label: u32,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Config {
+        epochs: u32,
+        learning_rate: f64,
+        mode: Mode,
+        #[serde(default)]
+        columns: Option<Columns>,
+        #[serde(default)]
+        argv: Vec<String>,
+        #[serde(default)]
+        share: bool,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(tag = "format", rename_all = "snake_case", deny_unknown_fields)]
+    enum Tagged {
+        Conll { column: u32 },
+        Squad,
+    }
+
+    fn node(text: &str) -> Node {
+        let parsed = yaml::parse(text, SourceId(0));
+        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        parsed.node.expect("a tree")
+    }
+
+    fn problems<T: DeserializeOwned + fmt::Debug>(text: &str) -> Vec<String> {
+        let found = from_node::<T>(&node(text), "stage `s`").expect_err("problems");
+        found
+            .iter()
+            .map(|p| {
+                let place = p.labels[0].span;
+                format!(
+                    "{}:{} {} / {}",
+                    place.line,
+                    place.column,
+                    p.message,
+                    p.help.as_deref().unwrap_or("-")
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn decodes_what_is_right() {
+        let config: Config = from_node(
+            &node("epochs: 3\nlearning_rate: 1\nmode: fast\nargv: [a]\n"),
+            "x",
+        )
+        .expect("decodes");
+        assert_eq!(config.epochs, 3);
+        assert!((config.learning_rate - 1.0).abs() < f64::EPSILON);
+        let config: Config = from_node(
+            &node("epochs: 1e3\nlearning_rate: 5e-4\nmode: exact\ncolumns: {token: 0, label: 1}"),
+            "x",
+        )
+        .expect("decodes");
+        assert_eq!(config.epochs, 1000);
+        assert_eq!(config.columns, Some(Columns { token: 0, label: 1 }));
+    }
+
+    #[test]
+    fn reports_everything_at_once() {
+        let found = problems::<Config>(
+            "epochs: ten\nlearning_rte: 5\nmode: fsat\ncolumns: {token: x, lable: 1}\nargv: [a, 5]\nshare: yes\nbanana: 1\n",
+        );
+        let expected = [
+            "2:1 unknown key `learning_rte` in stage `s` / did you mean `learning_rate`?",
+            "7:1 unknown key `banana` in stage `s` / the keys are",
+            "1:9 `epochs` of stage `s` is a string, not a whole number",
+            "3:7 `fsat` is no choice for `mode` of stage `s` / did you mean `fast`?",
+            "4:19 unknown key `lable` in `columns` of stage `s` / did you mean `label`?",
+            "4:18 `columns.token` of stage `s` is a string",
+            "`label` is missing in `columns` of stage `s`",
+            "5:11 `argv[1]` of stage `s` is a whole number, not a string / quote it: `\"5\"`",
+            "6:8 `share` of stage `s` is a string, not a boolean / write `true`",
+            "`learning_rate` is missing in stage `s`",
+        ];
+        for text in expected {
+            let text = text.replace("4:19", "4:21");
+            assert!(
+                found.iter().any(|f| f.contains(&text)),
+                "{text} not in {found:#?}"
+            );
+        }
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_says_the_range() {
+        let found = problems::<Columns>("token: -1\nlabel: 1.5\n");
+        assert!(
+            found[0].contains("write a whole number from 0 to 4294967295"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].contains("is a number, not a whole number"),
+            "{found:?}"
+        );
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn grouped_digits_and_leading_zeros_say_what_to_write() {
+        let found = problems::<Columns>("token: 1_000\nlabel: 08\n");
+        assert!(found[0].contains("write `1000`"), "{found:?}");
+        assert!(found[1].contains("write `8`"), "{found:?}");
+    }
+
+    #[test]
+    fn a_tagged_enum_keeps_its_unknown_keys_placed() {
+        let found = problems::<Tagged>("format: conll\ncolum: 3\n");
+        assert!(found[0].starts_with("2:1 unknown key `colum`"), "{found:?}");
+        let found = problems::<Tagged>("format: conl\n");
+        assert!(found[0].contains("did you mean `conll`?"), "{found:?}");
+        let good: Tagged = from_node(&node("format: squad"), "x").expect("decodes");
+        assert_eq!(good, Tagged::Squad);
+    }
+
+    #[test]
+    fn substituted_numbers_become_text_where_text_is_wanted() {
+        let mut tree = node("[1, 0.50, x]");
+        assert!(from_node::<Vec<String>>(&tree, "x").is_err());
+        let Value::Sequence(items) = &mut tree.value else {
+            panic!("a list");
+        };
+        for item in items {
+            item.defined = Some(item.span);
+        }
+        assert_eq!(
+            from_node::<Vec<String>>(&tree, "x").expect("decodes"),
+            ["1", "0.5", "x"]
+        );
+    }
+
+    #[test]
+    fn both_places_are_shown() {
+        let mut tree = node("token: x\nlabel: 1\n");
+        let Value::Map(entries) = &mut tree.value else {
+            panic!("a map");
+        };
+        entries[0].value.defined = Some(entries[1].key_span);
+        let found = from_node::<Columns>(&tree, "x").expect_err("problems");
+        assert_eq!(found[0].labels.len(), 2);
+        assert_eq!(found[0].labels[1].text, "defined here");
+    }
+}

@@ -1,0 +1,777 @@
+//! From one merged document to concrete stages. Knows nothing of files and of where the document came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::decode::{from_node, to_json};
+use super::link::{self, Linker, Need};
+use super::manifest::{Lines, step};
+use super::matrix::{self, Axes, Cell, display_name};
+use super::node::{Entry, Node, Value};
+use super::outputs::{self, Occupant};
+use super::settings::{self, Settings};
+use super::substitute::{AxisValue, Params};
+use super::suggest;
+use super::{Axis, Input, Launch, Origin, OutputSpec, StageId, StageSpec, check_name, name_help};
+use crate::diagnostic::Diagnostic;
+use crate::graph;
+use crate::kind::{BindContext, Bound, KindEntry};
+use crate::source::Span;
+
+/// The keys of a pipeline file.
+pub(crate) const TOP_KEYS: [&str; 7] = [
+    "extends", "doc", "about", "params", "profiles", "stages", "expect",
+];
+
+/// The keys of a stage, with what each is for.
+pub(crate) const STAGE_KEYS: [(&str, &str); 17] = [
+    (
+        "kind",
+        "What the stage does; see `pipeline schema` for the kinds.",
+    ),
+    (
+        "use",
+        "A recipe file, relative to the root: kind, documentation and defaults for any key.",
+    ),
+    ("doc", "One line, shown in the report."),
+    (
+        "needs",
+        "Inputs: port to source. A source is `stage`, `stage.output`, a path with a `/` (`*`, `?`, `[` match), or a map.",
+    ),
+    ("with", "The configuration of the kind; decides the result."),
+    (
+        "outputs",
+        "Name to path inside the stage's folder (command), or `keep` of a built-in kind's outputs.",
+    ),
+    (
+        "matrix",
+        "Axes: one instance for each combination of values. Also `zip`, `include`, `exclude`, `from`.",
+    ),
+    (
+        "replicate",
+        "The axis of repetition, such as `{ seed: [1, 2, 3] }`; always the last one.",
+    ),
+    (
+        "resources",
+        "Speed and place only: cores, memory, gpu, time, device, micro_batch.",
+    ),
+    ("retries", "Tries after the first."),
+    (
+        "env",
+        "Environment variables; they enter the key unless `secret: true`.",
+    ),
+    (
+        "environment",
+        "Files in the key and commands whose output is recorded.",
+    ),
+    ("checkpoint", "A folder that survives kill and retry."),
+    (
+        "numbers",
+        "Metric files the program leaves: JSON, JSON lines or CSV.",
+    ),
+    (
+        "publish",
+        "A folder, relative to the root, where the outputs are linked or copied.",
+    ),
+    ("protect", "Stop a run before this result is remade."),
+    ("sandbox", "`strict` denies files that were not declared."),
+];
+
+/// What people write who come from other tools, and what it is called here.
+const FOREIGN_KEYS: [(&str, &str); 20] = [
+    ("cmd", "`with: { argv: [...] }`"),
+    ("command", "`kind: command` and `with: { argv: [...] }`"),
+    ("run", "`with: { script: ... }`"),
+    ("shell", "`with: { script: ... }`"),
+    ("script", "`with: { script: ... }`"),
+    ("argv", "`with: { argv: [...] }`"),
+    ("deps", "`needs:`"),
+    ("depends_on", "`needs:`"),
+    ("dependencies", "`needs:`"),
+    ("inputs", "`needs:`"),
+    ("input", "`needs:`"),
+    ("outs", "`outputs:`"),
+    ("output", "`outputs:`"),
+    ("params", "`with:`"),
+    ("parameters", "`with:`"),
+    ("config", "`with:`"),
+    ("foreach", "`matrix:`"),
+    ("metrics", "`numbers:`"),
+    ("threads", "`resources: { cores: ... }`"),
+    ("type", "`kind:`"),
+];
+
+/// What expansion may look at beside the document.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) kinds: &'a [KindEntry],
+    pub(crate) mirrors: &'a [(String, String)],
+    /// Digests of the lock file by concrete stage.
+    pub(crate) locked: &'a BTreeMap<String, String>,
+    /// How many instances there may be in all.
+    pub(crate) limit: usize,
+}
+
+/// Concrete stages, as far as they could be made.
+#[derive(Debug, Default)]
+pub(crate) struct Expanded {
+    pub(crate) doc: Option<String>,
+    pub(crate) stages: Vec<StageSpec>,
+    pub(crate) environment: Vec<(String, Option<String>)>,
+    pub(crate) problems: Vec<Diagnostic>,
+}
+
+/// A stage of the file.
+struct Template<'a> {
+    entry: &'a Entry,
+    kind: &'a KindEntry,
+}
+
+/// A stage in one cell, before it is linked.
+struct Instance<'a> {
+    template: &'a Template<'a>,
+    cell: Cell,
+    name: String,
+    bound: Bound,
+    settings: Settings,
+    outputs: Vec<OutputSpec>,
+    needs: Vec<Need>,
+}
+
+/// Expands a document whose `extends`, profile, settings and recipes are merged in.
+pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
+    let mut problems = Vec::new();
+    check_top(document, &mut problems);
+    let doc = document
+        .find("doc")
+        .and_then(|doc| text(doc, "the pipeline", &mut problems));
+    let no_entries: &[Entry] = &[];
+    let section = |key: &str| document.find(key).map_or(no_entries, |e| e.value.entries());
+    let params = Params::new(section("params"));
+    params.resolve_all();
+    let claims = document.find("expect").map_or_else(
+        || Value::Sequence(Vec::new()),
+        |expect| params.scope().apply(&expect.value).value,
+    );
+    let claims = claims_json(claims, document, &mut problems);
+    let templates: Vec<Option<Template<'_>>> = section("stages")
+        .iter()
+        .map(|entry| template(entry, context, &mut problems))
+        .collect();
+    let axes: Vec<Axes<'_>> = section("stages")
+        .iter()
+        .map(|entry| {
+            let key = |key: &str| {
+                entry
+                    .value
+                    .find(key)
+                    .map(|e| params.scope().apply(&e.value))
+            };
+            Axes {
+                stage: &entry.key,
+                span: entry.key_span,
+                matrix: key("matrix"),
+                replicate: key("replicate"),
+            }
+        })
+        .collect();
+    let cells = matrix::expand(&axes, context.limit, &mut problems);
+    let mut instances = Vec::new();
+    let mut environment = BTreeMap::new();
+    for (template, cells) in templates.iter().zip(cells) {
+        let (Some(template), Some(cells)) = (template, cells) else {
+            continue;
+        };
+        if instances.len() + cells.len() > context.limit {
+            problems.push(
+                Diagnostic::error(
+                    "spec::too_large",
+                    format!("there are more than {} stages", context.limit),
+                )
+                .at(template.entry.key_span, "the limit is reached here")
+                .help("split the pipeline into several files"),
+            );
+            break;
+        }
+        for cell in cells {
+            let maker = Maker {
+                template,
+                context,
+                params: &params,
+                claims: &claims,
+            };
+            instances.extend(maker.instance(cell, &mut environment, &mut problems));
+        }
+    }
+    let stages = link_all(section("stages"), instances, &mut problems);
+    problems.extend(params.into_problems());
+    let stages = match sort(stages) {
+        Ok(stages) => stages,
+        Err((stages, cycles)) => {
+            problems.extend(cycles);
+            stages
+        }
+    };
+    Expanded {
+        doc,
+        stages,
+        environment: environment.into_iter().collect(),
+        problems: tidy(problems),
+    }
+}
+
+fn text(entry: &Entry, what: &str, problems: &mut Vec<Diagnostic>) -> Option<String> {
+    from_node(&entry.value, &format!("`{}` of {what}", entry.key))
+        .map_err(|found| problems.extend(found))
+        .ok()
+}
+
+fn check_top(document: &Node, problems: &mut Vec<Diagnostic>) {
+    if !matches!(document.value, Value::Map(_)) {
+        problems.push(
+            Diagnostic::error(
+                "spec::wrong_type",
+                format!("the pipeline is {}, not a map", document.type_name()),
+            )
+            .at(document.span, "")
+            .help("begin with `stages:`; `pipeline init` writes a commented example"),
+        );
+        return;
+    }
+    for entry in document.entries() {
+        let map = matches!(entry.value.value, Value::Map(_) | Value::Null);
+        match entry.key.as_str() {
+            key if !TOP_KEYS.contains(&key) => {
+                let help = if STAGE_KEYS.iter().any(|(known, _)| *known == key) {
+                    format!("`{key}` belongs inside a stage, under `stages:`")
+                } else {
+                    suggest::help(key, TOP_KEYS, "remove it")
+                };
+                problems.push(
+                    Diagnostic::error(
+                        "spec::unknown_key",
+                        format!("unknown key `{key}` in the pipeline"),
+                    )
+                    .at(entry.key_span, "not a key of a pipeline")
+                    .help(help),
+                );
+            }
+            key @ ("params" | "profiles" | "stages") if !map => problems.push(
+                Diagnostic::error(
+                    "spec::wrong_type",
+                    format!("`{key}` is {}, not a map", entry.value.type_name()),
+                )
+                .at(entry.value.span, "")
+                .help(format!("write `{key}: {{ name: … }}`")),
+            ),
+            _ => {}
+        }
+    }
+    let empty = document
+        .find("stages")
+        .is_none_or(|stages| stages.value.value == Value::Null);
+    if empty {
+        problems.push(
+            Diagnostic::error("spec::no_stages", "the pipeline has no stages")
+                .at(document.span, "")
+                .help("add them under `stages:`; `pipeline init` writes a commented example"),
+        );
+    }
+}
+
+/// `expect:` as JSON; what a claim must have is the business of who checks claims.
+fn claims_json(
+    claims: Value,
+    document: &Node,
+    problems: &mut Vec<Diagnostic>,
+) -> serde_json::Value {
+    let items = match claims {
+        Value::Sequence(items) => items,
+        Value::Null => Vec::new(),
+        _ => {
+            if let Some(expect) = document.find("expect") {
+                problems.push(
+                    Diagnostic::error(
+                        "spec::wrong_type",
+                        format!("`expect` is {}, not a list", expect.value.type_name()),
+                    )
+                    .at(expect.value.span, "")
+                    .help("write `expect: [{ metric: f1, value: 90.03 }]`"),
+                );
+            }
+            Vec::new()
+        }
+    };
+    for item in &items {
+        if !matches!(item.value, Value::Map(_)) {
+            problems.push(
+                Diagnostic::error(
+                    "spec::wrong_type",
+                    format!("a claim is {}, not a map", item.type_name()),
+                )
+                .at(item.span, "")
+                .help("write `{ metric: f1, value: 90.03 }`"),
+            );
+        }
+        for key in ["metric", "value"] {
+            if matches!(item.value, Value::Map(_)) && item.find(key).is_none() {
+                problems.push(
+                    Diagnostic::error(
+                        "spec::missing_key",
+                        format!("`{key}` is missing in a claim"),
+                    )
+                    .at(item.span, format!("has no `{key}`"))
+                    .help("a claim says at least `metric` and `value`"),
+                );
+            }
+        }
+    }
+    items.iter().map(to_json).collect()
+}
+
+/// Checks what does not depend on the cell: name, keys, kind.
+fn template<'a>(
+    entry: &'a Entry,
+    context: Context<'a>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Template<'a>> {
+    let stage = &entry.key;
+    if !check_name(stage) {
+        problems.push(
+            Diagnostic::error("spec::name", format!("`{stage}` cannot name a stage"))
+                .at(entry.key_span, "")
+                .help(name_help(stage)),
+        );
+    }
+    if !matches!(entry.value.value, Value::Map(_)) {
+        problems.push(
+            Diagnostic::error(
+                "spec::wrong_type",
+                format!("stage `{stage}` is {}, not a map", entry.value.type_name()),
+            )
+            .at(
+                if entry.value.value == Value::Null {
+                    entry.key_span
+                } else {
+                    entry.value.span
+                },
+                "",
+            )
+            .help("give it a `kind`"),
+        );
+        return None;
+    }
+    let kind = kind_of(entry, context.kinds, problems);
+    for key in entry.value.entries() {
+        if !STAGE_KEYS.iter().any(|(known, _)| *known == key.key) {
+            problems.push(
+                Diagnostic::error(
+                    "spec::unknown_key",
+                    format!("unknown key `{}` in stage `{stage}`", key.key),
+                )
+                .at(key.key_span, "not a key of a stage")
+                .help(stage_key_help(key, kind)),
+            );
+        }
+    }
+    kind.map(|kind| Template { entry, kind })
+}
+
+fn stage_key_help(key: &Entry, kind: Option<&KindEntry>) -> String {
+    let configured = kind.is_some_and(|kind| {
+        (kind.schema)()
+            .pointer("/properties")
+            .is_some_and(|properties| properties.get(&key.key).is_some())
+    });
+    if configured {
+        return format!("`{}` belongs under `with:`", key.key);
+    }
+    if let Some((_, here)) = FOREIGN_KEYS.iter().find(|(foreign, _)| *foreign == key.key) {
+        return format!("write {here}");
+    }
+    suggest::help(
+        &key.key,
+        STAGE_KEYS.iter().map(|(key, _)| *key),
+        "remove it",
+    )
+}
+
+fn kind_of<'a>(
+    entry: &Entry,
+    kinds: &'a [KindEntry],
+    problems: &mut Vec<Diagnostic>,
+) -> Option<&'a KindEntry> {
+    let stage = &entry.key;
+    let Some(kind) = entry.value.find("kind") else {
+        // A recipe that could not be read has been reported where it is read.
+        if entry.value.find("use").is_none() {
+            problems.push(
+                Diagnostic::error("spec::missing_key", format!("stage `{stage}` has no kind"))
+                    .at(entry.key_span, "has neither `kind` nor `use`")
+                    .help("add `kind: command`, or `use: stages/RECIPE.yaml`"),
+            );
+        }
+        return None;
+    };
+    let name: String = text(kind, &format!("stage `{stage}`"), problems)?;
+    let found = kinds.iter().find(|known| known.name == name);
+    if found.is_none() {
+        let names = kinds.iter().map(|kind| kind.name);
+        problems.push(
+            Diagnostic::error(
+                "spec::unknown_kind",
+                format!("unknown kind `{name}` in stage `{stage}`"),
+            )
+            .at(kind.value.span, "no kind of this name")
+            .help(suggest::help(&name, names, "there are no kinds")),
+        );
+    }
+    found
+}
+
+struct Maker<'a> {
+    template: &'a Template<'a>,
+    context: Context<'a>,
+    params: &'a Params<'a>,
+    claims: &'a serde_json::Value,
+}
+
+impl<'a> Maker<'a> {
+    fn instance(
+        &self,
+        cell: Cell,
+        environment: &mut BTreeMap<String, Option<String>>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Instance<'a>> {
+        let entry = self.template.entry;
+        let (stage, kind) = (entry.key.as_str(), self.template.kind);
+        let name = display_name(stage, &cell);
+        let body = self.body(&cell);
+        let find = |key: &str| body.find(key).map(|entry| &entry.value);
+        let mut settings = settings::read(&body, stage, problems);
+        environment.extend(std::mem::take(&mut settings.environment));
+        let nothing = Node {
+            value: Value::Null,
+            span: entry.key_span,
+            defined: None,
+        };
+        let bind = BindContext {
+            root: self.context.root,
+            stage: &name,
+            mirrors: self.context.mirrors,
+            locked: self.context.locked.get(&name).map(String::as_str),
+            claims: self.claims,
+        };
+        let with = find("with").unwrap_or(&nothing);
+        let bound = match (kind.bind)(with, &bind) {
+            Ok(bound) => bound,
+            Err(found) => {
+                problems.extend(found);
+                return None;
+            }
+        };
+        let before = problems.len();
+        let outputs = outputs::read(find("outputs"), &bound.ports, stage, kind.name, problems);
+        let needs = link::read(
+            find("needs"),
+            &bound.ports,
+            stage,
+            entry.key_span,
+            kind.name,
+            problems,
+        );
+        if let (Launch::Builtin, Some(span)) = (&bound.launch, settings.numbers_span) {
+            problems.push(
+                Diagnostic::error(
+                    "spec::numbers",
+                    format!("stage `{stage}` cannot have `numbers`"),
+                )
+                .at(span, "")
+                .help(format!(
+                    "a `{}` brings its own numbers; remove the key",
+                    kind.name
+                )),
+            );
+        }
+        if problems.len() == before {
+            self.check_places(&needs, &outputs, &settings, &bound, problems);
+        }
+        Some(Instance {
+            template: self.template,
+            cell,
+            name,
+            bound,
+            settings,
+            outputs,
+            needs,
+        })
+    }
+
+    /// The stage's map with references replaced; what is decided already is left out.
+    fn body(&self, cell: &[AxisValue]) -> Node {
+        let scope = self.params.stage_scope(cell);
+        let value = &self.template.entry.value;
+        let entries = value
+            .entries()
+            .iter()
+            .filter(|entry| {
+                !matches!(
+                    entry.key.as_str(),
+                    "kind" | "use" | "doc" | "matrix" | "replicate"
+                )
+            })
+            .map(|entry| Entry {
+                key: entry.key.clone(),
+                key_span: entry.key_span,
+                value: if entry.key == "with" {
+                    scope.apply_but(&entry.value, "script")
+                } else {
+                    scope.apply(&entry.value)
+                },
+            })
+            .collect();
+        Node {
+            value: Value::Map(entries),
+            span: value.span,
+            defined: value.defined,
+        }
+    }
+
+    fn check_places(
+        &self,
+        needs: &[Need],
+        outputs: &[OutputSpec],
+        settings: &Settings,
+        bound: &Bound,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        let entry = self.template.entry;
+        let output_span = |name: &str| {
+            entry
+                .value
+                .find("outputs")
+                .and_then(|outputs| outputs.value.find(name))
+                .map_or(entry.key_span, |output| output.value.span)
+        };
+        let mut occupants: Vec<Occupant> = needs
+            .iter()
+            .map(|need| Occupant {
+                what: format!("the input `{}`", need.port),
+                place: need.place.clone(),
+                span: need.span,
+            })
+            .collect();
+        occupants.extend(outputs.iter().map(|output| Occupant {
+            what: format!("the output `{}`", output.name),
+            place: output.path.clone(),
+            span: output_span(&output.name),
+        }));
+        if let Launch::Program(program) = &bound.launch {
+            occupants.extend(program.files.iter().map(|(file, _)| Occupant {
+                what: format!("the file `{file}` written for the program"),
+                place: file.clone(),
+                span: entry.key_span,
+            }));
+        }
+        if let (Some(checkpoint), Some(span)) =
+            (&settings.policy.checkpoint, settings.checkpoint_span)
+        {
+            occupants.push(Occupant {
+                what: "the checkpoint folder".to_owned(),
+                place: checkpoint.dir.clone(),
+                span,
+            });
+        }
+        outputs::check_places(&entry.key, &occupants, problems);
+    }
+}
+
+fn link_all(
+    stages: &[Entry],
+    instances: Vec<Instance<'_>>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<StageSpec> {
+    let mut linker = Linker::new(stages.iter().map(|entry| entry.key.as_str()));
+    for (id, instance) in (0_u32..).zip(&instances) {
+        linker.add(
+            &instance.template.entry.key,
+            StageId(id),
+            &instance.cell,
+            &instance.outputs,
+            instance.bound.ports.declares_outputs,
+        );
+    }
+    let inputs: Vec<Vec<Input>> = instances
+        .iter()
+        .map(|instance| inputs_of(instance, &linker, problems))
+        .collect();
+    drop(linker);
+    instances
+        .into_iter()
+        .zip(inputs)
+        .map(|(instance, inputs)| concrete(instance, inputs, problems))
+        .collect()
+}
+
+fn inputs_of(
+    instance: &Instance<'_>,
+    linker: &Linker<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Input> {
+    let stage = &instance.template.entry.key;
+    let mut inputs: Vec<Input> = instance
+        .needs
+        .iter()
+        .filter_map(|need| {
+            let origin =
+                linker.origin(need, stage, &instance.cell, &instance.bound.ports, problems)?;
+            Some(Input {
+                port: need.port.clone(),
+                place: need.place.clone(),
+                origin,
+                span: need.span,
+            })
+        })
+        .collect();
+    let mut taken = BTreeSet::new();
+    for (path, span) in &instance.settings.key_files {
+        let path = path.strip_prefix("./").unwrap_or(path);
+        let mut port = format!("environment/{}", file_step(path));
+        while !taken.insert(port.clone()) {
+            port.push('+');
+        }
+        inputs.push(Input {
+            place: port.clone(),
+            port,
+            origin: Origin::KeyOnly(path.to_owned()),
+            span: *span,
+        });
+    }
+    inputs.sort_by(|a, b| a.port.cmp(&b.port));
+    inputs
+}
+
+/// The file's name as it can stand in a line of the manifest.
+fn file_step(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+    if name.bytes().all(plain) {
+        name.to_owned()
+    } else {
+        step(name)
+    }
+}
+
+fn concrete(
+    instance: Instance<'_>,
+    inputs: Vec<Input>,
+    problems: &mut Vec<Diagnostic>,
+) -> StageSpec {
+    let Instance {
+        template,
+        cell,
+        name,
+        bound,
+        mut settings,
+        outputs,
+        ..
+    } = instance;
+    settings.lines.flatten("config", &bound.manifest_config);
+    let mut after = Lines::default();
+    after.push(
+        "kind",
+        format!("{} {}", template.kind.name, template.kind.version),
+    );
+    if let Some(numerics) = &bound.numerics {
+        after.text("numerics", numerics);
+    }
+    for output in &outputs {
+        after.text(format!("output.{}", step(&output.name)), &output.path);
+    }
+    for (index, file) in settings.numbers.iter().enumerate() {
+        after.text(format!("output.numbers.{index}"), file);
+    }
+    let mut launch = bound.launch;
+    if let Launch::Program(program) = &mut launch {
+        program.numbers = settings.numbers;
+    }
+    let entry = template.entry;
+    let doc = entry
+        .value
+        .find("doc")
+        .and_then(|doc| text(doc, &format!("stage `{}`", entry.key), problems));
+    StageSpec {
+        name,
+        stage: entry.key.clone(),
+        axes: cell.into_iter().map(axis).collect(),
+        doc,
+        kind: template.kind.name.to_owned(),
+        version: template.kind.version,
+        config: bound.config,
+        lines_before: settings.lines.into_text(),
+        lines_after: after.into_text(),
+        inputs,
+        outputs,
+        launch,
+        policy: settings.policy,
+        span: entry.key_span,
+    }
+}
+
+fn axis(value: AxisValue) -> Axis {
+    Axis {
+        name: value.name,
+        text: value.text,
+        json: value.json,
+        replicate: value.replicate,
+    }
+}
+
+/// Puts stages behind what they need and renumbers the references.
+fn sort(stages: Vec<StageSpec>) -> Result<Vec<StageSpec>, (Vec<StageSpec>, Vec<Diagnostic>)> {
+    let order = match graph::order(&stages) {
+        Ok(order) => order,
+        Err(cycles) => return Err((stages, cycles)),
+    };
+    let mut position = vec![StageId(0); stages.len()];
+    for (new, old) in (0_u32..).zip(&order) {
+        position[*old] = StageId(new);
+    }
+    let mut slots: Vec<Option<StageSpec>> = stages.into_iter().map(Some).collect();
+    let mut sorted = Vec::with_capacity(slots.len());
+    for old in order {
+        let mut stage = slots[old].take().expect("an order names each stage once");
+        for input in &mut stage.inputs {
+            let references = match &mut input.origin {
+                Origin::Stage(reference) => std::slice::from_mut(reference),
+                Origin::Many(references) => references.as_mut_slice(),
+                Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &mut [],
+            };
+            for reference in references {
+                reference.stage = position[reference.stage.index()];
+            }
+        }
+        sorted.push(stage);
+    }
+    Ok(sorted)
+}
+
+/// Each problem once, in the order of the texts.
+pub(crate) fn tidy(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut seen = BTreeSet::new();
+    let mut problems: Vec<Diagnostic> = problems
+        .into_iter()
+        .filter(|problem| {
+            let places: Vec<Span> = problem.labels.iter().map(|label| label.span).collect();
+            seen.insert((problem.message.clone(), places))
+        })
+        .collect();
+    problems.sort_by_key(|problem| {
+        problem
+            .labels
+            .first()
+            .map(|label| (label.span.source, label.span.offset))
+    });
+    problems
+}

@@ -1,0 +1,601 @@
+//! `${params.x}`, `${matrix.x}` and `${replicate.x}` in values. Knows where a value is used and where it was defined.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use super::decode::scalar_text;
+use super::node::{Entry, Node, Value};
+use super::suggest;
+use super::yaml::MAX_DEPTH;
+use crate::diagnostic::Diagnostic;
+use crate::source::Span;
+
+/// How many values substitution may make in one file.
+const MAX_NODES: usize = 4_000_000;
+/// The longest text that substitution may make.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// How many parameters may refer to each other in a row; each may nest as deep as values may.
+const MAX_CHAIN: usize = 64;
+/// How deep values may nest along such a row, added up: what the stack of a small thread holds.
+const MAX_CHAIN_DEPTH: usize = 4 * MAX_DEPTH;
+
+/// The parameters of a file, each resolved when it is first asked for.
+pub(crate) struct Params<'a> {
+    raw: &'a [Entry],
+    done: RefCell<BTreeMap<String, Option<Node>>>,
+    chain: RefCell<Vec<String>>,
+    budget: Cell<usize>,
+    depth: Cell<usize>,
+    problems: RefCell<Vec<Diagnostic>>,
+}
+
+/// What a place may refer to beside parameters.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    params: &'a Params<'a>,
+    axes: &'a [AxisValue],
+    /// Whether `${matrix…}` and `${replicate…}` mean anything here.
+    in_stage: bool,
+}
+
+/// An axis with its value in one cell.
+#[derive(Clone, Debug)]
+pub(crate) struct AxisValue {
+    pub(crate) name: String,
+    pub(crate) node: Node,
+    pub(crate) text: String,
+    pub(crate) json: String,
+    pub(crate) replicate: bool,
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn new(raw: &'a [Entry]) -> Self {
+        Self {
+            raw,
+            done: RefCell::default(),
+            chain: RefCell::default(),
+            budget: Cell::new(MAX_NODES),
+            depth: Cell::new(0),
+            problems: RefCell::default(),
+        }
+    }
+
+    /// Resolves every parameter, used or not, so that a wrong one is reported in any case.
+    pub(crate) fn resolve_all(&self) {
+        for entry in self.raw {
+            self.find(&entry.key);
+        }
+    }
+
+    /// The problems found so far.
+    pub(crate) fn into_problems(self) -> Vec<Diagnostic> {
+        self.problems.into_inner()
+    }
+
+    /// A scope outside stages: parameters only.
+    pub(crate) fn scope(&'a self) -> Scope<'a> {
+        Scope {
+            params: self,
+            axes: &[],
+            in_stage: false,
+        }
+    }
+
+    /// A scope inside a stage.
+    pub(crate) fn stage_scope(&'a self, axes: &'a [AxisValue]) -> Scope<'a> {
+        Scope {
+            params: self,
+            axes,
+            in_stage: true,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<Node> {
+        if let Some(done) = self.done.borrow().get(name) {
+            return done.clone();
+        }
+        let entry = self.raw.iter().find(|entry| entry.key == name)?;
+        let mut chain = self.chain.borrow().clone();
+        if chain.iter().any(|earlier| earlier == name) || chain.len() >= MAX_CHAIN {
+            chain.push(name.to_owned());
+            self.problem(
+                Diagnostic::error(
+                    "spec::parameter_cycle",
+                    format!("parameters refer to each other: {}", chain.join(" -> ")),
+                )
+                .at(entry.key_span, "")
+                .help("give one of them a value of its own"),
+            );
+            return None;
+        }
+        self.chain.borrow_mut().push(name.to_owned());
+        let node = self.scope().apply(&entry.value);
+        self.chain.borrow_mut().pop();
+        self.done
+            .borrow_mut()
+            .insert(name.to_owned(), Some(node.clone()));
+        Some(node)
+    }
+
+    fn problem(&self, problem: Diagnostic) {
+        let mut problems = self.problems.borrow_mut();
+        // The same text is visited once an instance; a thousand unlike problems are enough for anyone.
+        if problems.len() < 1000 && !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+
+    /// Uses the budget up, since a bound of another sort was reached.
+    fn exhaust(&self, place: Span) {
+        if self.budget.get() > 0 {
+            self.budget.set(1);
+            self.spend(1, place);
+        }
+    }
+
+    /// Takes from the budget; false when it is used up (said once).
+    fn spend(&self, amount: usize, place: Span) -> bool {
+        let left = self.budget.get();
+        if left == 0 {
+            return false;
+        }
+        self.budget.set(left.saturating_sub(amount));
+        if self.budget.get() == 0 {
+            self.problem(
+                Diagnostic::error("spec::too_large", "the values of this file unfold too far")
+                    .at(place, "the limit is reached here")
+                    .help("let fewer parameters repeat each other"),
+            );
+        }
+        self.budget.get() > 0
+    }
+}
+
+impl Scope<'_> {
+    /// A copy of `node` with every reference replaced. Problems are kept in the [`Params`].
+    pub(crate) fn apply(&self, node: &Node) -> Node {
+        self.rewrite(node, 0)
+    }
+
+    /// Like [`Scope::apply`], but the entry `literal` of the map itself is left as it is.
+    pub(crate) fn apply_but(&self, node: &Node, literal: &str) -> Node {
+        let Value::Map(entries) = &node.value else {
+            return self.apply(node);
+        };
+        let entries = entries
+            .iter()
+            .map(|entry| {
+                if entry.key == literal {
+                    entry.clone()
+                } else {
+                    self.entry(entry, 1)
+                }
+            })
+            .collect();
+        Node {
+            value: Value::Map(entries),
+            ..*node
+        }
+        .keeping(node)
+    }
+
+    fn entry(&self, entry: &Entry, depth: usize) -> Entry {
+        Entry {
+            key: entry.key.clone(),
+            key_span: entry.key_span,
+            value: self.rewrite(&entry.value, depth),
+        }
+    }
+
+    fn rewrite(&self, node: &Node, depth: usize) -> Node {
+        let level = self.params.depth.get();
+        if level >= MAX_CHAIN_DEPTH {
+            self.params.exhaust(node.span);
+        }
+        if !self.params.spend(1, node.span) {
+            return empty(node);
+        }
+        self.params.depth.set(level + 1);
+        let result = self.rewrite_within(node, depth);
+        self.params.depth.set(level);
+        result
+    }
+
+    fn rewrite_within(&self, node: &Node, depth: usize) -> Node {
+        let value = match &node.value {
+            Value::String(text) if text.contains("${") => return self.string(node, text, depth),
+            Value::Sequence(items) => Value::Sequence(
+                items
+                    .iter()
+                    .map(|item| self.rewrite(item, depth + 1))
+                    .collect(),
+            ),
+            Value::Map(entries) => Value::Map(
+                entries
+                    .iter()
+                    .map(|entry| self.entry(entry, depth + 1))
+                    .collect(),
+            ),
+            other => other.clone(),
+        };
+        Node {
+            value,
+            span: node.span,
+            defined: node.defined,
+        }
+    }
+
+    fn string(&self, node: &Node, text: &str, depth: usize) -> Node {
+        let pieces = match pieces(text) {
+            Ok(pieces) => pieces,
+            Err(rest) => {
+                self.params.problem(
+                    Diagnostic::error(
+                        "spec::reference",
+                        format!("`{rest}` opens a reference that is not closed"),
+                    )
+                    .at(node.span, "")
+                    .help("write `${params.x}`, or `$${` for the two characters themselves"),
+                );
+                return node.clone();
+            }
+        };
+        if let [Piece::Reference(reference)] = pieces.as_slice() {
+            return match self.look_up(reference, node.span) {
+                Some(found) => self.whole(node, found, depth),
+                None => empty(node),
+            };
+        }
+        let mut result = String::new();
+        let mut defined = node.defined;
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => result.push_str(&text),
+                Piece::Reference(reference) => {
+                    let Some(found) = self.look_up(&reference, node.span) else {
+                        continue;
+                    };
+                    defined = defined.or(found.defined.or(Some(found.span)));
+                    match scalar_text(&found.value) {
+                        Some(text) => result.push_str(&text),
+                        None => self.params.problem(
+                            Diagnostic::error(
+                                "spec::reference",
+                                format!("`${{{reference}}}` is {} and cannot stand inside a longer text", found.type_name()),
+                            )
+                            .at(node.span, "")
+                            .at(found.defined.unwrap_or(found.span), "defined here")
+                            .help("let it be the whole value, or refer to one of its entries"),
+                        ),
+                    }
+                    let fits = result.len() <= MAX_TEXT_BYTES;
+                    if !fits || !self.params.spend(result.len() / 16 + 1, node.span) {
+                        if !fits {
+                            self.params.exhaust(node.span);
+                        }
+                        return empty(node);
+                    }
+                }
+            }
+        }
+        Node {
+            value: Value::String(result),
+            span: node.span,
+            defined,
+        }
+    }
+
+    /// A reference that is the whole scalar: the value keeps its type.
+    fn whole(&self, node: &Node, mut found: Node, depth: usize) -> Node {
+        let (size, height) = measure(&found);
+        if depth + height > MAX_DEPTH || !self.params.spend(size, node.span) {
+            self.params.exhaust(node.span);
+            return empty(node);
+        }
+        found.defined = Some(found.defined.unwrap_or(found.span));
+        found.span = node.span;
+        found
+    }
+
+    fn look_up(&self, reference: &str, place: Span) -> Option<Node> {
+        let mut steps = reference.split('.').map(str::trim);
+        let (family, name) = (steps.next().unwrap_or(""), steps.next());
+        let replicate = match family {
+            "params" => None,
+            "matrix" if self.in_stage => Some(false),
+            "replicate" if self.in_stage => Some(true),
+            _ => {
+                self.params
+                    .problem(self.unknown_family(reference, family, place));
+                return None;
+            }
+        };
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            self.params.problem(
+                Diagnostic::error(
+                    "spec::reference",
+                    format!("`${{{reference}}}` names nothing"),
+                )
+                .at(place, "")
+                .help(format!("write `${{{family}.NAME}}`")),
+            );
+            return None;
+        };
+        let found = match replicate {
+            None => {
+                if !self.params.raw.iter().any(|entry| entry.key == name) {
+                    let names = self.params.raw.iter().map(|entry| entry.key.as_str());
+                    self.undefined(reference, name, "parameter", names, place);
+                    return None;
+                }
+                self.params.find(name)?
+            }
+            Some(replicate) => {
+                let axis = self
+                    .axes
+                    .iter()
+                    .find(|axis| axis.name == name && (axis.replicate == replicate));
+                match axis {
+                    Some(axis) => axis.node.clone(),
+                    None => {
+                        let names = self
+                            .axes
+                            .iter()
+                            .filter(|axis| axis.replicate == replicate)
+                            .map(|axis| axis.name.as_str());
+                        self.undefined(reference, name, "axis", names, place);
+                        return None;
+                    }
+                }
+            }
+        };
+        let mut found = found;
+        for step in steps {
+            let next = match &found.value {
+                Value::Map(_) => found.find(step).map(|entry| entry.value.clone()),
+                Value::Sequence(items) => step
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get(index).cloned()),
+                _ => None,
+            };
+            match next {
+                Some(next) => found = next,
+                None => {
+                    let names = found.entries().iter().map(|entry| entry.key.as_str());
+                    self.undefined(reference, step, "entry", names, place);
+                    return None;
+                }
+            }
+        }
+        Some(found)
+    }
+
+    fn unknown_family(&self, reference: &str, family: &str, place: Span) -> Diagnostic {
+        let problem = Diagnostic::error(
+            "spec::reference",
+            format!("`${{{reference}}}` is not a reference"),
+        )
+        .at(place, "");
+        if matches!(family, "matrix" | "replicate") {
+            return problem.help("only `${params.NAME}` can be used outside a stage");
+        }
+        if self.params.raw.iter().any(|entry| entry.key == family) {
+            return problem.help(format!("write `${{params.{reference}}}`"));
+        }
+        if let Some(axis) = self.axes.iter().find(|axis| axis.name == family) {
+            let family = if axis.replicate {
+                "replicate"
+            } else {
+                "matrix"
+            };
+            return problem.help(format!("write `${{{family}.{reference}}}`"));
+        }
+        problem.help(format!(
+            "references begin with `params.`, `matrix.` or `replicate.`; write `$${{{reference}}}` for the text itself"
+        ))
+    }
+
+    fn undefined<'n>(
+        &self,
+        reference: &str,
+        name: &str,
+        what: &str,
+        names: impl Iterator<Item = &'n str>,
+        place: Span,
+    ) {
+        let names: Vec<&str> = names.collect();
+        let otherwise = match what {
+            "parameter" => "this file has no parameters; add them under `params:`".to_owned(),
+            "axis" => {
+                "this stage has no such axis; add it under `matrix:` or `replicate:`".to_owned()
+            }
+            _ => "it has no entries".to_owned(),
+        };
+        self.params.problem(
+            Diagnostic::error(
+                "spec::undefined",
+                format!("`${{{reference}}}` refers to an undefined {what} `{name}`"),
+            )
+            .at(place, "used here")
+            .help(suggest::help(name, names, &otherwise)),
+        );
+    }
+}
+
+impl Node {
+    fn keeping(mut self, other: &Node) -> Self {
+        self.span = other.span;
+        self.defined = other.defined;
+        self
+    }
+}
+
+fn empty(node: &Node) -> Node {
+    Node {
+        value: Value::Null,
+        span: node.span,
+        defined: node.defined,
+    }
+}
+
+fn measure(node: &Node) -> (usize, usize) {
+    let children: Vec<(usize, usize)> = match &node.value {
+        Value::Sequence(items) => items.iter().map(measure).collect(),
+        Value::Map(entries) => entries.iter().map(|e| measure(&e.value)).collect(),
+        _ => return (1, 1),
+    };
+    let size = children.iter().map(|(size, _)| size).sum::<usize>() + 1;
+    let height = children.iter().map(|(_, h)| *h).max().unwrap_or(0) + 1;
+    (size, height)
+}
+
+enum Piece {
+    Text(String),
+    Reference(String),
+}
+
+/// Splits a text at its references; an unclosed one is the error.
+fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            literal.push_str(&rest[..at - 1]);
+            literal.push_str("${");
+            rest = &rest[at + 2..];
+            continue;
+        }
+        literal.push_str(&rest[..at]);
+        let inside = &rest[at + 2..];
+        let Some(end) = inside.find('}') else {
+            return Err(rest[at..].chars().take(40).collect());
+        };
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+        }
+        pieces.push(Piece::Reference(inside[..end].trim().to_owned()));
+        rest = &inside[end + 1..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Text(literal));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::to_json;
+    use super::super::yaml;
+    use super::*;
+    use crate::source::SourceId;
+
+    fn node(text: &str) -> Node {
+        let parsed = yaml::parse(text, SourceId(0));
+        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        parsed.node.expect("a tree")
+    }
+
+    fn substituted(params: &str, text: &str) -> (String, Vec<String>) {
+        let (params, text) = (node(params), node(text));
+        let params = Params::new(params.entries());
+        params.resolve_all();
+        let seed = AxisValue {
+            name: "seed".into(),
+            node: node("7"),
+            text: "7".into(),
+            json: "7".into(),
+            replicate: true,
+        };
+        let json = to_json(&params.stage_scope(&[seed]).apply(&text)).to_string();
+        let problems = params.into_problems();
+        (
+            json,
+            problems
+                .iter()
+                .map(|p| format!("{} / {}", p.message, p.help.as_deref().unwrap_or("")))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn whole_scalars_keep_their_type() {
+        let (json, problems) = substituted(
+            "epochs: 3\nrate: 5e-4\ntasks: [a, b]\non: true\nnested: {deep: {x: 1}}\n",
+            "[\"${params.epochs}\", \"${ params.tasks }\", \"${params.on}\", \"e=${params.epochs} r=${params.rate}\", \"${params.nested.deep}\", \"${params.tasks.1}\", \"${replicate.seed}\"]",
+        );
+        assert_eq!(json, r#"[3,["a","b"],true,"e=3 r=0.0005",{"x":1},"b",7]"#);
+        assert!(problems.is_empty(), "{problems:?}");
+    }
+
+    #[test]
+    fn two_dollars_are_literal() {
+        let (json, problems) =
+            substituted("x: 1", "[\"$${params.x}\", \"$5 $HOME $${a}${params.x}\"]");
+        assert_eq!(json, r#"["${params.x}","$5 $HOME ${a}1"]"#);
+        assert!(problems.is_empty(), "{problems:?}");
+    }
+
+    #[test]
+    fn parameters_may_build_on_each_other_but_not_in_a_ring() {
+        let (json, problems) = substituted("a: \"${params.b}/x\"\nb: base", "\"${params.a}\"");
+        assert_eq!(json, "\"base/x\"");
+        assert!(problems.is_empty());
+        let (_, problems) = substituted("a: \"${params.b}\"\nb: \"${params.a}\"", "1");
+        assert!(
+            problems[0].starts_with("parameters refer to each other: a -> b -> a"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn undefined_references_say_what_was_meant() {
+        let (_, problems) = substituted(
+            "epochs: 3\ntasks: [a]",
+            "[\"${params.epoch}\", \"${matrix.seed}\", \"${epochs}\", \"${HOME}\", \"a ${params.tasks}\", \"${params.x\"]",
+        );
+        let expected = [
+            "undefined parameter `epoch` / did you mean `epochs`?",
+            "undefined axis `seed`",
+            "write `${params.epochs}`",
+            "write `$${HOME}` for the text itself",
+            "cannot stand inside a longer text",
+            "is not closed",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, text) in problems.iter().zip(expected) {
+            assert!(problem.contains(text), "{text} not in {problem}");
+        }
+    }
+
+    #[test]
+    fn both_places_are_kept() {
+        let (params, text) = (node("x: [1]"), node("a: 1\nb: \"${params.x}\""));
+        let params = Params::new(params.entries());
+        let result = params.scope().apply(&text);
+        let b = &result.find("b").expect("b").value;
+        assert_eq!(b.span.line, 2);
+        assert_eq!(b.defined.expect("defined").line, 1);
+    }
+
+    #[test]
+    fn unfolding_is_bounded() {
+        let mut params = "a0: [x, x, x, x, x, x, x, x]\n".to_owned();
+        let mut texts = "t0: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n".to_owned();
+        for i in 1..40 {
+            let one = format!("\"${{params.a{}}}\"", i - 1);
+            params.push_str(&format!("a{i}: [{one}, {one}, {one}, {one}]\n"));
+            let one = format!("${{params.t{}}}", i - 1);
+            texts.push_str(&format!("t{i}: \"{one}{one}{one}{one}\"\n"));
+        }
+        for params in [params, texts] {
+            let (_, problems) = substituted(&params, "1");
+            assert!(
+                problems.iter().any(|p| p.contains("unfold too far")),
+                "{problems:?}"
+            );
+        }
+    }
+}
