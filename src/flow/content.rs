@@ -89,7 +89,10 @@ impl Stamp {
     pub fn of(metadata: &std::fs::Metadata) -> Self {
         Self {
             size: metadata.size(),
-            mtime_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+            mtime_ns: metadata
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.mtime_nsec()),
             inode: metadata.ino(),
         }
     }
@@ -98,7 +101,10 @@ impl Stamp {
 /// The change time in nanoseconds, which no program can set back.
 #[must_use]
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
-    metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
+    metadata
+        .ctime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(metadata.ctime_nsec())
 }
 
 /// Whether the owner may execute it.
@@ -150,7 +156,12 @@ impl Tree {
             let path = serde_json::to_string(&entry.path).expect("strings serialise");
             match &entry.content {
                 Some(content) => {
-                    text.push_str(&format!("{} {} {} {path}\n", content.form.word(), content.digest, content.bytes));
+                    text.push_str(&format!(
+                        "{} {} {} {path}\n",
+                        content.form.word(),
+                        content.digest,
+                        content.bytes
+                    ));
                 }
                 None => text.push_str(&format!("empty {path}\n")),
             }
@@ -163,7 +174,9 @@ impl Tree {
     /// # Errors
     /// On anything [`Tree::listing`] does not write.
     pub fn parse(text: &str) -> Result<Self, ParseTreeError> {
-        let body = text.strip_prefix(TREE_HEADER).ok_or(ParseTreeError { line: 1 })?;
+        let body = text
+            .strip_prefix(TREE_HEADER)
+            .ok_or(ParseTreeError { line: 1 })?;
         let mut entries = Vec::new();
         for (i, line) in body.lines().enumerate() {
             entries.push(parse_tree_line(line).ok_or(ParseTreeError { line: i + 2 })?);
@@ -177,7 +190,12 @@ impl Tree {
         Content {
             form: Form::Tree,
             digest: Use::Tree.digest(self.listing().as_bytes()),
-            bytes: self.entries.iter().filter_map(|entry| entry.content).map(|content| content.bytes).sum(),
+            bytes: self
+                .entries
+                .iter()
+                .filter_map(|entry| entry.content)
+                .map(|content| content.bytes)
+                .sum(),
         }
     }
 }
@@ -190,7 +208,14 @@ fn parse_tree_line(line: &str) -> Option<TreeEntry> {
         let form = Form::from_word(word).filter(|form| *form != Form::Tree)?;
         let (digest, rest) = rest.split_once(' ')?;
         let (bytes, path) = rest.split_once(' ')?;
-        (Some(Content { form, digest: digest.parse().ok()?, bytes: bytes.parse().ok()? }), path)
+        (
+            Some(Content {
+                form,
+                digest: digest.parse().ok()?,
+                bytes: bytes.parse().ok()?,
+            }),
+            path,
+        )
     };
     let path: String = serde_json::from_str(path).ok()?;
     is_inside(&path).then_some(TreeEntry { path, content })
@@ -199,7 +224,10 @@ fn parse_tree_line(line: &str) -> Option<TreeEntry> {
 /// Whether a relative path stays inside the folder it starts from: no `..`, not absolute, not empty.
 #[must_use]
 pub fn is_inside(path: &str) -> bool {
-    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    !path.is_empty()
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 /// Names that enter neither digests nor the check after a stage.
@@ -212,7 +240,9 @@ impl Ignore {
     /// Python's caches, `.git`, editors' droppings.
     #[must_use]
     pub fn standard() -> Self {
-        Self { extra: GlobSet::empty() }
+        Self {
+            extra: GlobSet::empty(),
+        }
     }
 
     /// The standard names and the patterns of `.pipelineignore` in `root`, one a line, `#` for remarks.
@@ -239,21 +269,34 @@ impl Ignore {
                 None if pattern.contains('/') => format!("{}/{pattern}", root.display()),
                 None => format!("**/{pattern}"),
             };
-            let glob = GlobBuilder::new(&pattern).literal_separator(true).build().map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{}:{}: {error}", path.display(), i + 1))
-            })?;
+            let glob = GlobBuilder::new(&pattern)
+                .literal_separator(true)
+                .build()
+                .map_err(|error| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("{}:{}: {error}", path.display(), i + 1),
+                    )
+                })?;
             set.add(glob);
         }
-        let extra = set.build().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let extra = set
+            .build()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(Self { extra })
     }
 
     /// Whether an entry of this name at this path is left out.
     #[must_use]
     pub fn matches(&self, path: &Path) -> bool {
-        let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
-        let standard = matches!(name, "__pycache__" | ".git" | ".DS_Store" | ".ipynb_checkpoints")
-            || name.ends_with(".pyc")
+        let name = path
+            .file_name()
+            .and_then(std::ffi::OsStr::to_str)
+            .unwrap_or_default();
+        let standard = matches!(
+            name,
+            "__pycache__" | ".git" | ".DS_Store" | ".ipynb_checkpoints"
+        ) || name.ends_with(".pyc")
             || name.ends_with('~')
             || (name.starts_with('.') && (name.ends_with(".swp") || name.ends_with(".swo")))
             || name.starts_with(".#");
@@ -270,7 +313,9 @@ pub fn hash_file(path: &Path, size: u64) -> io::Result<Digest> {
     if size < PARALLEL_FROM_BYTES {
         hasher.update(&fs_err::read(path)?);
     } else {
-        hasher.update_mmap_rayon(path).map_err(|error| io::Error::new(error.kind(), format!("read `{}`: {error}", path.display())))?;
+        hasher.update_mmap_rayon(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("read `{}`: {error}", path.display()))
+        })?;
     }
     Ok(Digest::from(&hasher))
 }
@@ -279,9 +324,15 @@ pub fn hash_file(path: &Path, size: u64) -> io::Result<Digest> {
 ///
 /// # Errors
 /// Loops, dangling links, unreadable folders, special files, names that are not UTF-8.
-pub fn walk(top: &Path, ignore: &Ignore) -> io::Result<Vec<(String, PathBuf, Option<std::fs::Metadata>)>> {
+pub fn walk(
+    top: &Path,
+    ignore: &Ignore,
+) -> io::Result<Vec<(String, PathBuf, Option<std::fs::Metadata>)>> {
     let mut found = Vec::new();
-    let mut walker = WalkDir::new(top).follow_links(true).sort_by_file_name().into_iter();
+    let mut walker = WalkDir::new(top)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter();
     while let Some(entry) = walker.next() {
         let entry = entry.map_err(walk_error)?;
         if entry.depth() == 0 {
@@ -298,7 +349,12 @@ pub fn walk(top: &Path, ignore: &Ignore) -> io::Result<Vec<(String, PathBuf, Opt
             .strip_prefix(top)
             .ok()
             .and_then(Path::to_str)
-            .ok_or_else(|| invalid(format!("the name of `{}` is not UTF-8", entry.path().display())))?
+            .ok_or_else(|| {
+                invalid(format!(
+                    "the name of `{}` is not UTF-8",
+                    entry.path().display()
+                ))
+            })?
             .to_owned();
         let kind = entry.file_type();
         if kind.is_dir() {
@@ -312,7 +368,10 @@ pub fn walk(top: &Path, ignore: &Ignore) -> io::Result<Vec<(String, PathBuf, Opt
             let metadata = entry.metadata().map_err(walk_error)?;
             found.push((relative, entry.into_path(), Some(metadata)));
         } else {
-            return Err(invalid(format!("`{}` is neither a file nor a folder", entry.path().display())));
+            return Err(invalid(format!(
+                "`{}` is neither a file nor a folder",
+                entry.path().display()
+            )));
         }
     }
     Ok(found)
@@ -324,11 +383,21 @@ fn invalid(message: String) -> io::Error {
 
 fn walk_error(error: walkdir::Error) -> io::Error {
     if let Some(ancestor) = error.loop_ancestor() {
-        let path = error.path().map_or_else(String::new, |path| path.display().to_string());
-        return invalid(format!("`{path}` links back to `{}`, which contains it", ancestor.display()));
+        let path = error
+            .path()
+            .map_or_else(String::new, |path| path.display().to_string());
+        return invalid(format!(
+            "`{path}` links back to `{}`, which contains it",
+            ancestor.display()
+        ));
     }
-    let place = error.path().map(|path| format!("`{}`: ", path.display())).unwrap_or_default();
-    let kind = error.io_error().map_or(io::ErrorKind::Other, io::Error::kind);
+    let place = error
+        .path()
+        .map(|path| format!("`{}`: ", path.display()))
+        .unwrap_or_default();
+    let kind = error
+        .io_error()
+        .map_or(io::ErrorKind::Other, io::Error::kind);
     io::Error::new(kind, format!("{place}{error}"))
 }
 
@@ -347,7 +416,11 @@ where
             let content = match metadata {
                 None => None,
                 Some(metadata) => Some(Content {
-                    form: if is_executable(&metadata) { Form::Exec } else { Form::File },
+                    form: if is_executable(&metadata) {
+                        Form::Exec
+                    } else {
+                        Form::File
+                    },
                     digest: digest(&full, &metadata)?,
                     bytes: metadata.len(),
                 }),
@@ -363,7 +436,10 @@ mod tests {
     use super::*;
 
     fn tree(top: &Path) -> Tree {
-        read_tree(top, &Ignore::standard(), |path, metadata| hash_file(path, metadata.len())).expect("readable")
+        read_tree(top, &Ignore::standard(), |path, metadata| {
+            hash_file(path, metadata.len())
+        })
+        .expect("readable")
     }
 
     #[test]
@@ -375,7 +451,14 @@ mod tests {
         fs_err::write(top.join("src/deep/b.py"), "y = 2\n").expect("write");
         fs_err::create_dir(top.join("empty")).expect("mkdir");
         let before = tree(top);
-        assert_eq!(before.entries.iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["empty", "src/a.py", "src/deep/b.py"]);
+        assert_eq!(
+            before
+                .entries
+                .iter()
+                .map(|e| e.path.as_str())
+                .collect::<Vec<_>>(),
+            ["empty", "src/a.py", "src/deep/b.py"]
+        );
         fs_err::create_dir_all(top.join("src/__pycache__")).expect("mkdir");
         fs_err::write(top.join("src/__pycache__/a.pyc"), "junk").expect("write");
         fs_err::write(top.join(".a.py.swp"), "junk").expect("write");
@@ -402,12 +485,26 @@ mod tests {
     fn listings_round_trip_and_refuse_paths_that_leave() {
         let entry = |path: &str| TreeEntry {
             path: path.to_owned(),
-            content: Some(Content { form: Form::Exec, digest: Use::File.digest(b"1"), bytes: 1 }),
+            content: Some(Content {
+                form: Form::Exec,
+                digest: Use::File.digest(b"1"),
+                bytes: 1,
+            }),
         };
-        let tree = Tree::new(vec![entry("b\n\"c"), entry("a/b"), TreeEntry { path: "d".into(), content: None }]);
+        let tree = Tree::new(vec![
+            entry("b\n\"c"),
+            entry("a/b"),
+            TreeEntry {
+                path: "d".into(),
+                content: None,
+            },
+        ]);
         assert_eq!(Tree::parse(&tree.listing()).expect("parses"), tree);
         for bad in ["../x", "/etc/passwd", "a/../../b"] {
-            let listing = Tree { entries: vec![entry(bad)] }.listing();
+            let listing = Tree {
+                entries: vec![entry(bad)],
+            }
+            .listing();
             assert!(Tree::parse(&listing).is_err(), "{bad}");
         }
         assert!(Tree::parse("tree v2\n").is_err());
@@ -423,6 +520,11 @@ mod tests {
         assert!(ignore.matches(&top.join("out/tmp")));
         assert!(!ignore.matches(&top.join("deep/out/tmp")));
         fs_err::write(top.join(".pipelineignore"), "[\n").expect("write");
-        assert!(Ignore::load(top).expect_err("bad glob").to_string().contains(".pipelineignore:1"));
+        assert!(
+            Ignore::load(top)
+                .expect_err("bad glob")
+                .to_string()
+                .contains(".pipelineignore:1")
+        );
     }
 }

@@ -113,6 +113,9 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// Whether the producing records of inputs (key, device) enter the key, because they enter the result.
     const READS_RECORDS: bool = false;
 
+    /// Whether its first output is a report, to be placed under `reports/`.
+    const IS_REPORT: bool = false;
+
     /// Its inputs and outputs under this configuration.
     fn ports(&self) -> Ports;
 
@@ -174,6 +177,8 @@ pub struct KindEntry {
     pub doc: &'static str,
     /// See [`StageKind::READS_RECORDS`].
     pub reads_records: bool,
+    /// See [`StageKind::IS_REPORT`].
+    pub is_report: bool,
     /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
     pub bind: fn(&Node, &BindContext<'_>) -> Result<Bound, Vec<Diagnostic>>,
     /// Runs it from the JSON of [`Bound::config`].
@@ -196,6 +201,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         version: T::VERSION,
         doc: T::DOC,
         reads_records: T::READS_RECORDS,
+        is_report: T::IS_REPORT,
         bind: bind_typed::<T>,
         run: run_typed::<T>,
         schema: schema_of::<T>,

@@ -5,10 +5,17 @@ pub mod content;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;
+pub mod exec;
 pub mod graph;
+pub mod key;
 pub mod kind;
 pub mod metric;
 pub mod numbers;
+pub mod plan;
+pub mod run;
 pub mod source;
 pub mod spec;
 pub mod store;
+
+#[cfg(test)]
+mod test_support;

@@ -10,7 +10,10 @@
 //! - `p …`: as `s`, for a file that `publish:` wrote.
 //! - `n KEY "PIPELINE" "STAGE"`: the last key of a stage, for `why`.
 
-#![expect(clippy::disallowed_types, reason = "maps here are looked up by key; their order reaches nothing but a sorted rewrite")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "maps here are looked up by key; their order reaches nothing but a sorted rewrite"
+)]
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -18,11 +21,13 @@ use std::io;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::content::{Content, Form, Stamp};
 use crate::digest::Digest;
 
 /// What the no-op path needs of a record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IndexEntry {
     /// Wall seconds it took.
     pub seconds: f64,
@@ -36,7 +41,10 @@ impl IndexEntry {
     /// The content of an output.
     #[must_use]
     pub fn output(&self, name: &str) -> Option<&Content> {
-        self.outputs.iter().find(|(output, _)| output == name).map(|(_, content)| content)
+        self.outputs
+            .iter()
+            .find(|(output, _)| output == name)
+            .map(|(_, content)| content)
     }
 }
 
@@ -104,12 +112,17 @@ impl Index {
         for line in self.text.split_inclusive(|byte| *byte == b'\n') {
             let place = start;
             start += line.len();
-            let Some((tag, payload)) = checked(line) else { continue };
+            let Some((tag, payload)) = checked(line) else {
+                continue;
+            };
             self.lines += 1;
             match tag {
                 b'r' => {
                     if let Some(key) = payload.get(..64).and_then(|hex| hex.parse().ok()) {
-                        self.records.insert(key, (place + PAYLOAD_AT, place + PAYLOAD_AT + payload.len()));
+                        self.records.insert(
+                            key,
+                            (place + PAYLOAD_AT, place + PAYLOAD_AT + payload.len()),
+                        );
                     }
                 }
                 b'd' => {
@@ -154,7 +167,11 @@ impl Index {
     #[must_use]
     pub fn file(&self, path: &str, stamp: &Stamp) -> Option<Digest> {
         let remembered = self.files.get(path)?;
-        let slack = if remembered.stamp.mtime_ns % 1_000_000_000 == 0 { SETTLED_WHOLE_SECONDS_NS } else { SETTLED_NS };
+        let slack = if remembered.stamp.mtime_ns % 1_000_000_000 == 0 {
+            SETTLED_WHOLE_SECONDS_NS
+        } else {
+            SETTLED_NS
+        };
         let is_settled = remembered.stamp.mtime_ns < remembered.clock_ns.saturating_sub(slack);
         (remembered.stamp == *stamp && is_settled).then_some(remembered.digest)
     }
@@ -162,20 +179,42 @@ impl Index {
     /// The digest `publish:` last wrote to a path, whatever lies there now.
     #[must_use]
     pub fn published(&self, path: &str) -> Option<Digest> {
-        self.files.get(path).filter(|remembered| remembered.published).map(|remembered| remembered.digest)
+        self.files
+            .get(path)
+            .filter(|remembered| remembered.published)
+            .map(|remembered| remembered.digest)
     }
 
     /// Remembers the digest of a file, read after `clock_ns` by the file server's clock.
-    pub fn remember(&mut self, path: &str, stamp: Stamp, clock_ns: i64, digest: Digest, published: bool) {
+    pub fn remember(
+        &mut self,
+        path: &str,
+        stamp: Stamp,
+        clock_ns: i64,
+        digest: Digest,
+        published: bool,
+    ) {
         if path.contains('\n') {
             return;
         }
-        let Stamp { size, mtime_ns, inode } = stamp;
+        let Stamp {
+            size,
+            mtime_ns,
+            inode,
+        } = stamp;
         self.push(
             if published { b'p' } else { b's' },
             &format!("{size} {mtime_ns} {inode} {clock_ns} {digest} {path}"),
         );
-        self.files.insert(path.into(), Remembered { stamp, clock_ns, digest, published });
+        self.files.insert(
+            path.into(),
+            Remembered {
+                stamp,
+                clock_ns,
+                digest,
+                published,
+            },
+        );
     }
 
     /// The last key of a stage of a pipeline.
@@ -187,7 +226,9 @@ impl Index {
                 if line.first() != Some(&b'n') {
                     continue;
                 }
-                if let Some((pair, key)) = checked(line).and_then(|(_, payload)| parse_last(payload)) {
+                if let Some((pair, key)) =
+                    checked(line).and_then(|(_, payload)| parse_last(payload))
+                {
                     last.insert(pair, key);
                 }
             }
@@ -246,7 +287,11 @@ impl Index {
         self.flush()?;
         let mut fresh = Self::load(store.dir())?;
         let mut text = String::new();
-        let mut keys: Vec<_> = fresh.records.iter().map(|(key, place)| (*place, *key)).collect();
+        let mut keys: Vec<_> = fresh
+            .records
+            .iter()
+            .map(|(key, place)| (*place, *key))
+            .collect();
         keys.sort_unstable();
         for (place, _) in keys {
             if let Ok(payload) = std::str::from_utf8(&fresh.text[place.0..place.1]) {
@@ -259,9 +304,20 @@ impl Index {
             if !Path::new(path.as_ref()).exists() {
                 continue;
             }
-            let Stamp { size, mtime_ns, inode } = remembered.stamp;
-            let payload = format!("{size} {mtime_ns} {inode} {} {} {path}", remembered.clock_ns, remembered.digest);
-            push_line(&mut text, if remembered.published { b'p' } else { b's' }, &payload);
+            let Stamp {
+                size,
+                mtime_ns,
+                inode,
+            } = remembered.stamp;
+            let payload = format!(
+                "{size} {mtime_ns} {inode} {} {} {path}",
+                remembered.clock_ns, remembered.digest
+            );
+            push_line(
+                &mut text,
+                if remembered.published { b'p' } else { b's' },
+                &payload,
+            );
         }
         fresh.last_key("", "");
         let mut last: Vec<_> = fresh.last.take().unwrap_or_default().into_iter().collect();
@@ -289,7 +345,10 @@ pub fn append_record(cache: &Path, key: &Digest, entry: &IndexEntry) -> io::Resu
 }
 
 fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+    let mut file = fs_err::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
     file.write_all(bytes)
 }
 
@@ -312,10 +371,20 @@ fn checked(line: &[u8]) -> Option<(u8, &str)> {
 }
 
 fn record_payload(key: &Digest, entry: &IndexEntry) -> String {
-    let device = if entry.device.is_empty() { "-".to_owned() } else { entry.device.replace(char::is_whitespace, "_") };
+    let device = if entry.device.is_empty() {
+        "-".to_owned()
+    } else {
+        entry.device.replace(char::is_whitespace, "_")
+    };
     let mut payload = format!("{key} {} {device}", entry.seconds);
     for (name, content) in &entry.outputs {
-        let _ = write!(payload, " {name} {} {} {}", content.form.word(), content.digest, content.bytes);
+        let _ = write!(
+            payload,
+            " {name} {} {} {}",
+            content.form.word(),
+            content.digest,
+            content.bytes
+        );
     }
     payload
 }
@@ -333,9 +402,20 @@ fn parse_record(payload: &str) -> Option<IndexEntry> {
         let form = Form::from_word(words.next()?)?;
         let digest = words.next()?.parse().ok()?;
         let bytes = words.next()?.parse().ok()?;
-        outputs.push((name.to_owned(), Content { form, digest, bytes }));
+        outputs.push((
+            name.to_owned(),
+            Content {
+                form,
+                digest,
+                bytes,
+            },
+        ));
     }
-    Some(IndexEntry { seconds, device, outputs })
+    Some(IndexEntry {
+        seconds,
+        device,
+        outputs,
+    })
 }
 
 fn parse_file(payload: &str) -> Option<(&str, Remembered)> {
@@ -346,8 +426,20 @@ fn parse_file(payload: &str) -> Option<(&str, Remembered)> {
     let clock_ns = words.next()?.parse().ok()?;
     let digest = words.next()?.parse().ok()?;
     let path = words.next()?;
-    let stamp = Stamp { size, mtime_ns, inode };
-    Some((path, Remembered { stamp, clock_ns, digest, published: false }))
+    let stamp = Stamp {
+        size,
+        mtime_ns,
+        inode,
+    };
+    Some((
+        path,
+        Remembered {
+            stamp,
+            clock_ns,
+            digest,
+            published: false,
+        },
+    ))
 }
 
 fn parse_last(payload: &str) -> Option<((String, String), Digest)> {
@@ -365,12 +457,24 @@ mod tests {
     use crate::store::Store;
 
     fn entry(text: &str) -> IndexEntry {
-        let content = Content { form: Form::File, digest: Use::File.digest(text.as_bytes()), bytes: text.len() as u64 };
-        IndexEntry { seconds: 1.5, device: "cpu".into(), outputs: vec![("lines".into(), content)] }
+        let content = Content {
+            form: Form::File,
+            digest: Use::File.digest(text.as_bytes()),
+            bytes: text.len() as u64,
+        };
+        IndexEntry {
+            seconds: 1.5,
+            device: "cpu".into(),
+            outputs: vec![("lines".into(), content)],
+        }
     }
 
     fn stamp(mtime_ns: i64) -> Stamp {
-        Stamp { size: 3, mtime_ns, inode: 7 }
+        Stamp {
+            size: 3,
+            mtime_ns,
+            inode: 7,
+        }
     }
 
     #[test]
@@ -380,13 +484,22 @@ mod tests {
         let key = Use::Manifest.digest(b"m");
         append_record(store.dir(), &key, &entry("a")).expect("appends");
         let mut index = Index::load(store.dir()).expect("loads");
-        index.remember("/data/a b.txt", stamp(10), 1_000_000_000, Use::File.digest(b"x"), false);
+        index.remember(
+            "/data/a b.txt",
+            stamp(10),
+            1_000_000_000,
+            Use::File.digest(b"x"),
+            false,
+        );
         index.set_last_key("p.yaml", "s[a=1]", key);
         index.flush().expect("flushes");
         append(&index.path, b"r 00000000 torn\nr 1234").expect("appends");
         let mut again = Index::load(store.dir()).expect("loads");
         assert_eq!(again.find(&key), Some(entry("a")));
-        assert_eq!(again.file("/data/a b.txt", &stamp(10)), Some(Use::File.digest(b"x")));
+        assert_eq!(
+            again.file("/data/a b.txt", &stamp(10)),
+            Some(Use::File.digest(b"x"))
+        );
         assert_eq!(again.file("/data/a b.txt", &stamp(11)), None);
         assert_eq!(again.last_key("p.yaml", "s[a=1]"), Some(key));
         again.rewrite(&store).expect("rewrites");
@@ -406,7 +519,13 @@ mod tests {
         let digest = Use::File.digest(b"x");
         index.remember("/racy", stamp(999_999_999), 1_000_000_000, digest, false);
         assert_eq!(index.file("/racy", &stamp(999_999_999)), None);
-        index.remember("/whole-seconds", stamp(9_000_000_000), 10_500_000_000, digest, false);
+        index.remember(
+            "/whole-seconds",
+            stamp(9_000_000_000),
+            10_500_000_000,
+            digest,
+            false,
+        );
         assert_eq!(index.file("/whole-seconds", &stamp(9_000_000_000)), None);
         index.remember("/settled", stamp(900_000_001), 1_000_000_000, digest, false);
         assert_eq!(index.file("/settled", &stamp(900_000_001)), Some(digest));

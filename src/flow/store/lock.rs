@@ -71,15 +71,29 @@ pub enum TryKey {
 }
 
 fn holder_text() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("process {} on {host} since {}\n", std::process::id(), crate::clock::rfc3339(crate::clock::now_ns()))
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    format!(
+        "process {} on {host} since {}\n",
+        std::process::id(),
+        crate::clock::rfc3339(crate::clock::now_ns())
+    )
 }
 
 /// Whether an error says that the file system keeps no locks.
 fn is_refused(error: &io::Error) -> bool {
-    let refusals = [rustix::io::Errno::NOLCK, rustix::io::Errno::OPNOTSUPP, rustix::io::Errno::NOSYS, rustix::io::Errno::INVAL];
+    let refusals = [
+        rustix::io::Errno::NOLCK,
+        rustix::io::Errno::OPNOTSUPP,
+        rustix::io::Errno::NOSYS,
+        rustix::io::Errno::INVAL,
+    ];
     error.kind() == io::ErrorKind::Unsupported
-        || refusals.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        || refusals
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn claims_only() -> bool {
@@ -100,7 +114,11 @@ impl Store {
         loop {
             fs_err::create_dir_all(&folder)?;
             let path = folder.join("lock");
-            let opened = fs_err::OpenOptions::new().create(true).read(true).append(true).open(&path);
+            let opened = fs_err::OpenOptions::new()
+                .create(true)
+                .read(true)
+                .append(true)
+                .open(&path);
             let file = match opened {
                 Ok(file) => file.into_parts().0,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -117,7 +135,8 @@ impl Store {
             }
             // The holder before us may have removed the folder: then this lock is on a file nobody will find.
             let is_current = std::fs::metadata(&path).is_ok_and(|there| {
-                file.metadata().is_ok_and(|ours| there.ino() == ours.ino() && there.dev() == ours.dev())
+                file.metadata()
+                    .is_ok_and(|ours| there.ino() == ours.ino() && there.dev() == ours.dev())
             });
             if !is_current {
                 continue;
@@ -132,7 +151,11 @@ impl Store {
 fn holder_name(text: &str) -> String {
     let name = text.lines().next().unwrap_or_default();
     let name = name.split(" since ").next().unwrap_or_default();
-    if name.is_empty() { "another process".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "another process".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 fn try_claim(folder: &Path) -> io::Result<TryKey> {
@@ -140,7 +163,11 @@ fn try_claim(folder: &Path) -> io::Result<TryKey> {
     for _ in 0..2 {
         fs_err::create_dir_all(folder)?;
         let text = holder_text();
-        match fs_err::OpenOptions::new().create_new(true).write(true).open(&path) {
+        match fs_err::OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .open(&path)
+        {
             Ok(mut file) => {
                 file.write_all(text.as_bytes())?;
                 return Ok(TryKey::Held(KeyLock::Claim(keep_fresh(path, text)?)));
@@ -154,7 +181,11 @@ fn try_claim(folder: &Path) -> io::Result<TryKey> {
             return Ok(TryKey::Busy(holder_name(&there)));
         }
         // Take exactly the stale claim away: a fresh one that slipped in is put back.
-        let aside = folder.join(format!("stale-{}-{}", std::process::id(), crate::clock::now_ns()));
+        let aside = folder.join(format!(
+            "stale-{}-{}",
+            std::process::id(),
+            crate::clock::now_ns()
+        ));
         if std::fs::rename(&path, &aside).is_ok() {
             if std::fs::read_to_string(&aside).is_ok_and(|text| text != there) {
                 let _ = std::fs::hard_link(&aside, &path);
@@ -168,19 +199,29 @@ fn try_claim(folder: &Path) -> io::Result<TryKey> {
 fn keep_fresh(path: PathBuf, text: String) -> io::Result<Claim> {
     let (stop, stopped) = mpsc::channel::<()>();
     let (file, content) = (path.clone(), text.clone());
-    let thread = std::thread::Builder::new().name("claim".into()).spawn(move || {
-        while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-            // Writing (not only touching) moves the time by the file server's clock.
-            if std::fs::read_to_string(&file).is_ok_and(|there| there == content) {
-                let _ = fs_err::write(&file, &content);
+    let thread = std::thread::Builder::new()
+        .name("claim".into())
+        .spawn(move || {
+            while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+                // Writing (not only touching) moves the time by the file server's clock.
+                if std::fs::read_to_string(&file).is_ok_and(|there| there == content) {
+                    let _ = fs_err::write(&file, &content);
+                }
             }
-        }
-    })?;
-    Ok(Claim { path, text, stop: Some(stop), thread: Some(thread) })
+        })?;
+    Ok(Claim {
+        path,
+        text,
+        stop: Some(stop),
+        thread: Some(thread),
+    })
 }
 
 fn is_stale(path: &Path, text: &str) -> bool {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     if let Some(rest) = text.strip_prefix("process ")
         && let Some((pid, on)) = rest.split_once(" on ")
         && on.split(" since ").next() == Some(host.as_str())
@@ -191,10 +232,17 @@ fn is_stale(path: &Path, text: &str) -> bool {
         return true;
     }
     static SEEN: OnceLock<Mutex<HashMap<PathBuf, (i64, Instant)>>> = OnceLock::new();
-    let Ok(metadata) = std::fs::metadata(path) else { return false };
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return false;
+    };
     let mtime_ns = crate::content::Stamp::of(&metadata).mtime_ns;
-    let mut seen = SEEN.get_or_init(Mutex::default).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (known, since) = *seen.entry(path.to_path_buf()).or_insert((mtime_ns, Instant::now()));
+    let mut seen = SEEN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (known, since) = *seen
+        .entry(path.to_path_buf())
+        .or_insert((mtime_ns, Instant::now()));
     if known != mtime_ns {
         seen.insert(path.to_path_buf(), (mtime_ns, Instant::now()));
         return false;
@@ -204,7 +252,9 @@ fn is_stale(path: &Path, text: &str) -> bool {
 
 /// Says that a run uses the cache, so that `cache gc` leaves it alone. Held until dropped; absent where locks are refused.
 #[derive(Debug)]
-pub struct InUse(Option<std::fs::File>);
+pub struct InUse {
+    _lock: Option<std::fs::File>,
+}
 
 impl Store {
     /// Marks the cache as in use. Waits while `cache gc` is at work.
@@ -214,8 +264,8 @@ impl Store {
     pub fn mark_in_use(&self) -> io::Result<InUse> {
         let file = self.in_use_file()?;
         match file.lock_shared() {
-            Ok(()) => Ok(InUse(Some(file))),
-            Err(error) if is_refused(&error) => Ok(InUse(None)),
+            Ok(()) => Ok(InUse { _lock: Some(file) }),
+            Err(error) if is_refused(&error) => Ok(InUse { _lock: None }),
             Err(error) => Err(error),
         }
     }
@@ -227,16 +277,24 @@ impl Store {
     pub fn try_alone(&self) -> io::Result<Option<InUse>> {
         let file = self.in_use_file()?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(InUse(Some(file)))),
+            Ok(()) => Ok(Some(InUse { _lock: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if is_refused(&error) => Ok(Some(InUse(None))),
+            Err(TryLockError::Error(error)) if is_refused(&error) => {
+                Ok(Some(InUse { _lock: None }))
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
     fn in_use_file(&self) -> io::Result<std::fs::File> {
         let path = self.dir().join("in-use");
-        Ok(fs_err::OpenOptions::new().create(true).read(true).append(true).open(path)?.into_parts().0)
+        Ok(fs_err::OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path)?
+            .into_parts()
+            .0)
     }
 }
 
@@ -250,26 +308,56 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp");
         let store = Store::open(folder.path()).expect("opens");
         let key = Use::Manifest.digest(b"k");
-        let TryKey::Held(lock) = store.try_lock(&key).expect("locks") else { panic!("free") };
-        assert!(matches!(store.try_lock(&key).expect("asks"), TryKey::Busy(name) if name.starts_with("process ")));
+        let TryKey::Held(lock) = store.try_lock(&key).expect("locks") else {
+            panic!("free")
+        };
+        assert!(
+            matches!(store.try_lock(&key).expect("asks"), TryKey::Busy(name) if name.starts_with("process "))
+        );
         crate::store::remove_tree(&store.work_path(&key)).expect("removes");
-        let TryKey::Held(second) = store.try_lock(&key).expect("locks") else { panic!("a new file") };
+        let TryKey::Held(second) = store.try_lock(&key).expect("locks") else {
+            panic!("a new file")
+        };
         drop((lock, second));
-        assert!(matches!(store.try_lock(&key).expect("locks"), TryKey::Held(_)));
+        assert!(matches!(
+            store.try_lock(&key).expect("locks"),
+            TryKey::Held(_)
+        ));
     }
 
     #[test]
     fn a_claim_of_a_dead_process_is_taken_over() {
         let folder = tempfile::tempdir().expect("temp");
-        let TryKey::Held(claim) = try_claim(folder.path()).expect("claims") else { panic!("free") };
+        let TryKey::Held(claim) = try_claim(folder.path()).expect("claims") else {
+            panic!("free")
+        };
         assert!(claim.is_claim());
-        assert!(matches!(try_claim(folder.path()).expect("asks"), TryKey::Busy(_)));
+        assert!(matches!(
+            try_claim(folder.path()).expect("asks"),
+            TryKey::Busy(_)
+        ));
         drop(claim);
         assert!(!folder.path().join("claim").exists());
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        fs_err::write(folder.path().join("claim"), format!("process 2147483646 on {host} since x\n")).expect("write");
-        assert!(matches!(try_claim(folder.path()).expect("takes over"), TryKey::Held(_)));
-        fs_err::write(folder.path().join("claim"), "process 1 on elsewhere since x\n").expect("write");
-        assert!(matches!(try_claim(folder.path()).expect("asks"), TryKey::Busy(name) if name == "process 1 on elsewhere"));
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        fs_err::write(
+            folder.path().join("claim"),
+            format!("process 2147483646 on {host} since x\n"),
+        )
+        .expect("write");
+        assert!(matches!(
+            try_claim(folder.path()).expect("takes over"),
+            TryKey::Held(_)
+        ));
+        fs_err::write(
+            folder.path().join("claim"),
+            "process 1 on elsewhere since x\n",
+        )
+        .expect("write");
+        assert!(
+            matches!(try_claim(folder.path()).expect("asks"), TryKey::Busy(name) if name == "process 1 on elsewhere")
+        );
     }
 }

@@ -59,9 +59,19 @@ impl Store {
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let store = Self { dir: dir.to_path_buf() };
+        let store = Self {
+            dir: dir.to_path_buf(),
+        };
         if !dir.join("records-v1").is_dir() {
-            for folder in ["objects-v1", "runs-v1", "plans-v1", "work", "tmp", "quarantine", "records-v1"] {
+            for folder in [
+                "objects-v1",
+                "runs-v1",
+                "plans-v1",
+                "work",
+                "tmp",
+                "quarantine",
+                "records-v1",
+            ] {
                 fs_err::create_dir_all(dir.join(folder))?;
             }
             let tag = dir.join("CACHEDIR.TAG");
@@ -89,7 +99,10 @@ impl Store {
     #[must_use]
     pub fn record_path(&self, key: &Digest) -> PathBuf {
         let hex = key.to_string();
-        self.dir.join("records-v1").join(&hex[..2]).join(format!("{}.json", &hex[2..]))
+        self.dir
+            .join("records-v1")
+            .join(&hex[..2])
+            .join(format!("{}.json", &hex[2..]))
     }
 
     /// Where a key's attempts, lock and checkpoint lie.
@@ -110,8 +123,15 @@ impl Store {
         use std::sync::atomic::{AtomicU64, Ordering};
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        self.dir.join("tmp").join(format!("{host}-{}-{count}-{}", std::process::id(), crate::clock::now_ns()))
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        self.dir.join("tmp").join(format!(
+            "{host}-{}-{count}-{}",
+            std::process::id(),
+            crate::clock::now_ns()
+        ))
     }
 
     /// Writes a file so that it is there whole or not at all.
@@ -163,17 +183,25 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return fs_err::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return fs_err::remove_file(path);
+        }
         Err(_) => {}
     }
     // A folder without its write bit holds on to its entries: give the bit back and try again.
-    for entry in walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok) {
+    for entry in walkdir::WalkDir::new(path)
+        .into_iter()
+        .filter_map(Result::ok)
+    {
         if entry.file_type().is_dir() {
             let _ = fs_err::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
         }
     }
     // Readable folders may only show now what they hold, so walk once more.
-    for entry in walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok) {
+    for entry in walkdir::WalkDir::new(path)
+        .into_iter()
+        .filter_map(Result::ok)
+    {
         if entry.file_type().is_dir() {
             let _ = fs_err::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
         }

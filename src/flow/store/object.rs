@@ -9,7 +9,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Store, StoreError, rename_into};
-use crate::content::{Content, Form, Ignore, Stamp, Tree, TreeEntry, ctime_ns, hash_file, is_executable, walk};
+use crate::content::{
+    Content, Form, Ignore, Stamp, Tree, TreeEntry, ctime_ns, hash_file, is_executable, walk,
+};
 use crate::digest::{Digest, Use};
 
 /// Objects from this size on are handed out as links.
@@ -33,13 +35,21 @@ pub struct Watched {
 impl Watched {
     fn new(path: PathBuf, digest: Digest, is_object: bool) -> io::Result<Self> {
         let metadata = fs_err::metadata(&path)?;
-        Ok(Self { stamp: Stamp::of(&metadata), ctime_ns: ctime_ns(&metadata), path, digest, is_object })
+        Ok(Self {
+            stamp: Stamp::of(&metadata),
+            ctime_ns: ctime_ns(&metadata),
+            path,
+            digest,
+            is_object,
+        })
     }
 
     /// Whether the file has other bytes now, or is gone. Reads it only if its stamp moved.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        let Ok(metadata) = fs_err::metadata(&self.path) else { return true };
+        let Ok(metadata) = fs_err::metadata(&self.path) else {
+            return true;
+        };
         if Stamp::of(&metadata) == self.stamp && ctime_ns(&metadata) == self.ctime_ns {
             return false;
         }
@@ -52,12 +62,14 @@ impl Store {
     #[must_use]
     pub fn has(&self, content: &Content) -> bool {
         match content.form {
-            Form::File | Form::Exec => {
-                std::fs::symlink_metadata(self.object_path(&content.digest)).is_ok_and(|m| m.len() == content.bytes)
-            }
-            Form::Tree => self
-                .load_tree(&content.digest)
-                .is_ok_and(|tree| tree.entries.iter().filter_map(|entry| entry.content.as_ref()).all(|c| self.has(c))),
+            Form::File | Form::Exec => std::fs::symlink_metadata(self.object_path(&content.digest))
+                .is_ok_and(|m| m.len() == content.bytes),
+            Form::Tree => self.load_tree(&content.digest).is_ok_and(|tree| {
+                tree.entries
+                    .iter()
+                    .filter_map(|entry| entry.content.as_ref())
+                    .all(|c| self.has(c))
+            }),
         }
     }
 
@@ -68,7 +80,11 @@ impl Store {
     pub fn load_tree(&self, digest: &Digest) -> Result<Tree, StoreError> {
         let path = self.object_path(digest);
         let bytes = read_object(&path, digest)?;
-        let corrupt = || StoreError::Corrupt { digest: *digest, path: path.clone(), size_bytes: bytes.len() as u64 };
+        let corrupt = || StoreError::Corrupt {
+            digest: *digest,
+            path: path.clone(),
+            size_bytes: bytes.len() as u64,
+        };
         if Use::Tree.digest(&bytes) != *digest {
             return Err(corrupt());
         }
@@ -81,14 +97,20 @@ impl Store {
     /// # Errors
     /// When the disk or the file system refuses.
     pub fn put_bytes(&self, bytes: &[u8]) -> io::Result<Content> {
-        let content = Content { form: Form::File, digest: Use::File.digest(bytes), bytes: bytes.len() as u64 };
+        let content = Content {
+            form: Form::File,
+            digest: Use::File.digest(bytes),
+            bytes: bytes.len() as u64,
+        };
         self.put_object(&content, bytes)?;
         Ok(content)
     }
 
     fn put_object(&self, content: &Content, bytes: &[u8]) -> io::Result<()> {
         let target = self.object_path(&content.digest);
-        if std::fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+        if std::fs::symlink_metadata(&target)
+            .is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
+        {
             return Ok(());
         }
         let temporary = self.temporary_path();
@@ -120,7 +142,10 @@ impl Store {
         let mut entries = Vec::new();
         for (relative, full, metadata) in walk(path, &Ignore::standard())? {
             let content = metadata.map(|_| self.ingest_file(&full)).transpose()?;
-            entries.push(TreeEntry { path: relative, content });
+            entries.push(TreeEntry {
+                path: relative,
+                content,
+            });
         }
         self.put_tree(&Tree::new(entries))
     }
@@ -149,7 +174,11 @@ impl Store {
         fs_err::set_permissions(&source, std::fs::Permissions::from_mode(0o444))?;
         let bytes = fs_err::metadata(&source)?.len();
         let digest = hash_file(&source, bytes)?;
-        let content = Content { form: if executable { Form::Exec } else { Form::File }, digest, bytes };
+        let content = Content {
+            form: if executable { Form::Exec } else { Form::File },
+            digest,
+            bytes,
+        };
         let target = self.object_path(&digest);
         if std::fs::symlink_metadata(&target).is_ok_and(|existing| existing.len() == bytes) {
             fs_err::remove_file(&source)?;
@@ -163,14 +192,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Missing`] or [`StoreError::Corrupt`] for damage found on the way; the disk.
-    pub fn hand_out(&self, content: &Content, to: &Path, watched: &mut Vec<Watched>) -> Result<(), StoreError> {
+    pub fn hand_out(
+        &self,
+        content: &Content,
+        to: &Path,
+        watched: &mut Vec<Watched>,
+    ) -> Result<(), StoreError> {
         if content.form == Form::Tree {
             let tree = self.load_tree(&content.digest)?;
             fs_err::create_dir_all(to)?;
             let mut made = PathBuf::new();
             for entry in &tree.entries {
                 let target = to.join(&entry.path);
-                let folder = if entry.content.is_some() { target.parent().unwrap_or(to) } else { &target };
+                let folder = if entry.content.is_some() {
+                    target.parent().unwrap_or(to)
+                } else {
+                    &target
+                };
                 if made != folder {
                     fs_err::create_dir_all(folder)?;
                     made = folder.to_path_buf();
@@ -182,8 +220,11 @@ impl Store {
             return Ok(());
         }
         let object = self.object_path(&content.digest);
-        let corrupt =
-            |size_bytes| StoreError::Corrupt { digest: content.digest, path: object.clone(), size_bytes };
+        let corrupt = |size_bytes| StoreError::Corrupt {
+            digest: content.digest,
+            path: object.clone(),
+            size_bytes,
+        };
         if content.bytes < LINK_OBJECT_FROM_BYTES {
             let bytes = read_object(&object, &content.digest)?;
             if Use::File.digest(&bytes) != content.digest {
@@ -194,7 +235,9 @@ impl Store {
             let metadata = match std::fs::metadata(&object) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(StoreError::Missing { digest: content.digest });
+                    return Err(StoreError::Missing {
+                        digest: content.digest,
+                    });
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -262,12 +305,35 @@ impl Store {
         }
         let path = self.object_path(&content.digest);
         let Ok(metadata) = std::fs::metadata(&path) else {
-            return Err(StoreError::Missing { digest: content.digest });
+            return Err(StoreError::Missing {
+                digest: content.digest,
+            });
         };
         if metadata.len() != content.bytes || hash_file(&path, metadata.len())? != content.digest {
-            return Err(StoreError::Corrupt { digest: content.digest, path, size_bytes: metadata.len() });
+            return Err(StoreError::Corrupt {
+                digest: content.digest,
+                path,
+                size_bytes: metadata.len(),
+            });
         }
         Ok(())
+    }
+
+    /// The objects a content is made of, its listing included; what cannot be listed counts as itself only.
+    #[must_use]
+    pub fn parts(&self, content: &Content) -> Vec<Digest> {
+        let mut parts = vec![content.digest];
+        if content.form == Form::Tree
+            && let Ok(tree) = self.load_tree(&content.digest)
+        {
+            parts.extend(
+                tree.entries
+                    .iter()
+                    .filter_map(|entry| entry.content)
+                    .map(|content| content.digest),
+            );
+        }
+        parts
     }
 
     /// Moves a damaged object out of the way and says where to; what uses it finds it missing from now on.
@@ -275,7 +341,10 @@ impl Store {
     /// # Errors
     /// When it cannot be moved.
     pub fn quarantine(&self, digest: &Digest) -> io::Result<PathBuf> {
-        let to = self.dir().join("quarantine").join(format!("{digest}-{}", crate::clock::now_ns()));
+        let to = self
+            .dir()
+            .join("quarantine")
+            .join(format!("{digest}-{}", crate::clock::now_ns()));
         rename_into(&self.object_path(digest), &to)?;
         Ok(to)
     }
@@ -288,7 +357,9 @@ fn read_object(path: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
             io::Read::read_to_end(&mut file, &mut bytes)?;
             Ok(bytes)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { digest: *digest }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StoreError::Missing { digest: *digest })
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -311,23 +382,35 @@ mod tests {
         fs_err::write(out.join("a"), "small").expect("write");
         fs_err::write(out.join("deep/big"), vec![7; 2 << 20]).expect("write");
         fs_err::write(out.join("run.sh"), "#!/bin/sh\n").expect("write");
-        fs_err::set_permissions(out.join("run.sh"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        fs_err::set_permissions(out.join("run.sh"), std::fs::Permissions::from_mode(0o755))
+            .expect("chmod");
         let content = store.ingest(&out).expect("ingests");
         assert!(store.has(&content));
         store.verify(&content).expect("whole");
 
         let (again, mut watched) = (folder.path().join("again"), Vec::new());
-        store.hand_out(&content, &again, &mut watched).expect("hands out");
-        assert_eq!(fs_err::read_to_string(again.join("a")).expect("read"), "small");
+        store
+            .hand_out(&content, &again, &mut watched)
+            .expect("hands out");
+        assert_eq!(
+            fs_err::read_to_string(again.join("a")).expect("read"),
+            "small"
+        );
         assert!(again.join("deep/empty").is_dir());
-        assert!(is_executable(&fs_err::metadata(again.join("run.sh")).expect("stat")));
+        assert!(is_executable(
+            &fs_err::metadata(again.join("run.sh")).expect("stat")
+        ));
         assert_eq!(watched.len(), 1);
         assert!(!watched[0].has_changed());
         assert_eq!(store.ingest(&again).expect("ingests again"), content);
 
         let copy = folder.path().join("copy");
         store.copy_out(&content, &copy).expect("copies");
-        assert!(!fs_err::symlink_metadata(copy.join("deep/big")).expect("stat").is_symlink());
+        assert!(
+            !fs_err::symlink_metadata(copy.join("deep/big"))
+                .expect("stat")
+                .is_symlink()
+        );
     }
 
     #[test]
@@ -337,18 +420,29 @@ mod tests {
         let path = store.object_path(&small.digest);
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("chmod");
         fs_err::write(&path, "smalL").expect("flip");
-        let error = store.hand_out(&small, &folder.path().join("x"), &mut Vec::new()).expect_err("damaged");
+        let error = store
+            .hand_out(&small, &folder.path().join("x"), &mut Vec::new())
+            .expect_err("damaged");
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         store.quarantine(&small.digest).expect("moves");
         assert!(!store.has(&small));
 
         let big = store.put_bytes(&vec![1; 3 << 20]).expect("puts");
         let mut watched = Vec::new();
-        store.hand_out(&big, &folder.path().join("y"), &mut watched).expect("links");
-        fs_err::set_permissions(store.object_path(&big.digest), std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        store
+            .hand_out(&big, &folder.path().join("y"), &mut watched)
+            .expect("links");
+        fs_err::set_permissions(
+            store.object_path(&big.digest),
+            std::fs::Permissions::from_mode(0o644),
+        )
+        .expect("chmod");
         fs_err::write(folder.path().join("y"), vec![2; 3 << 20]).expect("writes through the link");
         assert!(watched[0].has_changed());
-        assert!(matches!(store.verify(&big), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(
+            store.verify(&big),
+            Err(StoreError::Corrupt { .. })
+        ));
     }
 
     #[test]

@@ -138,7 +138,11 @@ pub fn this_machine() -> Machine {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Machine {
         host: name.nodename().to_string_lossy().into_owned(),
-        system: format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
+        system: format!(
+            "{} {}",
+            name.sysname().to_string_lossy(),
+            name.release().to_string_lossy()
+        ),
         processor,
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         memory_bytes: total_memory_bytes(),
@@ -150,8 +154,13 @@ pub fn this_machine() -> Machine {
 #[must_use]
 pub fn total_memory_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or(0) * 1024
 }

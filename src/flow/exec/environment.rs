@@ -1,0 +1,145 @@
+//! What a stage's surroundings are: variables it sees, and programs that describe them. Knows nothing of results.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::process::base_environment;
+use crate::spec::EnvVar;
+
+/// How long one command of `environment.record` may take.
+const RECORD_LIMIT: Duration = Duration::from_secs(60);
+
+/// The variables a program of the user's sees, apart from `PIPELINE_*`.
+#[must_use]
+pub fn variables(declared: &[EnvVar]) -> BTreeMap<OsString, OsString> {
+    let mut variables: BTreeMap<OsString, OsString> = base_environment().into_iter().collect();
+    for variable in declared {
+        let value = match &variable.value {
+            Some(value) => Some(OsString::from(value)),
+            None => std::env::var_os(&variable.name),
+        };
+        if let Some(value) = value {
+            variables.insert(OsString::from(&variable.name), value);
+        }
+    }
+    variables
+}
+
+/// Runs the commands of `environment.record` and returns what each printed, by its words. A command that fails is
+/// recorded as failing, since a missing tool is a fact about the environment too.
+#[must_use]
+pub fn record(
+    commands: &[Vec<String>],
+    declared: &[EnvVar],
+    folder: &Path,
+) -> BTreeMap<String, String> {
+    let variables = if commands.is_empty() {
+        BTreeMap::new()
+    } else {
+        variables(declared)
+    };
+    commands
+        .iter()
+        .map(|argv| (argv.join(" "), output_of(argv, &variables, folder)))
+        .collect()
+}
+
+fn output_of(argv: &[String], variables: &BTreeMap<OsString, OsString>, folder: &Path) -> String {
+    let Some((program, arguments)) = argv.split_first() else {
+        return String::new();
+    };
+    // A file, not a pipe: a command that prints much cannot block on us while we wait for it.
+    let Ok(mut file) = tempfile::tempfile() else {
+        return "no temporary file".to_owned();
+    };
+    let (Ok(out), Ok(err)) = (file.try_clone(), file.try_clone()) else {
+        return "no temporary file".to_owned();
+    };
+    let child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(variables)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return format!("does not start: {}", error.kind()),
+    };
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if started.elapsed() < RECORD_LIMIT => {
+                std::thread::sleep(Duration::from_millis(2))
+            }
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return format!("stopped after {} s", RECORD_LIMIT.as_secs());
+            }
+        }
+    };
+    let mut text = Vec::new();
+    use std::io::{Read as _, Seek as _};
+    let _ = file.rewind();
+    let _ = file.take(64 << 10).read_to_end(&mut text);
+    let text = String::from_utf8_lossy(&text).trim_end().to_owned();
+    if status.success() {
+        text
+    } else {
+        format!("{status}\n{text}")
+    }
+}
+
+/// A word as a shell would need it, for showing a command to a person; nothing here is ever given to a shell.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty()
+        && word.chars().all(|c| {
+            c.is_ascii_alphanumeric()
+                || matches!(c, '_' | '-' | '.' | '/' | '=' | ':' | ',' | '+' | '@' | '%')
+        });
+    if is_plain {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_what_commands_print_and_that_they_fail() {
+        let argv = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let commands = [
+            argv(&["echo", "tool 1.2"]),
+            argv(&["sh", "-c", "echo no; exit 3"]),
+            argv(&["no-such-program-here"]),
+        ];
+        let folder = tempfile::tempdir().expect("temp");
+        let record = record(&commands, &[], folder.path());
+        assert_eq!(record["echo tool 1.2"], "tool 1.2");
+        assert!(record["sh -c echo no; exit 3"].ends_with("no"));
+        assert!(record["no-such-program-here"].starts_with("does not start"));
+    }
+
+    #[test]
+    fn quotes_what_a_shell_would_split() {
+        assert_eq!(quoted("a/b.txt"), "a/b.txt");
+        assert_eq!(quoted("wc -l < 'x'"), r"'wc -l < '\''x'\'''");
+        assert_eq!(quoted(""), "''");
+    }
+}

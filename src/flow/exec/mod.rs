@@ -1,0 +1,10 @@
+//! Carrying out one stage: orders and answers between a run and its supervisors. Knows nothing of plans.
+
+mod attempt;
+pub mod environment;
+pub mod job;
+pub mod output;
+pub mod place;
+pub mod process;
+pub mod sandbox;
+pub mod supervisor;

@@ -1,0 +1,201 @@
+//! Processes of a stage: their groups, their stray descendants, their end. Knows nothing of results.
+//!
+//! Each stage has a process group. What leaves the group (a daemon) is found as a descendant of the supervisor, which
+//! adopts orphans (Linux's child subreaper). What a killed supervisor leaves behind is found by the variable
+//! [`ATTEMPT_VARIABLE`] in its environment when the same key is taken up again.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal};
+
+/// Names the attempt's folder in the environment of every process of a stage.
+pub const ATTEMPT_VARIABLE: &str = "PIPELINE_ATTEMPT";
+
+/// Variables of the caller's environment that pass to a stage outside the key, as names or `PREFIX*`.
+pub const BASE_ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "SLURM_*",
+    "CUDA_*",
+    "NVIDIA_*",
+];
+
+/// The part of this process's environment that passes to a stage.
+#[must_use]
+pub fn base_environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os()
+        .filter(|(name, _)| {
+            let name = name.as_bytes();
+            BASE_ENVIRONMENT
+                .iter()
+                .any(|allowed| match allowed.strip_suffix('*') {
+                    Some(prefix) => name.starts_with(prefix.as_bytes()),
+                    None => name == allowed.as_bytes(),
+                })
+        })
+        .collect()
+}
+
+/// Makes this process the parent of its orphaned descendants, so that none escapes. Linux only; elsewhere a no-op.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    }
+}
+
+/// Sends a signal to a process group; a group that is gone is fine.
+pub fn signal_group(group: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process_group(group, signal);
+}
+
+/// A signal by its name, with or without `SIG`.
+#[must_use]
+pub fn signal_by_name(name: &str) -> Option<Signal> {
+    match name.strip_prefix("SIG").unwrap_or(name) {
+        "TERM" => Some(Signal::TERM),
+        "INT" => Some(Signal::INT),
+        "USR1" => Some(Signal::USR1),
+        "USR2" => Some(Signal::USR2),
+        "HUP" => Some(Signal::HUP),
+        "QUIT" => Some(Signal::QUIT),
+        "KILL" => Some(Signal::KILL),
+        _ => None,
+    }
+}
+
+/// The name of a signal number, such as `SIGKILL`.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    let name = match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return format!("signal {number}"),
+    };
+    name.to_owned()
+}
+
+/// Kills every descendant of this process but those in `spare`, and buries them. Returns how many there were.
+#[must_use]
+pub fn kill_descendants(spare: &[i32]) -> usize {
+    let mut killed = 0;
+    // A descendant may fork while we look; each round finds what the last one left.
+    for _ in 0..50 {
+        let children: Vec<Pid> = children_of_this()
+            .into_iter()
+            .filter(|pid| !spare.contains(&pid.as_raw_nonzero().get()))
+            .collect();
+        if children.is_empty() {
+            break;
+        }
+        for child in &children {
+            let _ = rustix::process::kill_process(*child, Signal::KILL);
+        }
+        for child in children {
+            if rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).is_ok()
+            {
+                killed += 1;
+            }
+        }
+    }
+    killed
+}
+
+#[cfg(target_os = "linux")]
+fn children_of_this() -> Vec<Pid> {
+    let mut children = Vec::new();
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return children;
+    };
+    for task in tasks.filter_map(Result::ok) {
+        // Kernels without CONFIG_PROC_CHILDREN lack the file; there only the group is killed.
+        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        children.extend(
+            text.split_whitespace()
+                .filter_map(|pid| Pid::from_raw(pid.parse().ok()?)),
+        );
+    }
+    children
+}
+
+#[cfg(not(target_os = "linux"))]
+fn children_of_this() -> Vec<Pid> {
+    Vec::new()
+}
+
+/// Kills what earlier attempts below `work` left running, found by its environment. Only processes that this user
+/// may read are seen, which are those this user's attempts started.
+pub fn kill_leftovers(work: &Path) -> usize {
+    let mut wanted = ATTEMPT_VARIABLE.as_bytes().to_vec();
+    wanted.push(b'=');
+    wanted.extend_from_slice(work.as_os_str().as_bytes());
+    wanted.push(b'/');
+    let mut killed = 0;
+    for _ in 0..20 {
+        let Ok(processes) = std::fs::read_dir("/proc") else {
+            return killed;
+        };
+        let mut found = false;
+        for process in processes.filter_map(Result::ok) {
+            let Some(pid) = process
+                .file_name()
+                .to_str()
+                .and_then(|name| Pid::from_raw(name.parse().ok()?))
+            else {
+                continue;
+            };
+            if pid == rustix::process::getpid() {
+                continue;
+            }
+            let Ok(environment) = std::fs::read(process.path().join("environ")) else {
+                continue;
+            };
+            if environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable.starts_with(&wanted))
+            {
+                found = true;
+                if rustix::process::kill_process(pid, Signal::KILL).is_ok() {
+                    killed += 1;
+                }
+            }
+        }
+        if !found {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    killed
+}

@@ -1,0 +1,194 @@
+//! What happened in a run, as JSON lines under `runs-v1/`. Knows nothing of why.
+//!
+//! Each line is an event with its `time`. The first is `run_begun` (pipeline, file, host, process, program, command
+//! line), the last but one `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::clock;
+use crate::digest::{Digest, Use};
+use crate::event::Event;
+use crate::plan::pipeline_id;
+use crate::spec::Workflow;
+use crate::store::Store;
+
+/// The log of one run. Nothing is written before something happens, so a run without work writes once.
+#[derive(Debug)]
+pub struct RunLog {
+    path: PathBuf,
+    latest: PathBuf,
+    temporary: PathBuf,
+    run: String,
+    pending: Vec<u8>,
+}
+
+impl RunLog {
+    pub(super) fn new(store: &Store, run: &str, workflow: &Workflow, arguments: &[String]) -> Self {
+        let id = pipeline_id(workflow);
+        let machine = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let mut log = Self {
+            path: store.runs_path().join(format!("{run}.jsonl")),
+            latest: store
+                .runs_path()
+                .join(format!("{}.latest", id.replace('/', "%"))),
+            temporary: store.temporary_path(),
+            run: run.to_owned(),
+            pending: Vec::new(),
+        };
+        log.push(&json!({
+            "event": "run_begun", "run": run, "pipeline": id, "name": workflow.name, "host": machine,
+            "process": std::process::id(), "program": concat!("pipeline ", env!("CARGO_PKG_VERSION")),
+            "arguments": arguments,
+        }));
+        log
+    }
+
+    fn push(&mut self, value: &serde_json::Value) {
+        let mut line = json!({ "time": clock::rfc3339(clock::now_ns()) });
+        if let (Some(line), Some(value)) = (line.as_object_mut(), value.as_object()) {
+            line.extend(value.clone());
+        }
+        self.pending.extend_from_slice(line.to_string().as_bytes());
+        self.pending.push(b'\n');
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        self.push(&serde_json::to_value(event).expect("events serialise"));
+        if matches!(
+            event,
+            Event::StageStarted { .. } | Event::StageFinished { .. } | Event::Message { .. }
+        ) {
+            // A log that cannot be written must not stop the work; the records are what counts.
+            let _ = self.flush();
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut file = fs_err::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
+        file.write_all(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Writes the keys and what is pending. Whether the keys differ from those of the pipeline's last run.
+    pub(super) fn finish(&mut self, keys: &[(String, Digest)]) -> io::Result<bool> {
+        let mut hasher = Use::Plan.hasher();
+        for (name, key) in keys {
+            hasher.update(name.as_bytes()).update(b"\n").update(&key.0);
+        }
+        let digest = Digest::from(&hasher);
+        let last = std::fs::read_to_string(&self.latest).unwrap_or_default();
+        let (last_run, last_digest) = last.trim().split_once(' ').unwrap_or(("", ""));
+        let is_same = last_digest == digest.to_string()
+            && self
+                .path
+                .with_file_name(format!("{last_run}.jsonl"))
+                .exists();
+        // The last line before `run_keys` is `run_finished`, so that a reader can stop at the keys.
+        if is_same {
+            self.push(&json!({ "event": "run_keys", "same_as": last_run }));
+        } else {
+            let keys: serde_json::Map<_, _> = keys
+                .iter()
+                .map(|(name, key)| (name.clone(), json!(key)))
+                .collect();
+            self.push(&json!({ "event": "run_keys", "keys": keys }));
+        }
+        self.flush()?;
+        if !is_same {
+            fs_err::write(&self.temporary, format!("{} {digest}\n", self.run))?;
+            fs_err::rename(&self.temporary, &self.latest)?;
+        }
+        Ok(!is_same)
+    }
+}
+
+/// One earlier run.
+#[derive(Clone, Debug)]
+pub struct RunLine {
+    /// Its id; sorts by time.
+    pub run: String,
+    /// The pipeline, as [`pipeline_id`].
+    pub pipeline: String,
+    /// Seconds since it was last written to.
+    pub age_seconds: f64,
+    /// The keys it reached, by stage name.
+    pub keys: BTreeMap<String, Digest>,
+}
+
+/// Every run in the store, oldest first.
+///
+/// # Errors
+/// When the folder cannot be read; a file that does not parse is taken as far as it does.
+pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
+    let mut runs: BTreeMap<String, (RunLine, Option<String>)> = BTreeMap::new();
+    let now = clock::now_ns();
+    for entry in fs_err::read_dir(store.runs_path())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(run) = name.strip_suffix(".jsonl") else {
+            continue;
+        };
+        let text = fs_err::read_to_string(entry.path())?;
+        let stamp = crate::content::Stamp::of(&entry.metadata()?);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an age in seconds needs no more than 53 bits"
+        )]
+        let age_seconds = (now - i128::from(stamp.mtime_ns)).max(0) as f64 / 1e9;
+        let mut line = RunLine {
+            run: run.to_owned(),
+            pipeline: String::new(),
+            age_seconds,
+            keys: BTreeMap::new(),
+        };
+        let mut same_as = None;
+        for event in text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        {
+            match event["event"].as_str() {
+                Some("run_begun") => {
+                    line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned()
+                }
+                Some("stage_finished") => {
+                    if let (Some(stage), Some(Ok(key))) = (
+                        event["stage"].as_str(),
+                        event["key"].as_str().map(str::parse),
+                    ) {
+                        line.keys.insert(stage.to_owned(), key);
+                    }
+                }
+                Some("run_keys") => {
+                    same_as = event["same_as"].as_str().map(str::to_owned);
+                    for (stage, key) in event["keys"].as_object().into_iter().flatten() {
+                        if let Some(Ok(key)) = key.as_str().map(str::parse) {
+                            line.keys.insert(stage.clone(), key);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        runs.insert(line.run.clone(), (line, same_as));
+    }
+    let mut lines = Vec::with_capacity(runs.len());
+    for (line, same_as) in runs.values() {
+        let mut line = line.clone();
+        if let Some((base, _)) = same_as.as_ref().and_then(|run| runs.get(run)) {
+            line.keys = base.keys.clone();
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}

@@ -1,0 +1,250 @@
+//! Results where people look for them: `publish:` folders and placed reports. Never overwrites what it did not write.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Run;
+use crate::content::{Content, Form, Ignore, Stamp, hash_file, read_tree};
+use crate::diagnostic::Diagnostic;
+use crate::digest::Digest;
+use crate::event::ReportPlace;
+use crate::plan::Known;
+use crate::spec::{METRICS, StageId};
+use crate::store::object::LINK_FILE_FROM_BYTES;
+use crate::store::{StoreError, remove_tree};
+
+impl Run<'_, '_> {
+    /// Brings a stage's published outputs up to date. Returns why the stage must be remade when their bytes are gone.
+    pub(super) fn publish(&mut self, id: StageId, known: &Known) -> Option<String> {
+        let stage = self.planner.stage(id);
+        let folder = self
+            .planner
+            .workflow
+            .root
+            .join(stage.policy.publish.as_ref()?);
+        for output in &stage.outputs {
+            let Some(content) = known.entry.output(&output.name) else {
+                continue;
+            };
+            match self.publish_one(content, &folder.join(&output.path)) {
+                Ok(None) => {}
+                Ok(Some(warning)) => self.warn(Some(id), warning),
+                Err(StoreError::Missing { .. }) => {
+                    return Some("its published output is gone".to_owned());
+                }
+                Err(StoreError::Corrupt {
+                    digest, size_bytes, ..
+                }) => {
+                    let warning =
+                        crate::exec::supervisor::corrupt(self.planner.store, &digest, size_bytes);
+                    self.warn(Some(id), warning);
+                    return Some("its published output is gone".to_owned());
+                }
+                Err(StoreError::Io(error)) => {
+                    let name = &stage.name;
+                    let warning = Diagnostic::warning(
+                        "run::publish",
+                        format!("an output of `{name}` cannot be published"),
+                    )
+                    .detail(error.to_string());
+                    self.warn(Some(id), warning);
+                }
+            }
+        }
+        None
+    }
+
+    fn publish_one(
+        &mut self,
+        content: &Content,
+        to: &Path,
+    ) -> Result<Option<Diagnostic>, StoreError> {
+        let name = to.to_string_lossy().into_owned();
+        let store = self.planner.store;
+        if let Ok(metadata) = std::fs::symlink_metadata(to) {
+            if metadata.is_file()
+                && self.planner.index.file(&name, &Stamp::of(&metadata)) == Some(content.digest)
+            {
+                return Ok(None);
+            }
+            let object = store.object_path(&content.digest);
+            let is_our_link = metadata.is_symlink()
+                && fs_err::read_link(to).is_ok_and(|target| target.starts_with(store.dir()));
+            if is_our_link
+                && fs_err::read_link(to).is_ok_and(|target| target == object)
+                && object.exists()
+            {
+                return Ok(None);
+            }
+            if !is_our_link {
+                let there = digest_of(to)?;
+                if there == Some(content.digest) {
+                    self.remember_published(&name, to, content)?;
+                    return Ok(None);
+                }
+                if there.is_some() && self.planner.index.published(&name) != there {
+                    return Ok(Some(
+                        Diagnostic::warning("run::not_published", format!("`{name}` was not written by this program, or was changed since"))
+                            .help("it is left as it is; move it away and run again to have the result there"),
+                    ));
+                }
+            }
+        }
+        if !store.has(content) {
+            return Err(StoreError::Missing {
+                digest: content.digest,
+            });
+        }
+        if let Some(parent) = to.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        let temporary = beside(to);
+        let written = if content.form != Form::Tree && content.bytes >= LINK_FILE_FROM_BYTES {
+            fs_err::os::unix::fs::symlink(
+                fs_err::canonicalize(store.object_path(&content.digest))?,
+                &temporary,
+            )
+            .map_err(StoreError::from)
+        } else {
+            store.copy_out(content, &temporary)
+        };
+        let placed = written.and_then(|()| replace(&temporary, to).map_err(StoreError::from));
+        if placed.is_err() {
+            let _ = remove_tree(&temporary);
+        }
+        placed?;
+        self.remember_published(&name, to, content)?;
+        Ok(None)
+    }
+
+    fn remember_published(&mut self, name: &str, to: &Path, content: &Content) -> io::Result<()> {
+        let metadata = fs_err::symlink_metadata(to)?;
+        if !metadata.is_symlink() {
+            let clock_ns = self.planner.clock_ns();
+            self.planner
+                .index
+                .remember(name, Stamp::of(&metadata), clock_ns, content.digest, true);
+        }
+        Ok(())
+    }
+
+    /// Copies each report of the run to `reports/<pipeline>/<key>/` and points `latest` at the last one.
+    pub(super) fn place_reports(&mut self) {
+        let workflow = self.planner.workflow;
+        let folder = workflow.root.join("reports").join(&workflow.name);
+        let reports: Vec<StageId> = self
+            .selected
+            .iter()
+            .copied()
+            .filter(|id| {
+                self.planner.is_report(&self.planner.stage(*id).kind)
+                    && self.planner.known(*id).is_some()
+            })
+            .collect();
+        for id in &reports {
+            let stage = self.planner.stage(*id);
+            let Some(known) = self.planner.known(*id).cloned() else {
+                continue;
+            };
+            let Some((_, content)) = known.entry.outputs.iter().find(|(name, _)| name != METRICS)
+            else {
+                continue;
+            };
+            let to = folder.join(known.key.short());
+            if let Err(error) = self.place_report(content, &to) {
+                let warning = Diagnostic::warning(
+                    "run::report",
+                    format!("the report of `{}` cannot be placed", stage.name),
+                )
+                .detail(error.to_string())
+                .help(format!(
+                    "`pipeline run FILE '{}' --force '{}'` makes it again",
+                    stage.name, stage.name
+                ));
+                self.warn(Some(*id), warning);
+                continue;
+            }
+            let path = to
+                .strip_prefix(&workflow.root)
+                .unwrap_or(&to)
+                .to_string_lossy()
+                .into_owned();
+            self.summary.reports.push(ReportPlace {
+                stage: stage.name.clone(),
+                path,
+                key: known.key,
+            });
+        }
+        if let Some(last) = self.summary.reports.last() {
+            let _ = point(&folder.join("latest"), &last.key.short());
+        }
+        if self.summary.reports.len() > 1 {
+            for report in &self.summary.reports {
+                let _ = point(
+                    &folder.join(report.stage.replace('/', "_")),
+                    &report.key.short(),
+                );
+            }
+        }
+    }
+
+    fn place_report(&mut self, content: &Content, to: &Path) -> Result<(), StoreError> {
+        if to.join("index.html").exists() {
+            return Ok(());
+        }
+        if let Some(parent) = to.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        let temporary = beside(to);
+        let placed = self
+            .planner
+            .store
+            .copy_out(content, &temporary)
+            .and_then(|()| replace(&temporary, to).map_err(StoreError::from));
+        if placed.is_err() {
+            let _ = remove_tree(&temporary);
+        }
+        placed
+    }
+}
+
+/// A name beside a path, hidden and this process's own.
+fn beside(path: &Path) -> PathBuf {
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+/// Puts `from` in the place of `to`, which may be a file, a link, or a folder.
+fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    if std::fs::symlink_metadata(to).is_ok_and(|metadata| metadata.is_dir()) || from.is_dir() {
+        remove_tree(to)?;
+    }
+    fs_err::rename(from, to)
+}
+
+fn point(link: &Path, target: &str) -> io::Result<()> {
+    if fs_err::read_link(link).is_ok_and(|now| now == Path::new(target)) {
+        return Ok(());
+    }
+    let temporary = beside(link);
+    fs_err::os::unix::fs::symlink(target, &temporary)?;
+    fs_err::rename(&temporary, link)
+}
+
+/// The digest of what lies at a path; `None` when a link there leads nowhere.
+fn digest_of(path: &Path) -> io::Result<Option<Digest>> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if metadata.is_dir() {
+        let tree = read_tree(path, &Ignore::standard(), |path, metadata| {
+            hash_file(path, metadata.len())
+        })?;
+        return Ok(Some(tree.content().digest));
+    }
+    hash_file(path, metadata.len()).map(Some)
+}

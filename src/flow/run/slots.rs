@@ -1,0 +1,311 @@
+//! Cores, memory and GPUs that stages take and give back. Knows nothing of what they do with them.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Diagnostic;
+use crate::spec::StageSpec;
+use crate::store::record::total_memory_bytes;
+
+/// Cores this process may use.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// A GPU: its index as `CUDA_VISIBLE_DEVICES` takes it, and its memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Index or UUID.
+    pub id: String,
+    /// Bytes of memory in all.
+    pub memory_bytes: u64,
+}
+
+/// The GPUs of this machine, as the driver's own tool lists them; `CUDA_VISIBLE_DEVICES` narrows them.
+#[must_use]
+pub fn detect_gpus() -> Vec<Gpu> {
+    let listed = std::process::Command::new("nvidia-smi")
+        .args([
+            "--query-gpu=index,uuid,memory.total",
+            "--format=csv,noheader,nounits",
+        ])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .output();
+    let text = match listed {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+        _ => return Vec::new(),
+    };
+    parse_gpus(&text, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
+}
+
+fn parse_gpus(listing: &str, visible: Option<&str>) -> Vec<Gpu> {
+    let mut gpus = Vec::new();
+    for line in listing.lines() {
+        let mut fields = line.split(',').map(str::trim);
+        let (Some(index), Some(uuid), Some(mebibytes)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let Ok(mebibytes) = mebibytes.parse::<u64>() else {
+            continue;
+        };
+        let is_visible = visible.is_none_or(|list| {
+            list.split(',')
+                .map(str::trim)
+                .any(|id| id == index || id == uuid)
+        });
+        if is_visible {
+            gpus.push(Gpu {
+                id: index.to_owned(),
+                memory_bytes: mebibytes << 20,
+            });
+        }
+    }
+    gpus
+}
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    cores: u32,
+    cores_free: u32,
+    memory_bytes: u64,
+    memory_free: u64,
+    gpus: Option<Vec<(Gpu, u64)>>,
+    taken: BTreeMap<String, Vec<(usize, u64)>>,
+}
+
+impl Slots {
+    pub(super) fn new(jobs: usize) -> Self {
+        let cores = u32::try_from(cores().max(jobs)).unwrap_or(u32::MAX);
+        let memory_bytes = total_memory_bytes();
+        Self {
+            cores,
+            cores_free: cores,
+            memory_bytes,
+            memory_free: memory_bytes,
+            gpus: None,
+            taken: BTreeMap::new(),
+        }
+    }
+
+    /// Detects GPUs when the first stage asks for one: the driver's tool takes a while.
+    fn gpus(&mut self) -> &mut Vec<(Gpu, u64)> {
+        self.gpus.get_or_insert_with(|| {
+            detect_gpus()
+                .into_iter()
+                .map(|gpu| (gpu.clone(), gpu.memory_bytes))
+                .collect()
+        })
+    }
+
+    /// Whether an empty machine could run the stage.
+    pub(super) fn can_ever_hold(&mut self, stage: &StageSpec) -> Result<(), Diagnostic> {
+        let wanted = &stage.policy.resources;
+        if self.memory_bytes > 0 && wanted.memory_bytes > self.memory_bytes {
+            return Err(Diagnostic::error(
+                "run::too_much_memory",
+                format!(
+                    "`{}` asks for {} of memory, this machine has {}",
+                    stage.name,
+                    gib(wanted.memory_bytes),
+                    gib(self.memory_bytes)
+                ),
+            )
+            .at(stage.span, "")
+            .help("lower `resources.memory`, or run on a larger machine"));
+        }
+        if gpu_count(stage) == 0 {
+            return Ok(());
+        }
+        let fitting = self
+            .gpus()
+            .iter()
+            .filter(|(gpu, _)| gpu.memory_bytes >= wanted.gpu_memory_bytes)
+            .count();
+        if fitting < gpu_count(stage) {
+            let with = if wanted.gpu_memory_bytes > 0 {
+                format!(" with {}", gib(wanted.gpu_memory_bytes))
+            } else {
+                String::new()
+            };
+            return Err(Diagnostic::error(
+                "run::no_gpu",
+                format!("`{}` asks for {} GPU{with}, this machine has {fitting}", stage.name, gpu_count(stage)),
+            )
+            .at(stage.span, "")
+            .help("`nvidia-smi` must list them; `CUDA_VISIBLE_DEVICES` may hide some; or ask for less in `resources.gpu`"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn fits(&mut self, stage: &StageSpec) -> bool {
+        let wanted = &stage.policy.resources;
+        let memory = wanted.memory_bytes.min(self.memory_bytes);
+        if wanted.cores.min(self.cores) > self.cores_free || memory > self.memory_free {
+            return false;
+        }
+        let (count, memory) = (gpu_count(stage), wanted.gpu_memory_bytes);
+        count == 0
+            || self
+                .gpus()
+                .iter()
+                .filter(|(gpu, free)| has_room(gpu, *free, memory))
+                .count()
+                >= count
+    }
+
+    /// Takes what a stage asks for; the GPUs it gets, if it asked for any.
+    pub(super) fn take(&mut self, stage: &StageSpec) -> Option<Vec<String>> {
+        let wanted = &stage.policy.resources;
+        self.cores_free = self.cores_free.saturating_sub(wanted.cores.min(self.cores));
+        self.memory_free = self
+            .memory_free
+            .saturating_sub(wanted.memory_bytes.min(self.memory_bytes));
+        let (count, memory) = (gpu_count(stage), wanted.gpu_memory_bytes);
+        if count == 0 {
+            return None;
+        }
+        let mut taken = Vec::new();
+        let mut ids = Vec::new();
+        for (index, (gpu, free)) in self.gpus().iter_mut().enumerate() {
+            if taken.len() < count && has_room(gpu, *free, memory) {
+                let amount = if memory == 0 {
+                    gpu.memory_bytes
+                } else {
+                    memory
+                };
+                *free -= amount;
+                taken.push((index, amount));
+                ids.push(gpu.id.clone());
+            }
+        }
+        self.taken.insert(stage.name.clone(), taken);
+        Some(ids)
+    }
+
+    pub(super) fn give_back(&mut self, stage: &StageSpec) {
+        let wanted = &stage.policy.resources;
+        self.cores_free = (self.cores_free + wanted.cores.min(self.cores)).min(self.cores);
+        self.memory_free =
+            (self.memory_free + wanted.memory_bytes.min(self.memory_bytes)).min(self.memory_bytes);
+        for (index, amount) in self.taken.remove(&stage.name).unwrap_or_default() {
+            if let Some((_, free)) = self.gpus().get_mut(index) {
+                *free += amount;
+            }
+        }
+    }
+}
+
+fn gpu_count(stage: &StageSpec) -> usize {
+    let wanted = &stage.policy.resources;
+    let implied = u32::from(
+        wanted
+            .device
+            .as_deref()
+            .is_some_and(|device| device.starts_with("cuda")),
+    );
+    wanted.gpus.max(implied) as usize
+}
+
+/// A stage that names no memory takes a whole GPU, so it needs an untouched one.
+fn has_room(gpu: &Gpu, free: u64, memory: u64) -> bool {
+    if memory == 0 {
+        free == gpu.memory_bytes
+    } else {
+        free >= memory
+    }
+}
+
+fn gib(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let gib = bytes as f64 / f64::from(1_u32 << 30);
+    format!("{gib:.1} GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::stage;
+
+    fn slots(memories: &[u64]) -> Slots {
+        let gpu = |(i, memory): (usize, &u64)| {
+            (
+                Gpu {
+                    id: i.to_string(),
+                    memory_bytes: *memory,
+                },
+                *memory,
+            )
+        };
+        Slots {
+            cores: 4,
+            cores_free: 4,
+            memory_bytes: 100,
+            memory_free: 100,
+            gpus: Some(memories.iter().enumerate().map(gpu).collect()),
+            taken: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn two_small_stages_share_a_gpu_and_a_whole_one_waits() {
+        let mut slots = slots(&[80, 80]);
+        let (mut a, mut b, mut whole, mut pair) = (stage("a"), stage("b"), stage("w"), stage("p"));
+        for small in [&mut a, &mut b] {
+            (
+                small.policy.resources.gpus,
+                small.policy.resources.gpu_memory_bytes,
+            ) = (1, 40);
+        }
+        whole.policy.resources.gpus = 1;
+        pair.policy.resources.gpus = 2;
+        assert_eq!(slots.take(&a), Some(vec!["0".into()]));
+        assert_eq!(slots.take(&b), Some(vec!["0".into()]));
+        assert!(!slots.fits(&pair));
+        assert_eq!(slots.take(&whole), Some(vec!["1".into()]));
+        slots.give_back(&a);
+        assert!(!slots.fits(&pair));
+        slots.give_back(&b);
+        slots.give_back(&whole);
+        assert!(slots.fits(&pair));
+    }
+
+    #[test]
+    fn cores_and_memory_bound_what_runs_and_too_much_is_said() {
+        let mut slots = slots(&[]);
+        let mut big = stage("big");
+        (
+            big.policy.resources.cores,
+            big.policy.resources.memory_bytes,
+        ) = (3, 60);
+        assert!(slots.fits(&big));
+        assert_eq!(slots.take(&big), None);
+        assert!(!slots.fits(&big));
+        slots.give_back(&big);
+        assert!(slots.fits(&big));
+        big.policy.resources.memory_bytes = 101;
+        assert_eq!(
+            slots.can_ever_hold(&big).expect_err("too much").code,
+            "run::too_much_memory"
+        );
+        big.policy.resources.memory_bytes = 0;
+        big.policy.resources.gpus = 1;
+        assert_eq!(
+            slots.can_ever_hold(&big).expect_err("none").code,
+            "run::no_gpu"
+        );
+    }
+
+    #[test]
+    fn gpus_are_read_and_narrowed() {
+        let listing = "0, GPU-aa, 81920\n1, GPU-bb, 81920\n";
+        assert_eq!(parse_gpus(listing, None).len(), 2);
+        assert_eq!(parse_gpus(listing, Some("1"))[0].id, "1");
+        assert_eq!(parse_gpus(listing, Some("GPU-aa"))[0].id, "0");
+        assert!(parse_gpus(listing, Some("")).is_empty());
+    }
+}
