@@ -30,7 +30,7 @@ pub fn duration(seconds: f64) -> String {
         return format!("{} ms", (seconds * 1000.0).round().max(1.0));
     }
     if seconds < 9.95 {
-        return format!("{seconds:.1} s");
+        return format!("{} s", one_decimal(seconds));
     }
     let whole = whole(seconds.round());
     if whole < 60 {
@@ -178,11 +178,16 @@ fn char_width(c: char) -> usize {
 /// `4.2`, `31`, `1,204`.
 fn short_number(value: f64) -> String {
     if value < 9.95 {
-        let text = format!("{value:.1}");
-        text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+        one_decimal(value)
     } else {
         count(whole(value.round()))
     }
+}
+
+/// `4.2`, and `4` for `4.0`.
+fn one_decimal(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 
 fn whole_of(seconds: f64, unit: f64) -> u64 {

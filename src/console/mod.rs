@@ -12,6 +12,7 @@ use flow::source::Sources;
 use serde::Serialize;
 
 mod board;
+pub mod bug;
 pub mod clock;
 pub mod diagnostic;
 mod excerpt;
@@ -134,7 +135,8 @@ impl Console {
         self.view.print(&text);
     }
 
-    /// Prints what stopped a command, with `--json` also as a JSON list on standard output; returns the exit code.
+    /// Prints what stopped a command; errors of stages come as events and are not given here again. With `--json` also a
+    /// JSON list on standard output. Returns the exit code.
     pub fn fail(&mut self, failure: &Failure) -> u8 {
         self.report(&failure.diagnostics);
         if failure.class == Class::Bug {

@@ -119,7 +119,7 @@ fn progress_line(running: &mut Running, now: f64) -> String {
         line.push_str(&format!(", {}", format::rate(rate, &progress.unit)));
     }
     if let Some(left) = running.pace.seconds_left(now) {
-        line.push_str(&format!(", {} left", format::duration(left)));
+        line.push_str(&format!(", {} left", format::clock(left)));
     }
     if !progress.text.is_empty() {
         line.push_str(&format!(", {}", format::clean_line(&progress.text)));
@@ -177,7 +177,7 @@ impl<W: Write, C: Clock> Observer for Lines<W, C> {
             Event::Message { stage, diagnostic } => {
                 self.board.bury_others(stage.as_deref().unwrap_or_default());
                 let text = render(diagnostic, &self.sources, self.look);
-                self.print(&text);
+                self.print(&format!("{text}\n"));
             }
             Event::RunFinished { .. } => {
                 let text = closing(&self.board, event, &self.sources, self.look);

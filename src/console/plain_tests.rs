@@ -168,13 +168,13 @@ fn a_run_that_goes_well() {
     01:19:00Z started pretrain: no record, about 41 s
     01:19:00Z started count: no record
     01:19:00Z done count in 0.3 s
-    01:19:30Z pretrain: 30 % (300 of 1,000 step), 10 step/s, 1 m 10 s left
-    01:20:01Z pretrain: 61 % (610 of 1,000 step), 10 step/s, 39 s left
-    01:20:20Z retrying pretrain in 4.0 s: connection reset
+    01:19:30Z pretrain: 30 % (step 300 of 1,000), 10 step/s, 1 m 10 s left
+    01:20:01Z pretrain: 61 % (step 610 of 1,000), 10 step/s, 39 s left
+    01:20:20Z retrying pretrain in 4 s: connection reset
     01:20:20Z started pretrain: no record, try 2
     01:20:20Z done pretrain in 1 m 40 s
     01:20:20Z waiting table: for process 4711 on node7
-    01:20:20Z done table: made by another runner, waited 2.0 s
+    01:20:20Z done table: made by another runner, waited 2 s
     report of table: reports/paper/3f9c2ab410
     done: 12 stages, 2 executed, 10 cached in 1 m 44 s
     ");
@@ -209,8 +209,9 @@ fn an_error_that_scrolled_away_comes_back_at_the_end() {
         its last lines:
           ValueError: bad row
       help: `pipeline log p.yaml a` shows all of it
-    01:19:00Z failed a after 1.0 s
-    01:19:00Z done b in 2.0 s
+
+    01:19:00Z failed a after 1 s
+    01:19:00Z done b in 2 s
 
     what failed, once more (1):
 
@@ -220,7 +221,7 @@ fn an_error_that_scrolled_away_comes_back_at_the_end() {
           ValueError: bad row
       help: `pipeline log p.yaml a` shows all of it
 
-    failed: 4 stages, 1 executed, 1 cached, 1 failed, 1 skipped in 2.0 s
+    failed: 4 stages, 1 executed, 1 cached, 1 failed, 1 skipped in 2 s
     ");
 }
 
@@ -293,7 +294,7 @@ fn an_interrupted_run_says_where_it_stands() {
     03:33:00Z stopped pretrain after 2 h 14 m
     run::killed
       × interrupted by SIGINT after 2 h 14 m; 7 of 12 stages done, 1 stopped
-        `pretrain` was stopped at 41,000 of 100,000 step
+        `pretrain` was stopped at step 41,000 of 100,000
       help: run the same command to go on from there
     ");
 }

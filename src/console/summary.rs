@@ -103,16 +103,16 @@ pub fn sums(counts: Counts) -> String {
     text
 }
 
-/// `41,000 of 100,000 step`, `12 MiB`.
+/// `step 41,000 of 100,000`, `12 MiB`.
 pub(super) fn reached(progress: &Progress) -> String {
     let unit = match progress.unit.as_str() {
         "" | "B" => String::new(),
-        unit => format!(" {unit}"),
+        unit => format!("{unit} "),
     };
     let done = format::amount(progress.done, &progress.unit);
     match progress.total {
-        Some(total) => format!("{done} of {}{unit}", format::amount(total, &progress.unit)),
-        None => format!("{done}{unit}"),
+        Some(total) => format!("{unit}{done} of {}", format::amount(total, &progress.unit)),
+        None => format!("{unit}{done}"),
     }
 }
 

@@ -127,11 +127,24 @@ impl<W: Write, C: Clock> Live<W, C> {
         let lines = size.map_or_else(Vec::new, |size| self.frame(size));
         let bare: Vec<String> = lines.iter().map(|line| plain_text(line)).collect();
         self.drawn_at = self.clock.seconds();
-        if self.pending.is_empty() && bare == self.shown && size == self.shown_size {
+        let still = bare == self.shown && (size == self.shown_size || bare.is_empty());
+        if self.pending.is_empty() && still {
+            return;
+        }
+        if bare.is_empty() && self.shown.is_empty() {
+            let text = std::mem::take(&mut self.pending);
+            self.write(&text);
             return;
         }
         let mut text = String::from(BEGIN_FRAME);
-        text.push_str(&self.to_top(size));
+        let rows = self.rows_on_screen(size);
+        text.push_str(&to_top(rows));
+        if size != self.shown_size {
+            // A row that a narrower terminal wrapped stays marked as wrapped until it is cleared as a whole, and would
+            // be joined with the next one later. Clearing to the end of the screen instead would fill the scrollback.
+            text.push_str(&vec!["\u{1b}[2K"; rows].join("\u{1b}[B"));
+            text.push_str(&to_top(rows));
+        }
         for line in self.pending.lines() {
             text.push_str(line);
             text.push_str("\u{1b}[K\r\n");
@@ -148,23 +161,23 @@ impl<W: Write, C: Clock> Live<W, C> {
         self.pending.clear();
         self.shown = bare;
         self.shown_size = size;
+        self.write(&text);
+    }
+
+    fn write(&mut self, text: &str) {
         // A terminal that went away must not stop the run.
         let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
     }
 
-    /// Moves to the first live line. A terminal that became narrower has wrapped the lines on it.
-    fn to_top(&self, size: Option<Size>) -> String {
+    /// Rows that the live lines take. A terminal that became narrower has wrapped them.
+    fn rows_on_screen(&self, size: Option<Size>) -> usize {
         let columns = size.map_or(usize::MAX, |size| size.columns.max(1));
-        let rows: usize = self
+        let rows = self
             .shown
             .iter()
-            .map(|line| format::width(line).div_ceil(columns).max(1))
-            .sum();
-        match rows {
-            0 | 1 => "\r".to_owned(),
-            _ => format!("\r\u{1b}[{}A", rows - 1),
-        }
+            .map(|line| format::width(line).div_ceil(columns).max(1));
+        rows.sum()
     }
 
     /// The live lines: running stages, oldest first, and the footer. Never more than fit above the last row.
@@ -200,7 +213,7 @@ impl<W: Write, C: Clock> Live<W, C> {
         }
         lines.push(self.footer(now));
         for line in &mut lines {
-            cut_line(line, columns);
+            fit_line(line, columns, look);
         }
         lines
     }
@@ -222,11 +235,10 @@ impl<W: Write, C: Clock> Live<W, C> {
             if number == 0 && !always.contains(&word) {
                 continue;
             }
-            if line.len() > 1 {
-                line.push((Ink::Faint, ", ".to_owned()));
-            }
+            let comma = if line.len() > 1 { ", " } else { "" };
             let ink = if number == 0 { Ink::Faint } else { ink };
-            line.push((ink, format!("{} {word}", format::count(number as u64))));
+            let number = format::count(number as u64);
+            line.push((ink, format!("{comma}{number} {word}")));
         }
         let time = format::clock(now - board.started);
         line.push((Ink::Faint, format!("  {time}")));
@@ -275,7 +287,7 @@ fn row(stage: &mut Running, now: f64, columns: usize, name_columns: usize, look:
         let percent = u128::from(done) * 100 / u128::from(total);
         line.push((Ink::Text, format!("  {percent:>3} %")));
         if let Some(left) = left {
-            line.push((Ink::Text, format!("  {} left", format::duration(left))));
+            line.push((Ink::Text, format!("  {} left", format::clock(left))));
         }
     } else {
         line.push((Ink::Faint, expectation(elapsed, stage.expected_seconds)));
@@ -320,7 +332,14 @@ fn bar(done: u64, total: u64, look: Look) -> [(Ink, String); 2] {
     ]
 }
 
-fn plain_text(line: &Line) -> String {
+fn to_top(rows: usize) -> String {
+    match rows {
+        0 | 1 => "\r".to_owned(),
+        _ => format!("\r\u{1b}[{}A", rows - 1),
+    }
+}
+
+fn plain_text(line: &[(Ink, String)]) -> String {
     line.iter().map(|(_, text)| text.as_str()).collect()
 }
 
@@ -330,16 +349,27 @@ fn paint_line(look: Look, line: &Line) -> String {
         .collect()
 }
 
-fn cut_line(line: &mut Line, columns: usize) {
+/// Fits a line into `columns`: what does not fit is left out from the right, long stretches are shortened instead.
+fn fit_line(line: &mut Line, columns: usize, look: Look) {
+    const WORTH_SHORTENING: usize = 24;
     let mut left = columns;
-    for (_, text) in line {
+    let fits = line.iter().position(|(_, text)| {
         let width = format::width(text);
-        if width > left {
-            *text = format::cut(text, left);
-            // Nothing may follow a stretch that was cut.
-            left = 0;
+        let fits = width <= left;
+        left = if fits { left - width } else { left };
+        !fits
+    });
+    let Some(first_out) = fits else {
+        return;
+    };
+    line.truncate(first_out + 1);
+    if let Some((_, text)) = line.last_mut() {
+        let mark = look.ellipsis();
+        let room = left.saturating_sub(format::width(mark));
+        if first_out == 0 || format::width(text) >= WORTH_SHORTENING && room > 2 {
+            *text = format!("{}{mark}", format::cut(text, room));
         } else {
-            left -= width;
+            line.pop();
         }
     }
 }
@@ -371,8 +401,10 @@ impl<W: Write, C: Clock> Observer for Live<W, C> {
             Event::Message { stage, diagnostic } => {
                 self.board.bury_others(stage.as_deref().unwrap_or_default());
                 let text = render(diagnostic, &self.sources, self.look);
-                self.print(&text);
+                self.print(&format!("{text}\n"));
             }
+            // What is over at once needs no live lines.
+            Event::RunStarted { .. } => self.drawn_at = now,
             Event::RunFinished { .. } => {
                 self.board.total = 0;
                 let text = closing(&self.board, event, &self.sources, self.look);

@@ -104,8 +104,8 @@ fn running_stages_stand_below_what_is_done() {
     stage.pass(1.0);
     assert_snapshot!(stage.screen(), @"
     ✓ tokens  12 s
-    ↻ fetch[squad]  connection reset; next try in 4.0 s
-      pretrain           43 s  ━━━━━━──────────   41 %  57 s left  41,000 of 100,000 step  1,000 step/s
+    ↻ fetch[squad]  connection reset; next try in 4 s
+      pretrain           43 s  ━━━━━━──────────   41 %  57 s left  step 41,000 of 100,000  1,000 step/s
       count              43 s, 40 s last time
       fetch[squad]       43 s  tries again in 3 s: connection reset
       pack               43 s  waits for process 4711 on node7
@@ -127,7 +127,7 @@ fn running_stages_stand_below_what_is_done() {
     ));
     assert_snapshot!(stage.screen(), @"
     ✓ tokens  12 s
-    ↻ fetch[squad]  connection reset; next try in 4.0 s
+    ↻ fetch[squad]  connection reset; next try in 4 s
     ✓ pretrain  43 s
     ✓ count  43 s
     ✗ fetch[squad]  failed after 43 s
@@ -191,8 +191,8 @@ fn long_names_are_cut_in_the_middle_and_narrow_terminals_on_the_right() {
         stage.pass(1.0);
     }
     assert_snapshot!(stage.screen(), @"
-    finetun…eed=11]       20 s    9 %  3 m 00 s l
-    paper  0 cached, 0 done, 1 running, 2 left  2
+    finetun…eed=11]       20 s    9 %
+    paper  0 cached, 0 done, 1 running, 2 left
     ");
 }
 
@@ -286,12 +286,14 @@ fn warnings_and_errors_stand_above_and_errors_come_back() {
     assert_snapshot!(stage.screen(), @"
     store::corrupt
       ⚠ object `3f9c2ab410` is damaged
+
     run::failed
       × stage `a` failed with exit code 2
         its last lines:
           ValueError: bad row
       help: `pipeline log p.yaml a` shows all of it
-    ✗ a  failed after 1.0 s
+
+    ✗ a  failed after 1 s
       b               1 s
       paper  0 cached, 0 done, 1 failed, 1 running, 1 left  1 s
     ");
@@ -309,13 +311,15 @@ fn warnings_and_errors_stand_above_and_errors_come_back() {
     assert_snapshot!(stage.screen(), @"
     store::corrupt
       ⚠ object `3f9c2ab410` is damaged
+
     run::failed
       × stage `a` failed with exit code 2
         its last lines:
           ValueError: bad row
       help: `pipeline log p.yaml a` shows all of it
-    ✗ a  failed after 1.0 s
-    ✓ b  2.0 s
+
+    ✗ a  failed after 1 s
+    ✓ b  2 s
 
     what failed, once more (1):
 
@@ -325,7 +329,7 @@ fn warnings_and_errors_stand_above_and_errors_come_back() {
           ValueError: bad row
       help: `pipeline log p.yaml a` shows all of it
 
-    failed: 3 stages, 1 executed, 0 cached, 1 failed, 1 skipped in 2.0 s
+    failed: 3 stages, 1 executed, 0 cached, 1 failed, 1 skipped in 2 s
     ");
 }
 
@@ -337,7 +341,7 @@ fn a_dropped_view_takes_its_lines_away_and_keeps_what_was_printed() {
     stage.pass(1.0);
     stage.event(&finished("b", End::Executed, 2.0));
     stage.view = None;
-    assert_eq!(stage.screen(), "✓ b  2.0 s\n");
+    assert_eq!(stage.screen(), "✓ b  2 s\n");
     let (row, column) = stage.screen.screen().cursor_position();
     assert_eq!((row, column), (1, 0));
     assert!(!stage.screen.screen().hide_cursor());
@@ -366,8 +370,8 @@ fn ascii_and_colour() {
     assert!(bytes.windows(5).any(|part| part == b"\x1b[32m"));
     stage.screen.process(&bytes);
     assert_snapshot!(stage.screen(), @"
-    + b  2.0 s
-      a               6 s  ======----------   40 %  4.0 s left  400 of 1,000 step  100 step/s
+    + b  2 s
+      a               6 s  ======----------   40 %  4 s left  step 400 of 1,000  100 step/s
       paper  0 cached, 1 done, 1 running, 1 left  6 s
     ");
 }
