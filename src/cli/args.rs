@@ -60,7 +60,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Copy an output of a stage out of the cache
     #[command(
-        after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to model.safetensors"
+        after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/"
     )]
     Get(GetArgs),
     /// Print where an output of a stage lies in the cache
@@ -215,7 +215,7 @@ pub struct RunArgs {
     /// Go on with the present result of this protected or long-running stage.
     #[arg(long = "keep-old", value_name = "STAGE", value_parser = parse_selector, help_heading = "Protected results")]
     pub keep_old: Vec<String>,
-    /// Ask before remaking what took longer than this.
+    /// Stop before remaking what took longer than this.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, help_heading = "Protected results")]
     pub confirm_over: Duration,
     /// Also write what happens to a file, as JSON lines.
@@ -285,8 +285,8 @@ pub struct GetArgs {
     /// The stage, and the output where it is not the first one.
     #[arg(value_name = "STAGE[.OUTPUT]")]
     pub output: OutputSelector,
-    /// Where the copy goes: a folder, or the copy's name.
-    #[arg(long = "to", value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    /// The folder that gets the copy, made where it is missing.
+    #[arg(long = "to", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: PathBuf,
 }
 

@@ -408,3 +408,33 @@ fn json_names_file_line_and_column() {
     }
     "#);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// Whatever the spans say, right or wrong, the message is drawn and nothing panics.
+    #[test]
+    fn any_spans_in_any_texts_are_drawn(
+        texts in proptest::collection::vec("[ a-z\u{e9}\u{8a9e}\t\r\n\u{1b}\u{301}\u{feff}]{0,60}", 1..4),
+        labels in proptest::collection::vec((0..5_u32, 0..90_u32, 0..20_u32, 0..8_u32, "[a-z]{0,3}"), 0..6),
+        unicode in proptest::bool::ANY,
+    ) {
+        let mut sources = Sources::default();
+        for (index, text) in texts.iter().enumerate() {
+            sources.add(format!("{index}.yaml"), None, text.as_str());
+        }
+        let mut diagnostic = Diagnostic::error("spec::x", "odd").help("look");
+        for (source, offset, len, line, text) in labels {
+            let span = Span { source: SourceId(source), offset, len, line, column: offset };
+            diagnostic = diagnostic.at(span, text);
+        }
+        let drawn = render(&diagnostic, &sources, Look { unicode, ..LOOK });
+        proptest::prop_assert!(drawn.contains("odd") && drawn.ends_with("help: look\n"));
+        let escapes = drawn.matches('\u{1b}').count();
+        proptest::prop_assert_eq!(escapes, 0);
+        proptest::prop_assert_eq!(
+            DiagnosticJson::new(&diagnostic, &sources).places.len(),
+            diagnostic.labels.len()
+        );
+    }
+}

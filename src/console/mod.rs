@@ -21,6 +21,7 @@ pub mod jsonl;
 mod pace;
 pub mod plain;
 mod summary;
+pub mod table;
 pub mod terminal;
 pub mod tty;
 
@@ -83,7 +84,12 @@ impl Console {
         let clock = MachineClock::default();
         let out: Box<dyn Write> = Box::new(io::stderr());
         let view = if terminal::stderr_is_live() {
-            View::Live(tty::Live::new(out, clock, look, terminal::stderr_size))
+            View::Live(tty::Live::new(
+                out,
+                clock,
+                look,
+                terminal::stderr_size_in_foreground,
+            ))
         } else {
             View::Lines(plain::Lines::new(out, clock, look))
         };
@@ -109,7 +115,7 @@ impl Console {
         })
     }
 
-    /// How text for standard error is drawn.
+    /// How text for standard error is drawn. For data there is [`Look::of_stdout`].
     #[must_use]
     pub fn look(&self) -> Look {
         self.look
@@ -298,6 +304,21 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn an_event_file_that_cannot_be_made_is_told_before_the_run() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("missing/events.jsonl");
+        let options = Options {
+            json: false,
+            events: Some(&path),
+        };
+        let Err(failure) = Console::new(options) else {
+            panic!("the folder does not exist");
+        };
+        assert_eq!(failure.class, Class::Environment);
+        assert_eq!(failure.diagnostics[0].code, "console::events");
     }
 
     #[test]

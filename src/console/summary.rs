@@ -170,3 +170,75 @@ fn interruption(board: &Board, counts: Counts, seconds: f64, signal: &str) -> Di
     }
     diagnostic
 }
+
+#[cfg(test)]
+mod tests {
+    use flow::digest::Use;
+
+    use super::*;
+
+    #[test]
+    fn the_json_form_is_a_contract() {
+        let mut summary = RunSummary::default();
+        summary.event(&Event::RunStarted {
+            run: "20261121T011900Z-4f2a".into(),
+            pipeline: "datasets".into(),
+            stages: 12,
+        });
+        summary.event(&Event::RunFinished {
+            counts: Counts {
+                total: 12,
+                executed: 3,
+                cached: 9,
+                failed: 0,
+                skipped: 0,
+            },
+            wall_seconds: 4.200_499,
+            reports: vec![ReportPlace {
+                stage: "table".into(),
+                path: "reports/datasets/af1349b9f5".into(),
+                key: Use::File.digest(b""),
+            }],
+            interrupted: None,
+        });
+        let json = serde_json::to_string_pretty(&summary).expect("serialises");
+        insta::assert_snapshot!(json, @r#"
+        {
+          "pipeline": "datasets",
+          "run": "20261121T011900Z-4f2a",
+          "stages": {
+            "total": 12,
+            "executed": 3,
+            "cached": 9,
+            "failed": 0,
+            "skipped": 0
+          },
+          "wall_s": 4.2,
+          "reports": [
+            {
+              "stage": "table",
+              "path": "reports/datasets/af1349b9f5",
+              "key": "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn sums_name_failures_only_where_there_are_some() {
+        let mut counts = Counts {
+            total: 1,
+            cached: 1,
+            ..Counts::default()
+        };
+        assert_eq!(sums(counts), "1 stage, 0 executed, 1 cached");
+        counts.total = 12_000;
+        counts.failed = 2;
+        counts.skipped = 11_997;
+        assert_eq!(
+            sums(counts),
+            "12,000 stages, 0 executed, 1 cached, 2 failed, 11,997 skipped"
+        );
+    }
+}

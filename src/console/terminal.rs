@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 
@@ -59,11 +60,20 @@ impl Look {
     /// For standard error as it is now.
     #[must_use]
     pub fn of_stderr() -> Self {
-        let stderr = std::io::stderr();
+        Self::of(std::io::stderr())
+    }
+
+    /// For standard output as it is now.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        Self::of(std::io::stdout())
+    }
+
+    fn of(stream: impl AsFd) -> Self {
         Self::detect(
             |name| std::env::var_os(name),
-            stderr.is_terminal(),
-            stderr_size().map(|size| size.columns),
+            stream.as_fd().is_terminal(),
+            size_of(stream).map(|size| size.columns),
         )
     }
 
@@ -129,7 +139,20 @@ pub struct Size {
 /// The size of the terminal behind standard error; `None` where there is none, or where it does not know.
 #[must_use]
 pub fn stderr_size() -> Option<Size> {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+    size_of(std::io::stderr())
+}
+
+/// The same, and `None` too while this process is in the background, where live lines would fall into the shell's.
+#[must_use]
+pub fn stderr_size_in_foreground() -> Option<Size> {
+    let stderr = std::io::stderr();
+    let in_front = rustix::termios::tcgetpgrp(&stderr)
+        .map_or(true, |group| group == rustix::process::getpgrp());
+    if in_front { size_of(stderr) } else { None }
+}
+
+fn size_of(stream: impl AsFd) -> Option<Size> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then(|| Size {
         columns: usize::from(size.ws_col),
         rows: usize::from(size.ws_row),

@@ -43,7 +43,7 @@ pub struct Live<W: Write, C: Clock> {
 }
 
 impl<W: Write, C: Clock> Live<W, C> {
-    /// A view that writes to `out`, the terminal whose size `size` tells.
+    /// A view that writes to `out`, the terminal whose size `size` tells; while it tells none there are no live lines.
     pub fn new(out: W, clock: C, look: Look, size: impl FnMut() -> Option<Size> + 'static) -> Self {
         Self {
             out,
@@ -121,8 +121,10 @@ impl<W: Write, C: Clock> Live<W, C> {
 
     fn draw(&mut self) {
         let size = (self.size)();
-        if let Some(size) = size {
-            self.look.width = size.columns.max(40);
+        match size {
+            Some(size) => self.look.width = size.columns.max(40),
+            // In the background: what was drawn now stands among the shell's lines and is not ours any more.
+            None => self.shown.clear(),
         }
         let lines = size.map_or_else(Vec::new, |size| self.frame(size));
         let bare: Vec<String> = lines.iter().map(|line| plain_text(line)).collect();

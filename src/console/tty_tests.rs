@@ -220,6 +220,40 @@ fn a_terminal_that_changes_its_size_is_followed() {
 }
 
 #[test]
+fn in_the_background_there_are_only_lines() {
+    let (kept, clock) = (Kept::default(), Rc::new(HandClock::default()));
+    let in_front = Rc::new(Cell::new(true));
+    let told = Rc::clone(&in_front);
+    let mut view = Live::new(kept.clone(), Rc::clone(&clock), Look::PLAIN, move || {
+        told.get().then_some(Size {
+            columns: 80,
+            rows: 24,
+        })
+    });
+    view.event(&begun(3));
+    view.event(&started("a", None));
+    clock.advance(1.0);
+    view.tick();
+    assert!(!kept.take().is_empty());
+    in_front.set(false);
+    for _ in 0..10 {
+        clock.advance(1.0);
+        view.tick();
+    }
+    assert!(kept.take().is_empty());
+    view.event(&finished("a", End::Executed, 11.0));
+    clock.advance(1.0);
+    view.tick();
+    assert_eq!(kept.take(), b"+ a  11 s\n");
+    in_front.set(true);
+    view.event(&started("b", None));
+    clock.advance(1.0);
+    view.tick();
+    let text = String::from_utf8(kept.take()).expect("UTF-8");
+    assert!(text.contains("1 running"), "{text}");
+}
+
+#[test]
 fn an_unchanged_picture_is_not_drawn_again() {
     let mut stage = Stage::new(80, 10);
     stage.event(&begun(2));
