@@ -1,3 +1,5 @@
 //! The rooms of `pipeline`; `src/ARCHITECTURE.md` is their map.
 
+pub mod cli;
+pub mod console;
 pub mod kinds;

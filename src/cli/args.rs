@@ -1,0 +1,485 @@
+//! Every word of the command line, as types. Knows nothing of what the words make happen.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub use clap_complete::Shell;
+
+use super::values::{
+    Device, Mirror, OutputSelector, RunSelector, Setting, parse_duration, parse_selector,
+    parse_size,
+};
+
+/// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
+///
+/// Stages are identified by the hash of what decides their result, so what was done once is not done again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pipeline",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Examples:\n  pipeline init my-experiment\n  pipeline run pipelines/quickstart.yaml\n  pipeline why pipelines/quickstart.yaml count\n\nExit codes: 0 done, 1 a stage failed, 2 input, 3 environment, 70 bug, 130/143 interrupted."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run what is not cached
+    #[command(
+        after_help = "Examples:\n  pipeline run pipelines/quickstart.yaml\n  pipeline run pipelines/paper.yaml 'finetune[task=ddi,seed=*]' --jobs 4 --keep-going\n  pipeline run pipelines/datasets.yaml --mirrors tests/mirrors.txt --offline --json"
+    )]
+    Run(RunArgs),
+    /// Check the file and report all its errors at once; does no work
+    #[command(
+        after_help = "Examples:\n  pipeline check pipelines/paper.yaml\n  pipeline check pipelines/paper.yaml --profile smoke --json"
+    )]
+    Check(CheckArgs),
+    /// Show what would run, why, and how long it may take
+    #[command(
+        after_help = "Examples:\n  pipeline plan pipelines/paper.yaml\n  pipeline plan pipelines/paper.yaml table --set epochs=5 --json"
+    )]
+    Plan(PlanArgs),
+    /// Show the changed lines of a stage's manifest
+    #[command(after_help = "Examples:\n  pipeline why pipelines/paper.yaml 'finetune[ddi,1]'")]
+    Why(StageArgs),
+    /// Show each stage: cached, outdated, running, failed
+    #[command(
+        after_help = "Examples:\n  pipeline status pipelines/paper.yaml\n  pipeline status pipelines/paper.yaml --json"
+    )]
+    Status(StatusArgs),
+    /// Copy an output of a stage out of the cache
+    #[command(
+        after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/"
+    )]
+    Get(GetArgs),
+    /// Print where an output of a stage lies in the cache
+    #[command(
+        after_help = "Examples:\n  pipeline path pipelines/paper.yaml pretrain.model\n  pipeline path pipelines/paper.yaml 'finetune[ddi,1]'"
+    )]
+    Path(PathArgs),
+    /// Print what a stage printed
+    #[command(
+        after_help = "Examples:\n  pipeline log pipelines/paper.yaml pretrain\n  pipeline log pipelines/paper.yaml 'finetune[ddi,1]'"
+    )]
+    Log(StageArgs),
+    /// Set parameters and metrics of two runs side by side
+    #[command(
+        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
+    )]
+    Diff(DiffArgs),
+    /// Draw the graph of stages, a matrix as one node
+    #[command(
+        after_help = "Examples:\n  pipeline graph pipelines/paper.yaml --format mermaid\n  pipeline graph pipelines/paper.yaml --format dot"
+    )]
+    Graph(GraphArgs),
+    /// Declare the present outputs of a stage valid for its changed definition, visibly
+    #[command(
+        after_help = "Examples:\n  pipeline accept pipelines/paper.yaml pretrain --reason 'only a comment in the script changed'"
+    )]
+    Accept(AcceptArgs),
+    /// Write the digests of what was fetched beside the file
+    #[command(
+        after_help = "Examples:\n  pipeline lock pipelines/datasets.yaml\n  pipeline lock pipelines/datasets.yaml --update squad"
+    )]
+    Lock(LockArgs),
+    /// Look after the cache
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pipeline cache stats\n  pipeline cache gc --keep-runs 5 --dry-run"
+    )]
+    Cache(CacheCommand),
+    /// Print the JSON Schema of pipeline files, for editors
+    #[command(after_help = "Examples:\n  pipeline schema > pipeline.schema.json")]
+    Schema,
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Examples:\n  pipeline completions bash > ~/.local/share/bash-completion/completions/pipeline\n  pipeline completions zsh > ~/.zfunc/_pipeline"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write a commented starter pipeline that runs
+    #[command(after_help = "Examples:\n  pipeline init\n  pipeline init my-experiment")]
+    Init {
+        /// The folder, made where it is missing.
+        #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Print a manual page
+    #[command(
+        after_help = "Examples:\n  pipeline man > pipeline.1\n  pipeline man run > pipeline-run.1"
+    )]
+    Man {
+        /// The subcommand; the program's own page without it.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
+    /// Carry out one job in this process
+    #[command(hide = true)]
+    Exec {
+        /// The job's file, as the runner wrote it.
+        #[arg(value_name = "JOB", value_hint = ValueHint::FilePath)]
+        job: PathBuf,
+    },
+    /// Start and watch stages for a runner, over standard input and output
+    #[command(hide = true)]
+    Supervise,
+}
+
+/// Which pipeline, and the settings that can change a key.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PipelineArgs {
+    /// The pipeline file.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Apply a profile of the file; repeat for several, later ones win.
+    #[arg(long = "profile", value_name = "NAME", help_heading = "Settings")]
+    pub profiles: Vec<String>,
+    /// Set a parameter, over file and profiles; the value is YAML.
+    #[arg(long = "set", value_name = "NAME=VALUE", help_heading = "Settings")]
+    pub settings: Vec<Setting>,
+    /// Take what would be fetched from URLs with this beginning from there instead.
+    #[arg(
+        long = "mirror",
+        value_name = "URL_PREFIX=DIR_OR_URL",
+        help_heading = "Settings"
+    )]
+    pub mirrors: Vec<Mirror>,
+    /// Read mirrors from a file, a line each.
+    #[arg(long = "mirrors", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Settings")]
+    pub mirrors_file: Option<PathBuf>,
+    /// Where results are kept [default: `cache` in the pipeline's root].
+    #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
+    pub cache: Option<PathBuf>,
+}
+
+/// Which stages, and which of them run although they are cached.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SelectionArgs {
+    /// Only these stages and what they need [default: all].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Only stages of this kind and what they need.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// Run this stage although it is cached.
+    #[arg(long = "force", value_name = "STAGE", value_parser = parse_selector)]
+    pub force: Vec<String>,
+    /// Look again at what unpinned fetches name.
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+/// `pipeline run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The stages.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How many stages run at once [default: as many as there are cores].
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+    /// After a failure, go on with what does not depend on it.
+    #[arg(short = 'k', long)]
+    pub keep_going: bool,
+    /// Where stages that can use a GPU run: `auto`, `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Never use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Refuse what differs from the lock file, or is not in it.
+    #[arg(long)]
+    pub locked: bool,
+    /// Also fail when a claim of the file (`expect:`) is not met.
+    #[arg(long)]
+    pub strict: bool,
+    /// Remake this protected or long-running stage.
+    #[arg(long = "yes", value_name = "STAGE", value_parser = parse_selector, help_heading = "Protected results")]
+    pub yes: Vec<String>,
+    /// Go on with the present result of this protected or long-running stage.
+    #[arg(long = "keep-old", value_name = "STAGE", value_parser = parse_selector, help_heading = "Protected results")]
+    pub keep_old: Vec<String>,
+    /// Stop before remaking what took longer than this.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, help_heading = "Protected results")]
+    pub confirm_over: Duration,
+    /// Also write what happens to a file, as JSON lines.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub events: Option<PathBuf>,
+    /// Print a summary as JSON on standard output.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `pipeline check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Print the messages as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pipeline plan`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlanArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The stages.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Print the plan as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A pipeline and one of its stages: `why`, `log`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StageArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The stage, such as `'finetune[ddi,1]'`.
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stage: String,
+}
+
+/// `pipeline status`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only these stages [default: all].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Print the states as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pipeline get`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GetArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The stage, and the output where it is not the first one.
+    #[arg(value_name = "STAGE[.OUTPUT]")]
+    pub output: OutputSelector,
+    /// The folder that gets the copy, made where it is missing.
+    #[arg(long = "to", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+}
+
+/// `pipeline path`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PathArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The stage, and the output where it is not the first one.
+    #[arg(value_name = "STAGE[.OUTPUT]")]
+    pub output: OutputSelector,
+}
+
+/// `pipeline diff`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiffArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The run on the left: an id, `latest`, `latest~1`.
+    #[arg(value_name = "RUN")]
+    pub left: RunSelector,
+    /// The run on the right.
+    #[arg(value_name = "RUN")]
+    pub right: RunSelector,
+}
+
+/// `pipeline graph`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GraphArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// What to write.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GraphFormat::Dot)]
+    pub format: GraphFormat,
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz.
+    Dot,
+    /// For Markdown pages.
+    Mermaid,
+    /// A picture.
+    Svg,
+}
+
+/// `pipeline accept`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AcceptArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The stage.
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stage: String,
+    /// Why the old result still holds; goes into the record and the report.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+}
+
+/// `pipeline lock`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LockArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Fetch this stage anew and lock what comes.
+    #[arg(long = "update", value_name = "STAGE", value_parser = parse_selector)]
+    pub update: Vec<String>,
+}
+
+/// `pipeline cache …`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show what the cache holds
+    #[command(after_help = "Examples:\n  pipeline cache stats\n  pipeline cache stats --json")]
+    Stats {
+        /// The cache.
+        #[command(flatten)]
+        place: CachePlace,
+        /// Print the numbers as JSON on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every object, and quarantine what does not match its digest
+    #[command(
+        after_help = "Examples:\n  pipeline cache verify\n  pipeline cache verify --cache /scratch/cache"
+    )]
+    Verify {
+        /// The cache.
+        #[command(flatten)]
+        place: CachePlace,
+    },
+    /// Remove what no recent run reaches; never a checkpoint of unfinished work
+    #[command(
+        after_help = "Examples:\n  pipeline cache gc --dry-run\n  pipeline cache gc --keep-runs 5\n  pipeline cache gc --older-than 30d --down-to 200GiB"
+    )]
+    Gc(GcArgs),
+}
+
+/// Where a cache lies.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CachePlace {
+    /// The cache's folder.
+    #[arg(long = "cache", value_name = "DIR", default_value = "cache", value_hint = ValueHint::DirPath)]
+    pub cache: PathBuf,
+}
+
+/// `pipeline cache gc`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GcArgs {
+    /// The cache.
+    #[command(flatten)]
+    pub place: CachePlace,
+    /// Keep what the last N runs of each pipeline reach.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_runs: Option<u32>,
+    /// Remove only what no run used for this long.
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub older_than: Option<Duration>,
+    /// Remove, longest unused first, only until the cache is this small.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub down_to: Option<u64>,
+    /// Remove nothing; say what would go and why.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Why there are no arguments to act on: help that was asked for, or a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What to print, ready.
+    pub text: String,
+    /// Whether it was asked for and so belongs on standard output.
+    pub asked_for: bool,
+    /// 0, or 2 for a mistake.
+    pub exit_code: u8,
+}
+
+/// The arguments of a command line whose first word is the program.
+///
+/// # Errors
+/// Help, version, or what is wrong, with a suggestion.
+pub fn parse<I, T>(words: I, colour: bool) -> Result<Args, Refusal>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    Args::try_parse_from(words).map_err(|error| {
+        let text = error.render();
+        Refusal {
+            text: if colour {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            },
+            asked_for: !error.use_stderr(),
+            exit_code: if error.use_stderr() { 2 } else { 0 },
+        }
+    })
+}
+
+/// The completion script for a shell.
+#[must_use]
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "pipeline", &mut script);
+    script
+}
+
+/// The manual page of the program, or of one subcommand, as roff; `None` when there is no such subcommand.
+#[must_use]
+pub fn man(command: Option<&str>) -> Option<Vec<u8>> {
+    let mut program = Args::command();
+    program.build();
+    let page = match command {
+        None => program,
+        Some(name) => program
+            .find_subcommand(name)?
+            .clone()
+            .version(env!("CARGO_PKG_VERSION")),
+    };
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut roff)
+        .expect("a vector takes all that is written");
+    Some(roff)
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

@@ -1,0 +1,299 @@
+//! Numbers as people read them: sizes, times, counts, rates, names cut to a width. Knows nothing of what they measure.
+//!
+//! Sizes are binary everywhere (`KiB`, `MiB`, `GiB`), as on the command line.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// `312 B`, `4.2 MiB`, `31 GiB`: three digits at most below 1000, powers of 1024.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = to_float(bytes) / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", short_number(value), UNITS[unit])
+}
+
+/// `12 ms`, `0.3 s`, `41 s`, `2 m 14 s`, `2 h 14 m`, `3 d 4 h`: at most two units, rounded to the last one shown.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds <= 0.0 {
+        return "0 s".to_owned();
+    }
+    if seconds < 0.0995 {
+        return format!("{} ms", (seconds * 1000.0).round().max(1.0));
+    }
+    if seconds < 9.95 {
+        return format!("{} s", one_decimal(seconds));
+    }
+    let whole = whole(seconds.round());
+    if whole < 60 {
+        return format!("{whole} s");
+    }
+    if whole < 3600 {
+        return format!("{} m {:02} s", whole / 60, whole % 60);
+    }
+    let minutes = whole_of(seconds, 60.0);
+    if minutes < 24 * 60 {
+        return format!("{} h {:02} m", minutes / 60, minutes % 60);
+    }
+    let hours = whole_of(seconds, 3600.0);
+    format!("{} d {} h", hours / 24, hours % 24)
+}
+
+/// A running clock: like [`duration`] in whole seconds, so that it changes once a second.
+#[must_use]
+pub fn clock(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).floor();
+    if seconds < 10.0 {
+        format!("{seconds} s")
+    } else {
+        duration(seconds)
+    }
+}
+
+/// `10,000`.
+#[must_use]
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 stage`, `10,000 stages`.
+#[must_use]
+pub fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number as u64))
+}
+
+/// An amount of a unit: `4.2 MiB` for `B`, else `41,000`.
+#[must_use]
+pub fn amount(amount: u64, unit: &str) -> String {
+    if unit == "B" {
+        bytes(amount)
+    } else {
+        count(amount)
+    }
+}
+
+/// Units a second, in the scale that reads best: `12 MiB/s`, `1,204 step/s`, `14 step/min`, `3 step/h`.
+#[must_use]
+pub fn rate(per_second: f64, unit: &str) -> String {
+    if !per_second.is_finite() || per_second <= 0.0 {
+        return if unit == "B" {
+            "0 B/s".to_owned()
+        } else {
+            format!("0 {unit}/s").replace("  ", " ").replace(" /", "/")
+        };
+    }
+    if unit == "B" {
+        return format!("{}/s", bytes(whole(per_second)));
+    }
+    let (value, per) = if per_second >= 0.995 {
+        (per_second, "s")
+    } else if per_second * 60.0 >= 0.995 {
+        (per_second * 60.0, "min")
+    } else {
+        (per_second * 3600.0, "h")
+    };
+    let separator = if unit.is_empty() { "" } else { " " };
+    format!("{}{separator}{unit}/{per}", short_number(value))
+}
+
+/// Columns a text takes on a terminal.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` in at most `columns`, its middle replaced by `mark` where it is longer: names differ at both ends.
+#[must_use]
+pub fn elide_middle(text: &str, columns: usize, mark: &str) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(mark.width()) else {
+        return cut(text, columns);
+    };
+    let head = cut(text, room.div_ceil(2));
+    let mut left = room - head.width();
+    let tail: Vec<char> = text
+        .chars()
+        .rev()
+        .take_while(|c| {
+            let fits = char_width(*c) <= left;
+            left = left.saturating_sub(char_width(*c));
+            fits
+        })
+        .collect();
+    format!("{head}{mark}{}", tail.iter().rev().collect::<String>())
+}
+
+/// The longest start of `text` that fits into `columns`.
+#[must_use]
+pub fn cut(text: &str, columns: usize) -> String {
+    let mut left = columns;
+    text.chars()
+        .take_while(|c| {
+            let fits = char_width(*c) <= left;
+            left = left.saturating_sub(char_width(*c));
+            fits
+        })
+        .collect()
+}
+
+/// One line of a program's output made safe to show: escape sequences and control characters removed, of a line that
+/// was overwritten with carriage returns (progress bars) the last state kept.
+#[must_use]
+pub fn clean_line(line: &str) -> String {
+    let shown = line
+        .trim_end_matches(['\r', '\n'])
+        .rsplit('\r')
+        .find(|part| !part.is_empty())
+        .unwrap_or("");
+    anstream::adapter::strip_str(shown)
+        .to_string()
+        .chars()
+        .filter(|c| !c.is_control() || *c == '\t')
+        .collect()
+}
+
+fn char_width(c: char) -> usize {
+    c.width().unwrap_or(0)
+}
+
+/// `4.2`, `31`, `1,204`.
+fn short_number(value: f64) -> String {
+    if value < 9.95 {
+        one_decimal(value)
+    } else {
+        count(whole(value.round()))
+    }
+}
+
+/// `4.2`, and `4` for `4.0`.
+fn one_decimal(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
+fn whole_of(seconds: f64, unit: f64) -> u64 {
+    whole((seconds / unit).round())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "callers pass non-negative numbers; a saturated cast is the right answer for huge ones"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "three digits are shown, 53 bits are kept"
+)]
+pub(super) fn to_float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary_and_short() {
+        let shown: Vec<String> = [0, 999, 1000, 1024, 4_404_019, 33_500_000_000, u64::MAX]
+            .map(bytes)
+            .into();
+        assert_eq!(
+            shown,
+            [
+                "0 B", "999 B", "1 KiB", "1 KiB", "4.2 MiB", "31 GiB", "16 EiB"
+            ]
+        );
+    }
+
+    #[test]
+    fn durations_show_two_units() {
+        let shown: Vec<String> = [
+            0.0,
+            0.0004,
+            0.012,
+            0.3,
+            4.24,
+            9.96,
+            41.2,
+            59.6,
+            134.0,
+            3599.7,
+            8040.0,
+            86_399.0,
+            273_600.0,
+            f64::NAN,
+        ]
+        .map(duration)
+        .into();
+        assert_eq!(
+            shown,
+            [
+                "0 s", "1 ms", "12 ms", "0.3 s", "4.2 s", "10 s", "41 s", "1 m 00 s", "2 m 14 s",
+                "1 h 00 m", "2 h 14 m", "1 d 0 h", "3 d 4 h", "0 s"
+            ]
+        );
+        assert_eq!(clock(4.9), "4 s");
+        assert_eq!(clock(0.01), "0 s");
+    }
+
+    #[test]
+    fn counts_have_separators() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_000), "1,000");
+        assert_eq!(count(12_345_678), "12,345,678");
+        assert_eq!(counted(1, "stage"), "1 stage");
+        assert_eq!(counted(10_000, "stage"), "10,000 stages");
+    }
+
+    #[test]
+    fn rates_choose_a_scale() {
+        assert_eq!(rate(12.4 * 1024.0 * 1024.0, "B"), "12 MiB/s");
+        assert_eq!(rate(1204.4, "step"), "1,204 step/s");
+        assert_eq!(rate(0.24, "step"), "14 step/min");
+        assert_eq!(rate(0.001, "step"), "3.6 step/h");
+        assert_eq!(rate(0.0, "step"), "0 step/s");
+        assert_eq!(rate(3.0, ""), "3/s");
+        assert_eq!(rate(0.0, ""), "0/s");
+    }
+
+    #[test]
+    fn names_are_cut_in_the_middle() {
+        assert_eq!(elide_middle("short", 10, "…"), "short");
+        let cut = elide_middle("finetune[task=ncbi-disease,seed=1]", 20, "…");
+        assert_eq!(cut, "finetune[t…e,seed=1]");
+        assert_eq!(width(&cut), 20);
+        assert_eq!(elide_middle("語語語語", 5, "…"), "語…語");
+        assert_eq!(elide_middle("abcdef", 2, "..."), "ab");
+    }
+
+    #[test]
+    fn output_lines_are_made_safe() {
+        assert_eq!(clean_line("\u{1b}[31mred\u{1b}[0m\u{7}"), "red");
+        assert_eq!(clean_line(" 10%\r 20%\r\n"), " 20%");
+        assert_eq!(clean_line("a\tb"), "a\tb");
+    }
+}
