@@ -384,7 +384,7 @@ mod tests {
             ),
             (
                 "{\"data\":[{\"title\":\"t\"}]}".to_owned(),
-                "x:1:23: missing field `paragraphs`",
+                "x:1:22: missing field `paragraphs`",
             ),
             ("{\"data\":[\n".to_owned(), "x:2: EOF while parsing a list"),
         ] {
