@@ -1,4 +1,12 @@
 //! The table of stage kinds: glue between the workflow core and the rooms that do the work.
+//!
+//! A new kind is one file here and one line in [`KINDS`].
+
+use flow::kind::{KindEntry, kind};
 
 pub mod command;
+pub mod dataset;
 pub mod fetch;
+
+/// Every kind of stage, in the order of the documentation.
+pub const KINDS: &[KindEntry] = &[kind::<fetch::Fetch>(), kind::<dataset::Dataset>(), kind::<command::Command>()];
