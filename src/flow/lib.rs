@@ -12,6 +12,7 @@ pub mod kind;
 pub mod metric;
 pub mod numbers;
 pub mod plan;
+pub mod plan_cache;
 pub mod run;
 pub mod source;
 pub mod spec;

@@ -9,4 +9,8 @@ pub mod dataset;
 pub mod fetch;
 
 /// Every kind of stage, in the order of the documentation.
-pub const KINDS: &[KindEntry] = &[kind::<fetch::Fetch>(), kind::<dataset::Dataset>(), kind::<command::Command>()];
+pub const KINDS: &[KindEntry] = &[
+    kind::<fetch::Fetch>(),
+    kind::<dataset::Dataset>(),
+    kind::<command::Command>(),
+];
