@@ -6,5 +6,7 @@ pub mod event;
 pub mod graph;
 pub mod kind;
 pub mod metric;
+pub mod render;
+pub mod select;
 pub mod source;
 pub mod spec;
