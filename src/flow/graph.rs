@@ -7,6 +7,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::diagnostic::Diagnostic;
+pub use crate::render::{GraphFormat, render_graph};
 use crate::source::Span;
 use crate::spec::{Input, Origin, StageId, StageSpec, Workflow};
 

@@ -101,6 +101,9 @@ const FOREIGN_KEYS: [(&str, &str); 20] = [
     ("type", "`kind:`"),
 ];
 
+/// How many values a stage may have on average: what bounds the memory of a hostile file.
+const NODES_PER_STAGE: usize = 100;
+
 /// What expansion may look at beside the document.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
@@ -120,6 +123,7 @@ pub(crate) struct Expanded {
     pub(crate) stages: Vec<StageSpec>,
     pub(crate) environment: Vec<(String, Option<String>)>,
     pub(crate) problems: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// A stage of the file.
@@ -148,7 +152,10 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         .and_then(|doc| text(doc, "the pipeline", &mut problems));
     let no_entries: &[Entry] = &[];
     let section = |key: &str| document.find(key).map_or(no_entries, |e| e.value.entries());
-    let params = Params::new(section("params"));
+    let params = Params::new(
+        section("params"),
+        context.limit.saturating_mul(NODES_PER_STAGE),
+    );
     params.resolve_all();
     let claims = document.find("expect").map_or_else(
         || Value::Sequence(Vec::new()),
@@ -178,6 +185,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         .collect();
     let cells = matrix::expand(&axes, context.limit, &mut problems);
     let mut instances = Vec::new();
+    let mut incomplete: BTreeSet<&str> = BTreeSet::new();
     let mut environment = BTreeMap::new();
     for (template, cells) in templates.iter().zip(cells) {
         let (Some(template), Some(cells)) = (template, cells) else {
@@ -201,10 +209,16 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
                 params: &params,
                 claims: &claims,
             };
-            instances.extend(maker.instance(cell, &mut environment, &mut problems));
+            match maker.instance(cell, &mut environment, &mut problems) {
+                Some(instance) => instances.push(instance),
+                None => {
+                    incomplete.insert(&template.entry.key);
+                }
+            }
         }
     }
-    let stages = link_all(section("stages"), instances, &mut problems);
+    let stages = link_all(section("stages"), &incomplete, instances, &mut problems);
+    let warnings = params.unused();
     problems.extend(params.into_problems());
     let stages = match sort(stages) {
         Ok(stages) => stages,
@@ -218,6 +232,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         stages,
         environment: environment.into_iter().collect(),
         problems: tidy(problems),
+        warnings,
     }
 }
 
@@ -589,10 +604,16 @@ impl<'a> Maker<'a> {
 
 fn link_all(
     stages: &[Entry],
+    incomplete: &BTreeSet<&str>,
     instances: Vec<Instance<'_>>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<StageSpec> {
     let mut linker = Linker::new(stages.iter().map(|entry| entry.key.as_str()));
+    for entry in stages {
+        if incomplete.contains(entry.key.as_str()) {
+            linker.miss(&entry.key);
+        }
+    }
     for (id, instance) in (0_u32..).zip(&instances) {
         linker.add(
             &instance.template.entry.key,
@@ -677,7 +698,9 @@ fn concrete(
         outputs,
         ..
     } = instance;
-    settings.lines.flatten("config", &bound.manifest_config);
+    if bound.manifest_config != serde_json::json!({}) {
+        settings.lines.flatten("config", &bound.manifest_config);
+    }
     let mut after = Lines::default();
     after.push(
         "kind",

@@ -343,6 +343,8 @@ pub(crate) struct Target<'a> {
     /// Each with its index; empty when the stage itself is wrong and has been reported.
     instances: Vec<(StageId, &'a Cell, &'a [OutputSpec])>,
     declares_outputs: bool,
+    /// Whether an instance is wrong itself and left out, so that its absence is no news.
+    incomplete: bool,
     /// By the texts of the axes in the stage's own order.
     by_texts: BTreeMap<Vec<&'a str>, usize>,
 }
@@ -368,6 +370,11 @@ impl<'a> Linker<'a> {
         let texts = cell.iter().map(|axis| axis.text.as_str()).collect();
         target.by_texts.insert(texts, target.instances.len());
         target.instances.push((id, cell, outputs));
+    }
+
+    /// Notes that an instance of `stage` could not be made.
+    pub(crate) fn miss(&mut self, stage: &'a str) {
+        self.stages.entry(stage).or_default().incomplete = true;
     }
 
     /// The origin of a need; `None` with a problem, or when the other stage is wrong itself.
@@ -407,6 +414,9 @@ impl<'a> Linker<'a> {
                 .map(reference)
                 .collect();
             if chosen.is_empty() {
+                if target.incomplete {
+                    return None;
+                }
                 problems.push(none_left(wanted, need, stage));
                 return None;
             }
@@ -482,7 +492,7 @@ fn check_filters(
                 known.push(&cell[position].text);
             }
         }
-        for (text, span) in &filter.values {
+        for (text, span) in filter.values.iter().filter(|_| !target.incomplete) {
             if !known.contains(&text.as_str()) && known.len() < 1000 {
                 problems.push(
                     Diagnostic::error(
@@ -561,7 +571,7 @@ fn join(
         return None;
     }
     let found = target.by_texts.get(&texts).copied();
-    if found.is_none() {
+    if found.is_none() && !target.incomplete {
         let cell: Vec<String> = axes
             .iter()
             .zip(&texts)

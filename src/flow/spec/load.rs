@@ -81,8 +81,8 @@ pub struct LockEntry {
 
 /// How many concrete stages one file may have.
 const MAX_STAGES: usize = 200_000;
-/// How many concrete stages [`fuzz_load`] makes.
-const MAX_FUZZ_STAGES: usize = 500;
+/// How many concrete stages a text without files may have.
+const MAX_TEXT_STAGES: usize = 500;
 /// How many files may extend each other in a row.
 const MAX_EXTENDS: usize = 32;
 
@@ -123,8 +123,8 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
     loader.finish(document, options.file, context)
 }
 
-/// The whole way from a text to concrete stages without touching any file: for fuzzing. Never panics.
-pub fn fuzz_load(text: &str, kinds: &[KindEntry]) {
+/// The whole way from a text to concrete stages without touching any file: every file it names is missing.
+pub(super) fn load_text(text: &str, kinds: &[KindEntry]) -> Result<Loaded, LoadFailure> {
     let file = Path::new("/fuzz.yaml");
     let mut loader = Loader::new(Path::new("/"), false);
     let document = loader
@@ -136,9 +136,9 @@ pub fn fuzz_load(text: &str, kinds: &[KindEntry]) {
         kinds,
         mirrors: &[],
         locked: &locked,
-        limit: MAX_FUZZ_STAGES,
+        limit: MAX_TEXT_STAGES,
     };
-    let _ = loader.finish(document, file, context);
+    loader.finish(document, file, context)
 }
 
 struct Loader<'a> {
@@ -204,7 +204,7 @@ impl<'a> Loader<'a> {
                 environment: expanded.environment,
             },
             sources: self.sources,
-            warnings: Vec::new(),
+            warnings: expanded.warnings,
             read: self.read,
         })
     }

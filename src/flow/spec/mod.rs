@@ -11,6 +11,7 @@ use crate::source::Span;
 
 pub mod decode;
 mod expand;
+mod fuzz;
 mod link;
 pub mod load;
 mod manifest;
@@ -20,14 +21,29 @@ pub mod node;
 mod outputs;
 pub mod paths;
 mod quantity;
+pub mod schema;
 mod settings;
 mod substitute;
 pub mod suggest;
 pub mod yaml;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A workflow from a text, for tests of other files.
+
+    /// Loads a text with the kinds of the tests; no file is read.
+    pub(crate) fn workflow(text: &str) -> super::Workflow {
+        super::load::load_text(text, super::tests::KINDS)
+            .expect("loads")
+            .workflow
+    }
+}
+#[cfg(test)]
 mod tests;
 
+pub use fuzz::fuzz_load;
 pub use quantity::{parse_bytes, parse_seconds};
 
 /// Whether a text can name a stage, an axis, a port or an output: `[a-z][a-z0-9_-]*`.

@@ -1,7 +1,7 @@
 //! `${params.x}`, `${matrix.x}` and `${replicate.x}` in values. Knows where a value is used and where it was defined.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::scalar_text;
 use super::node::{Entry, Node, Value};
@@ -10,8 +10,6 @@ use super::yaml::MAX_DEPTH;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 
-/// How many values substitution may make in one file.
-const MAX_NODES: usize = 4_000_000;
 /// The longest text that substitution may make.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 /// How many parameters may refer to each other in a row; each may nest as deep as values may.
@@ -23,6 +21,7 @@ const MAX_CHAIN_DEPTH: usize = 4 * MAX_DEPTH;
 pub(crate) struct Params<'a> {
     raw: &'a [Entry],
     done: RefCell<BTreeMap<String, Option<Node>>>,
+    used: RefCell<BTreeSet<String>>,
     chain: RefCell<Vec<String>>,
     budget: Cell<usize>,
     depth: Cell<usize>,
@@ -49,12 +48,14 @@ pub(crate) struct AxisValue {
 }
 
 impl<'a> Params<'a> {
-    pub(crate) fn new(raw: &'a [Entry]) -> Self {
+    /// `budget` is how many values substitution may make in all.
+    pub(crate) fn new(raw: &'a [Entry], budget: usize) -> Self {
         Self {
             raw,
             done: RefCell::default(),
+            used: RefCell::default(),
             chain: RefCell::default(),
-            budget: Cell::new(MAX_NODES),
+            budget: Cell::new(budget),
             depth: Cell::new(0),
             problems: RefCell::default(),
         }
@@ -70,6 +71,23 @@ impl<'a> Params<'a> {
     /// The problems found so far.
     pub(crate) fn into_problems(self) -> Vec<Diagnostic> {
         self.problems.into_inner()
+    }
+
+    /// A warning for each parameter that nothing refers to.
+    pub(crate) fn unused(&self) -> Vec<Diagnostic> {
+        let used = self.used.borrow();
+        self.raw
+            .iter()
+            .filter(|entry| !used.contains(&entry.key))
+            .map(|entry| {
+                Diagnostic::warning(
+                    "spec::unused_parameter",
+                    format!("nothing refers to the parameter `{}`", entry.key),
+                )
+                .at(entry.key_span, "")
+                .help(format!("use it as `${{params.{}}}`, or remove it; nothing is substituted inside a `script`", entry.key))
+            })
+            .collect()
     }
 
     /// A scope outside stages: parameters only.
@@ -328,6 +346,7 @@ impl Scope<'_> {
                     self.undefined(reference, name, "parameter", names, place);
                     return None;
                 }
+                self.params.used.borrow_mut().insert(name.to_owned());
                 self.params.find(name)?
             }
             Some(replicate) => {
@@ -500,7 +519,7 @@ mod tests {
 
     fn substituted(params: &str, text: &str) -> (String, Vec<String>) {
         let (params, text) = (node(params), node(text));
-        let params = Params::new(params.entries());
+        let params = Params::new(params.entries(), 100_000);
         params.resolve_all();
         let seed = AxisValue {
             name: "seed".into(),
@@ -573,7 +592,7 @@ mod tests {
     #[test]
     fn both_places_are_kept() {
         let (params, text) = (node("x: [1]"), node("a: 1\nb: \"${params.x}\""));
-        let params = Params::new(params.entries());
+        let params = Params::new(params.entries(), 100_000);
         let result = params.scope().apply(&text);
         let b = &result.find("b").expect("b").value;
         assert_eq!(b.span.line, 2);

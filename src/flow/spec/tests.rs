@@ -723,3 +723,42 @@ fn scripts_are_literal_and_secrets_stay_out() {
     assert!(a.policy.record_strict);
     assert_eq!(origin(&loaded, "a", "environment/main.yaml"), ["main.yaml"]);
 }
+
+#[test]
+fn a_parameter_nobody_uses_is_a_warning() {
+    let loaded = good(
+        "params: {a: 1, b: '${params.a}', c: 2}\nstages: {s: {kind: tool, with: {argv: ['${params.b}']}}}\n",
+    );
+    let codes: Vec<&str> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
+    assert_eq!(codes, ["nothing refers to the parameter `c`"]);
+}
+
+#[test]
+fn a_wrong_instance_does_not_make_its_readers_wrong() {
+    let found = bad(
+        "stages:\n  t: {kind: train, matrix: {n: [0, 1]}, needs: {data: ./main.yaml}, with: {epochs: '${matrix.n}'}}\n  r: {kind: tool, matrix: {from: t}, needs: {m: t.model}}\n",
+    );
+    expect_all(&found, &["nothing is trained in 0 epochs"]);
+}
+
+#[test]
+fn values_come_from_the_environment_of_the_run() {
+    let (name, value) = std::env::vars()
+        .find(|(name, value)| {
+            !value.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        })
+        .expect("tests have some environment");
+    let loaded = good(&format!(
+        "stages: {{s: {{kind: tool, env: {{{name}: {{from: environment}}}}}}}}\n"
+    ));
+    assert_eq!(
+        loaded.workflow.environment,
+        [(name.clone(), Some(value.clone()))]
+    );
+    assert_eq!(stage(&loaded, "s").policy.env[0].value, Some(value));
+    assert!(
+        stage(&loaded, "s")
+            .lines_before
+            .starts_with(&format!("env.{name} = "))
+    );
+}
