@@ -12,6 +12,8 @@ use crate::source::Span;
 pub mod decode;
 mod expand;
 mod fuzz;
+mod keys;
+mod layers;
 mod link;
 pub mod load;
 mod manifest;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::expand::STAGE_KEYS;
+use super::keys::STAGE_KEYS;
 use crate::kind::KindEntry;
 
 /// A JSON Schema (2020-12) that describes a pipeline file, or a recipe when it has a `kind` at its top.
@@ -339,7 +339,7 @@ mod tests {
         let train = &schema["$defs"]["with.train"];
         assert_eq!(train["additionalProperties"], json!(false));
         assert!(train["properties"]["epochs"]["anyOf"].is_array());
-        for key in super::super::expand::TOP_KEYS {
+        for key in super::super::keys::TOP_KEYS {
             assert!(
                 schema["$defs"]["pipeline"]["properties"].get(key).is_some(),
                 "{key}"
