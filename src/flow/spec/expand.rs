@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::keys::{Template, check_top, claims_json, template, text};
-use super::link::{self, Linker, Need};
+use super::link::Linker;
 use super::manifest::{Lines, step};
 use super::matrix::{self, Axes, Cell, display_name};
+use super::needs::{self, Need};
 use super::node::{Entry, Node, Value};
 use super::outputs::{self, Occupant};
 use super::settings::{self, Settings};
@@ -189,7 +190,7 @@ impl<'a> Maker<'a> {
         };
         let before = problems.len();
         let outputs = outputs::read(find("outputs"), &bound.ports, stage, kind.name, problems);
-        let needs = link::read(
+        let needs = needs::read(
             find("needs"),
             &bound.ports,
             stage,
@@ -481,21 +482,32 @@ fn sort(stages: Vec<StageSpec>) -> Result<Vec<StageSpec>, (Vec<StageSpec>, Vec<D
     Ok(sorted)
 }
 
-/// Each problem once, in the order of the texts.
+/// Each problem once, in the order of the texts. Where a value could not be had at all, what it then is not is left out.
 pub(crate) fn tidy(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    const CAUSES: [&str; 6] = [
+        "spec::undefined",
+        "spec::reference",
+        "spec::parameter_cycle",
+        "spec::too_large",
+        "spec::number",
+        "spec::yaml",
+    ];
+    let place = |problem: &Diagnostic| problem.labels.first().map(|label| label.span);
+    let is_cause = |problem: &Diagnostic| CAUSES.contains(&problem.code.as_str());
+    let causes: BTreeSet<Span> = problems
+        .iter()
+        .filter(|p| is_cause(p))
+        .filter_map(place)
+        .collect();
     let mut seen = BTreeSet::new();
     let mut problems: Vec<Diagnostic> = problems
         .into_iter()
         .filter(|problem| {
+            let follows = place(problem).is_some_and(|span| causes.contains(&span));
             let places: Vec<Span> = problem.labels.iter().map(|label| label.span).collect();
-            seen.insert((problem.message.clone(), places))
+            (is_cause(problem) || !follows) && seen.insert((problem.message.clone(), places))
         })
         .collect();
-    problems.sort_by_key(|problem| {
-        problem
-            .labels
-            .first()
-            .map(|label| (label.span.source, label.span.offset))
-    });
+    problems.sort_by_key(|problem| place(problem).map(|span| (span.source, span.offset)));
     problems
 }

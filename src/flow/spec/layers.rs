@@ -15,7 +15,7 @@ use crate::source::Span;
 const MAX_EXTENDS: usize = 32;
 
 impl Loader<'_> {
-    /// The document with everything merged in.
+    /// The document with what it extends, a profile, settings and recipes merged in.
     pub(super) fn settle(
         &mut self,
         node: Node,
@@ -228,7 +228,7 @@ impl Loader<'_> {
                 )
                 .at(recipe.key_span, "the recipe says the kind")
                 .at(kind.key_span, "here too")
-                .help("remove one of the two"),
+                .help("remove one of the two; `use: null` removes one that comes from an extended file"),
             );
             return;
         }

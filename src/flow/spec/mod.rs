@@ -11,6 +11,7 @@ use crate::source::Span;
 
 pub mod decode;
 mod expand;
+mod explain;
 mod fuzz;
 mod keys;
 mod layers;
@@ -19,6 +20,7 @@ pub mod load;
 mod manifest;
 mod matrix;
 mod merge;
+mod needs;
 pub mod node;
 mod outputs;
 pub mod paths;
