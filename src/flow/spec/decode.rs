@@ -131,10 +131,10 @@ struct Memory {
     refused: BTreeSet<usize>,
 }
 
-struct Context<'a> {
+pub(super) struct Context<'a> {
     root: &'a Node,
-    what: &'a str,
-    owner: Option<&'a str>,
+    pub(super) what: &'a str,
+    pub(super) owner: Option<&'a str>,
     blank: Node,
     memory: RefCell<Memory>,
 }
@@ -221,142 +221,11 @@ impl<'a> Context<'a> {
         true
     }
 
-    fn unknown_key(&self, path: &[String], entry: &Entry, expected: &[&'static str]) -> Diagnostic {
-        let inside = path.last().map(String::as_str);
-        let label = match inside.or(self.owner) {
-            Some(owner) => format!("not a key of `{owner}`"),
-            None => "not a key here".to_owned(),
-        };
-        let free = expected
-            .iter()
-            .copied()
-            .filter(|key| self.root_of(path).is_none_or(|map| map.find(key).is_none()));
-        let help = suggest::nearest(&entry.key, free)
-            .map(|found| format!("did you mean `{found}`?"))
-            .unwrap_or_else(|| {
-                if expected.is_empty() {
-                    "nothing may stand here; remove it".to_owned()
-                } else {
-                    format!("the keys are {}", suggest::list(expected))
-                }
-            });
-        Diagnostic::error(
-            "spec::unknown_key",
-            format!("unknown key `{}` in {}", entry.key, self.inside(path)),
-        )
-        .at(entry.key_span, label)
-        .help(help)
-    }
-
-    fn root_of(&self, path: &[String]) -> Option<&Node> {
+    /// The map at a path.
+    pub(super) fn root_of(&self, path: &[String]) -> Option<&Node> {
         let node = walk(self.root, path);
         matches!(node.value, Value::Map(_)).then_some(node)
     }
-
-    fn missing(&self, node: &Node, path: &[String], field: &str) -> Diagnostic {
-        let help = match path.last() {
-            Some(_) => format!("add `{field}: …` to `{}`", joined(path)),
-            None => format!("add `{field}: …`"),
-        };
-        Diagnostic::error(
-            "spec::missing_key",
-            format!("`{field}` is missing in {}", self.inside(path)),
-        )
-        .at(node.span, format!("has no `{field}`"))
-        .at_if(node.defined, "defined here")
-        .help(help)
-    }
-
-    fn inside(&self, path: &[String]) -> String {
-        if path.is_empty() {
-            self.what.to_owned()
-        } else {
-            format!("`{}` of {}", joined(path), self.what)
-        }
-    }
-
-    fn unaccepted(&self, node: &Node, path: &[String], kind: &Kind) -> Diagnostic {
-        let place = |problem: Diagnostic, label: String| {
-            problem
-                .at(node.span, label)
-                .at_if(node.defined, "defined here")
-        };
-        let subject = self.inside(path);
-        match kind {
-            Kind::Type(expected) => {
-                let expected = in_words(expected);
-                let problem = place(
-                    Diagnostic::error(
-                        "spec::wrong_type",
-                        format!("{subject} is {}, not {expected}", node.type_name()),
-                    ),
-                    format!("expected {expected}"),
-                );
-                match type_help(node, &expected) {
-                    Some(help) => problem.help(help),
-                    None => problem.help(format!("write {expected} here")),
-                }
-            }
-            Kind::Value(expected) => {
-                let expected = range_in_words(expected);
-                place(
-                    Diagnostic::error(
-                        "spec::wrong_value",
-                        format!("{subject} has a value that is not accepted"),
-                    ),
-                    format!("expected {expected}"),
-                )
-                .help(format!("write {expected}"))
-            }
-            Kind::UnknownVariant { variant, expected } => {
-                let help = match suggest::nearest(variant, expected.iter().copied()) {
-                    Some(found) => format!("did you mean `{found}`?"),
-                    None => format!("write one of {}", suggest::list(expected)),
-                };
-                place(
-                    Diagnostic::error(
-                        "spec::wrong_value",
-                        format!("`{variant}` is no choice for {subject}"),
-                    ),
-                    format!("expected one of {}", suggest::list(expected)),
-                )
-                .help(help)
-            }
-            Kind::Custom(message) => {
-                let message = if message.starts_with("data did not match any variant") {
-                    format!("{subject} has none of the accepted forms")
-                } else {
-                    format!("{subject}: {message}")
-                };
-                place(
-                    Diagnostic::error("spec::wrong_value", message),
-                    format!("this is {}", node.type_name()),
-                )
-                .help("see `pipeline schema` for what may stand here")
-            }
-            Kind::MissingField(field) => self.missing(node, path, field),
-            Kind::UnknownField { field, .. } => Diagnostic::error(
-                "spec::unknown_key",
-                format!("unknown key `{field}` in {subject}"),
-            )
-            .at(node.span, ""),
-        }
-    }
-}
-
-fn joined(path: &[String]) -> String {
-    let mut text = String::new();
-    for step in path {
-        if step.bytes().all(|b| b.is_ascii_digit()) {
-            text.push_str(&format!("[{step}]"));
-        } else {
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(step);
-        }
-    }
-    text
 }
 
 /// Finds the node at an address, and the way there.
@@ -389,83 +258,15 @@ fn locate(root: &Node, id: usize) -> Option<(&Node, Vec<String>)> {
     search(root, id, &mut path).map(|node| (node, path))
 }
 
-fn in_words(expected: &str) -> String {
-    match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => {
-            "a whole number".to_owned()
-        }
-        "f32" | "f64" => "a number".to_owned(),
-        other if other.starts_with("a nonzero ") => "a whole number above 0".to_owned(),
-        "a sequence" => "a list".to_owned(),
-        "unit" => "nothing".to_owned(),
-        other if other.starts_with("struct ") || other.starts_with("internally tagged enum") => {
-            "a map".to_owned()
-        }
-        other => other.to_owned(),
-    }
-}
-
-fn range_in_words(expected: &str) -> String {
-    let (low, high) = match expected {
-        "u8" => ("0".to_owned(), u8::MAX.to_string()),
-        "u16" => ("0".to_owned(), u16::MAX.to_string()),
-        "u32" => ("0".to_owned(), u32::MAX.to_string()),
-        "u64" | "usize" => ("0".to_owned(), i64::MAX.to_string()),
-        "i8" => (i8::MIN.to_string(), i8::MAX.to_string()),
-        "i16" => (i16::MIN.to_string(), i16::MAX.to_string()),
-        "i32" => (i32::MIN.to_string(), i32::MAX.to_string()),
-        other if other.starts_with("a nonzero ") => return "a whole number above 0".to_owned(),
-        other => return in_words(other),
-    };
-    format!("a whole number from {low} to {high}")
-}
-
-/// What to write instead, for the mistakes people make.
-fn type_help(node: &Node, expected: &str) -> Option<String> {
-    match &node.value {
-        Value::String(text) if expected.contains("number") => {
-            let plain = text.replace('_', "");
-            if text.contains('_') && plain.parse::<f64>().is_ok() {
-                return Some(format!("write `{plain}`; digits are not grouped"));
-            }
-            let trimmed = text.trim_start_matches('0');
-            if text.starts_with('0') && trimmed.parse::<u64>().is_ok() {
-                return Some(format!("write `{trimmed}`; a leading zero makes it text"));
-            }
-            text.parse::<f64>()
-                .is_ok()
-                .then(|| format!("write `{text}` without quotes"))
-        }
-        Value::String(text) if expected == "a boolean" => {
-            match text.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "y" => Some("write `true`".to_owned()),
-                "no" | "off" | "n" => Some("write `false`".to_owned()),
-                _ => Some("write `true` or `false`".to_owned()),
-            }
-        }
-        Value::Int(_) | Value::Float(_) | Value::Bool(_) if expected == "a string" => {
-            scalar_text(&node.value).map(|text| format!("quote it: `\"{text}\"`"))
-        }
-        Value::Null => Some(format!(
-            "write {expected} after the colon, or remove the key"
-        )),
-        Value::String(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)
-            if expected == "a list" =>
-        {
-            scalar_text(&node.value).map(|text| format!("write a list: `[{text}]`"))
-        }
-        _ => None,
-    }
-}
-
 #[derive(Debug)]
 struct Error {
     kind: Kind,
     node: Option<usize>,
 }
 
+/// What serde found wrong.
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Type(String),
     Value(String),
     UnknownVariant {
@@ -868,170 +669,4 @@ pub(crate) fn place_of(node: &Node, path: &[String]) -> (Span, Option<Span>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::super::yaml;
-    use super::*;
-    use crate::source::SourceId;
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(rename_all = "snake_case")]
-    enum Mode {
-        Fast,
-        Exact,
-    }
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    struct Columns {
-        token: u32,
-        label: u32,
-    }
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    struct Config {
-        epochs: u32,
-        learning_rate: f64,
-        mode: Mode,
-        #[serde(default)]
-        columns: Option<Columns>,
-        #[serde(default)]
-        argv: Vec<String>,
-        #[serde(default)]
-        share: bool,
-    }
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(tag = "format", rename_all = "snake_case", deny_unknown_fields)]
-    enum Tagged {
-        Conll { column: u32 },
-        Squad,
-    }
-
-    fn node(text: &str) -> Node {
-        let parsed = yaml::parse(text, SourceId(0));
-        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
-        parsed.node.expect("a tree")
-    }
-
-    fn problems<T: DeserializeOwned + fmt::Debug>(text: &str) -> Vec<String> {
-        let found = from_node::<T>(&node(text), "stage `s`").expect_err("problems");
-        found
-            .iter()
-            .map(|p| {
-                let place = p.labels[0].span;
-                format!(
-                    "{}:{} {} / {}",
-                    place.line,
-                    place.column,
-                    p.message,
-                    p.help.as_deref().unwrap_or("-")
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn decodes_what_is_right() {
-        let config: Config = from_node(
-            &node("epochs: 3\nlearning_rate: 1\nmode: fast\nargv: [a]\n"),
-            "x",
-        )
-        .expect("decodes");
-        assert_eq!(config.epochs, 3);
-        assert!((config.learning_rate - 1.0).abs() < f64::EPSILON);
-        let config: Config = from_node(
-            &node("epochs: 1e3\nlearning_rate: 5e-4\nmode: exact\ncolumns: {token: 0, label: 1}"),
-            "x",
-        )
-        .expect("decodes");
-        assert_eq!(config.epochs, 1000);
-        assert_eq!(config.columns, Some(Columns { token: 0, label: 1 }));
-    }
-
-    #[test]
-    fn reports_everything_at_once() {
-        let found = problems::<Config>(
-            "epochs: ten\nlearning_rte: 5\nmode: fsat\ncolumns: {token: x, lable: 1}\nargv: [a, 5]\nshare: yes\nbanana: 1\n",
-        );
-        let expected = [
-            "2:1 unknown key `learning_rte` in stage `s` / did you mean `learning_rate`?",
-            "7:1 unknown key `banana` in stage `s` / the keys are",
-            "1:9 `epochs` of stage `s` is a string, not a whole number",
-            "3:7 `fsat` is no choice for `mode` of stage `s` / did you mean `fast`?",
-            "4:19 unknown key `lable` in `columns` of stage `s` / did you mean `label`?",
-            "4:18 `columns.token` of stage `s` is a string",
-            "`label` is missing in `columns` of stage `s`",
-            "5:11 `argv[1]` of stage `s` is a whole number, not a string / quote it: `\"5\"`",
-            "6:8 `share` of stage `s` is a string, not a boolean / write `true`",
-            "`learning_rate` is missing in stage `s`",
-        ];
-        for text in expected {
-            let text = text.replace("4:19", "4:21");
-            assert!(
-                found.iter().any(|f| f.contains(&text)),
-                "{text} not in {found:#?}"
-            );
-        }
-        assert_eq!(found.len(), expected.len(), "{found:#?}");
-    }
-
-    #[test]
-    fn a_value_out_of_range_says_the_range() {
-        let found = problems::<Columns>("token: -1\nlabel: 1.5\n");
-        assert!(
-            found[0].contains("write a whole number from 0 to 4294967295"),
-            "{found:?}"
-        );
-        assert!(
-            found[1].contains("is a number, not a whole number"),
-            "{found:?}"
-        );
-        assert_eq!(found.len(), 2);
-    }
-
-    #[test]
-    fn grouped_digits_and_leading_zeros_say_what_to_write() {
-        let found = problems::<Columns>("token: 1_000\nlabel: 08\n");
-        assert!(found[0].contains("write `1000`"), "{found:?}");
-        assert!(found[1].contains("write `8`"), "{found:?}");
-    }
-
-    #[test]
-    fn a_tagged_enum_keeps_its_unknown_keys_placed() {
-        let found = problems::<Tagged>("format: conll\ncolum: 3\n");
-        assert!(found[0].starts_with("2:1 unknown key `colum`"), "{found:?}");
-        let found = problems::<Tagged>("format: conl\n");
-        assert!(found[0].contains("did you mean `conll`?"), "{found:?}");
-        let good: Tagged = from_node(&node("format: squad"), "x").expect("decodes");
-        assert_eq!(good, Tagged::Squad);
-    }
-
-    #[test]
-    fn substituted_numbers_become_text_where_text_is_wanted() {
-        let mut tree = node("[1, 0.50, x]");
-        assert!(from_node::<Vec<String>>(&tree, "x").is_err());
-        let Value::Sequence(items) = &mut tree.value else {
-            panic!("a list");
-        };
-        for item in items {
-            item.defined = Some(item.span);
-        }
-        assert_eq!(
-            from_node::<Vec<String>>(&tree, "x").expect("decodes"),
-            ["1", "0.5", "x"]
-        );
-    }
-
-    #[test]
-    fn both_places_are_shown() {
-        let mut tree = node("token: x\nlabel: 1\n");
-        let Value::Map(entries) = &mut tree.value else {
-            panic!("a map");
-        };
-        entries[0].value.defined = Some(entries[1].key_span);
-        let found = from_node::<Columns>(&tree, "x").expect_err("problems");
-        assert_eq!(found[0].labels.len(), 2);
-        assert_eq!(found[0].labels[1].text, "defined here");
-    }
-}
+mod tests;

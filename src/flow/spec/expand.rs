@@ -3,103 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::decode::{from_node, to_json};
-use super::link::{self, Linker, Need};
+use super::keys::{Template, check_top, claims_json, template, text};
+use super::link::Linker;
 use super::manifest::{Lines, step};
 use super::matrix::{self, Axes, Cell, display_name};
+use super::needs::{self, Need};
 use super::node::{Entry, Node, Value};
 use super::outputs::{self, Occupant};
 use super::settings::{self, Settings};
 use super::substitute::{AxisValue, Params};
-use super::suggest;
-use super::{Axis, Input, Launch, Origin, OutputSpec, StageId, StageSpec, check_name, name_help};
+use super::{Axis, Input, Launch, Origin, OutputSpec, StageId, StageSpec};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::kind::{BindContext, Bound, KindEntry};
 use crate::source::Span;
-
-/// The keys of a pipeline file.
-pub(crate) const TOP_KEYS: [&str; 7] = [
-    "extends", "doc", "about", "params", "profiles", "stages", "expect",
-];
-
-/// The keys of a stage, with what each is for.
-pub(crate) const STAGE_KEYS: [(&str, &str); 17] = [
-    (
-        "kind",
-        "What the stage does; see `pipeline schema` for the kinds.",
-    ),
-    (
-        "use",
-        "A recipe file, relative to the root: kind, documentation and defaults for any key.",
-    ),
-    ("doc", "One line, shown in the report."),
-    (
-        "needs",
-        "Inputs: port to source. A source is `stage`, `stage.output`, a path with a `/` (`*`, `?`, `[` match), or a map.",
-    ),
-    ("with", "The configuration of the kind; decides the result."),
-    (
-        "outputs",
-        "Name to path inside the stage's folder (command), or `keep` of a built-in kind's outputs.",
-    ),
-    (
-        "matrix",
-        "Axes: one instance for each combination of values. Also `zip`, `include`, `exclude`, `from`.",
-    ),
-    (
-        "replicate",
-        "The axis of repetition, such as `{ seed: [1, 2, 3] }`; always the last one.",
-    ),
-    (
-        "resources",
-        "Speed and place only: cores, memory, gpu, time, device, micro_batch.",
-    ),
-    ("retries", "Tries after the first."),
-    (
-        "env",
-        "Environment variables; they enter the key unless `secret: true`.",
-    ),
-    (
-        "environment",
-        "Files in the key and commands whose output is recorded.",
-    ),
-    ("checkpoint", "A folder that survives kill and retry."),
-    (
-        "numbers",
-        "Metric files the program leaves: JSON, JSON lines or CSV.",
-    ),
-    (
-        "publish",
-        "A folder, relative to the root, where the outputs are linked or copied.",
-    ),
-    ("protect", "Stop a run before this result is remade."),
-    ("sandbox", "`strict` denies files that were not declared."),
-];
-
-/// What people write who come from other tools, and what it is called here.
-const FOREIGN_KEYS: [(&str, &str); 20] = [
-    ("cmd", "`with: { argv: [...] }`"),
-    ("command", "`kind: command` and `with: { argv: [...] }`"),
-    ("run", "`with: { script: ... }`"),
-    ("shell", "`with: { script: ... }`"),
-    ("script", "`with: { script: ... }`"),
-    ("argv", "`with: { argv: [...] }`"),
-    ("deps", "`needs:`"),
-    ("depends_on", "`needs:`"),
-    ("dependencies", "`needs:`"),
-    ("inputs", "`needs:`"),
-    ("input", "`needs:`"),
-    ("outs", "`outputs:`"),
-    ("output", "`outputs:`"),
-    ("params", "`with:`"),
-    ("parameters", "`with:`"),
-    ("config", "`with:`"),
-    ("foreach", "`matrix:`"),
-    ("metrics", "`numbers:`"),
-    ("threads", "`resources: { cores: ... }`"),
-    ("type", "`kind:`"),
-];
 
 /// How many values a stage may have on average: what bounds the memory of a hostile file.
 const NODES_PER_STAGE: usize = 100;
@@ -124,12 +41,6 @@ pub(crate) struct Expanded {
     pub(crate) environment: Vec<(String, Option<String>)>,
     pub(crate) problems: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
-}
-
-/// A stage of the file.
-struct Template<'a> {
-    entry: &'a Entry,
-    kind: &'a KindEntry,
 }
 
 /// A stage in one cell, before it is linked.
@@ -164,7 +75,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let claims = claims_json(claims, document, &mut problems);
     let templates: Vec<Option<Template<'_>>> = section("stages")
         .iter()
-        .map(|entry| template(entry, context, &mut problems))
+        .map(|entry| template(entry, context.kinds, &mut problems))
         .collect();
     let axes: Vec<Axes<'_>> = section("stages")
         .iter()
@@ -236,215 +147,6 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     }
 }
 
-fn text(entry: &Entry, what: &str, problems: &mut Vec<Diagnostic>) -> Option<String> {
-    from_node(&entry.value, &format!("`{}` of {what}", entry.key))
-        .map_err(|found| problems.extend(found))
-        .ok()
-}
-
-fn check_top(document: &Node, problems: &mut Vec<Diagnostic>) {
-    if !matches!(document.value, Value::Map(_)) {
-        problems.push(
-            Diagnostic::error(
-                "spec::wrong_type",
-                format!("the pipeline is {}, not a map", document.type_name()),
-            )
-            .at(document.span, "")
-            .help("begin with `stages:`; `pipeline init` writes a commented example"),
-        );
-        return;
-    }
-    for entry in document.entries() {
-        let map = matches!(entry.value.value, Value::Map(_) | Value::Null);
-        match entry.key.as_str() {
-            key if !TOP_KEYS.contains(&key) => {
-                let help = if STAGE_KEYS.iter().any(|(known, _)| *known == key) {
-                    format!("`{key}` belongs inside a stage, under `stages:`")
-                } else {
-                    suggest::help(key, TOP_KEYS, "remove it")
-                };
-                problems.push(
-                    Diagnostic::error(
-                        "spec::unknown_key",
-                        format!("unknown key `{key}` in the pipeline"),
-                    )
-                    .at(entry.key_span, "not a key of a pipeline")
-                    .help(help),
-                );
-            }
-            key @ ("params" | "profiles" | "stages") if !map => problems.push(
-                Diagnostic::error(
-                    "spec::wrong_type",
-                    format!("`{key}` is {}, not a map", entry.value.type_name()),
-                )
-                .at(entry.value.span, "")
-                .help(format!("write `{key}: {{ name: … }}`")),
-            ),
-            _ => {}
-        }
-    }
-    let empty = document
-        .find("stages")
-        .is_none_or(|stages| stages.value.value == Value::Null);
-    if empty {
-        problems.push(
-            Diagnostic::error("spec::no_stages", "the pipeline has no stages")
-                .at(document.span, "")
-                .help("add them under `stages:`; `pipeline init` writes a commented example"),
-        );
-    }
-}
-
-/// `expect:` as JSON; what a claim must have is the business of who checks claims.
-fn claims_json(
-    claims: Value,
-    document: &Node,
-    problems: &mut Vec<Diagnostic>,
-) -> serde_json::Value {
-    let items = match claims {
-        Value::Sequence(items) => items,
-        Value::Null => Vec::new(),
-        _ => {
-            if let Some(expect) = document.find("expect") {
-                problems.push(
-                    Diagnostic::error(
-                        "spec::wrong_type",
-                        format!("`expect` is {}, not a list", expect.value.type_name()),
-                    )
-                    .at(expect.value.span, "")
-                    .help("write `expect: [{ metric: f1, value: 90.03 }]`"),
-                );
-            }
-            Vec::new()
-        }
-    };
-    for item in &items {
-        if !matches!(item.value, Value::Map(_)) {
-            problems.push(
-                Diagnostic::error(
-                    "spec::wrong_type",
-                    format!("a claim is {}, not a map", item.type_name()),
-                )
-                .at(item.span, "")
-                .help("write `{ metric: f1, value: 90.03 }`"),
-            );
-        }
-        for key in ["metric", "value"] {
-            if matches!(item.value, Value::Map(_)) && item.find(key).is_none() {
-                problems.push(
-                    Diagnostic::error(
-                        "spec::missing_key",
-                        format!("`{key}` is missing in a claim"),
-                    )
-                    .at(item.span, format!("has no `{key}`"))
-                    .help("a claim says at least `metric` and `value`"),
-                );
-            }
-        }
-    }
-    items.iter().map(to_json).collect()
-}
-
-/// Checks what does not depend on the cell: name, keys, kind.
-fn template<'a>(
-    entry: &'a Entry,
-    context: Context<'a>,
-    problems: &mut Vec<Diagnostic>,
-) -> Option<Template<'a>> {
-    let stage = &entry.key;
-    if !check_name(stage) {
-        problems.push(
-            Diagnostic::error("spec::name", format!("`{stage}` cannot name a stage"))
-                .at(entry.key_span, "")
-                .help(name_help(stage)),
-        );
-    }
-    if !matches!(entry.value.value, Value::Map(_)) {
-        problems.push(
-            Diagnostic::error(
-                "spec::wrong_type",
-                format!("stage `{stage}` is {}, not a map", entry.value.type_name()),
-            )
-            .at(
-                if entry.value.value == Value::Null {
-                    entry.key_span
-                } else {
-                    entry.value.span
-                },
-                "",
-            )
-            .help("give it a `kind`"),
-        );
-        return None;
-    }
-    let kind = kind_of(entry, context.kinds, problems);
-    for key in entry.value.entries() {
-        if !STAGE_KEYS.iter().any(|(known, _)| *known == key.key) {
-            problems.push(
-                Diagnostic::error(
-                    "spec::unknown_key",
-                    format!("unknown key `{}` in stage `{stage}`", key.key),
-                )
-                .at(key.key_span, "not a key of a stage")
-                .help(stage_key_help(key, kind)),
-            );
-        }
-    }
-    kind.map(|kind| Template { entry, kind })
-}
-
-fn stage_key_help(key: &Entry, kind: Option<&KindEntry>) -> String {
-    let configured = kind.is_some_and(|kind| {
-        (kind.schema)()
-            .pointer("/properties")
-            .is_some_and(|properties| properties.get(&key.key).is_some())
-    });
-    if configured {
-        return format!("`{}` belongs under `with:`", key.key);
-    }
-    if let Some((_, here)) = FOREIGN_KEYS.iter().find(|(foreign, _)| *foreign == key.key) {
-        return format!("write {here}");
-    }
-    suggest::help(
-        &key.key,
-        STAGE_KEYS.iter().map(|(key, _)| *key),
-        "remove it",
-    )
-}
-
-fn kind_of<'a>(
-    entry: &Entry,
-    kinds: &'a [KindEntry],
-    problems: &mut Vec<Diagnostic>,
-) -> Option<&'a KindEntry> {
-    let stage = &entry.key;
-    let Some(kind) = entry.value.find("kind") else {
-        // A recipe that could not be read has been reported where it is read.
-        if entry.value.find("use").is_none() {
-            problems.push(
-                Diagnostic::error("spec::missing_key", format!("stage `{stage}` has no kind"))
-                    .at(entry.key_span, "has neither `kind` nor `use`")
-                    .help("add `kind: command`, or `use: stages/RECIPE.yaml`"),
-            );
-        }
-        return None;
-    };
-    let name: String = text(kind, &format!("stage `{stage}`"), problems)?;
-    let found = kinds.iter().find(|known| known.name == name);
-    if found.is_none() {
-        let names = kinds.iter().map(|kind| kind.name);
-        problems.push(
-            Diagnostic::error(
-                "spec::unknown_kind",
-                format!("unknown kind `{name}` in stage `{stage}`"),
-            )
-            .at(kind.value.span, "no kind of this name")
-            .help(suggest::help(&name, names, "there are no kinds")),
-        );
-    }
-    found
-}
-
 struct Maker<'a> {
     template: &'a Template<'a>,
     context: Context<'a>,
@@ -488,7 +190,7 @@ impl<'a> Maker<'a> {
         };
         let before = problems.len();
         let outputs = outputs::read(find("outputs"), &bound.ports, stage, kind.name, problems);
-        let needs = link::read(
+        let needs = needs::read(
             find("needs"),
             &bound.ports,
             stage,
@@ -780,21 +482,32 @@ fn sort(stages: Vec<StageSpec>) -> Result<Vec<StageSpec>, (Vec<StageSpec>, Vec<D
     Ok(sorted)
 }
 
-/// Each problem once, in the order of the texts.
+/// Each problem once, in the order of the texts. Where a value could not be had at all, what it then is not is left out.
 pub(crate) fn tidy(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    const CAUSES: [&str; 6] = [
+        "spec::undefined",
+        "spec::reference",
+        "spec::parameter_cycle",
+        "spec::too_large",
+        "spec::number",
+        "spec::yaml",
+    ];
+    let place = |problem: &Diagnostic| problem.labels.first().map(|label| label.span);
+    let is_cause = |problem: &Diagnostic| CAUSES.contains(&problem.code.as_str());
+    let causes: BTreeSet<Span> = problems
+        .iter()
+        .filter(|p| is_cause(p))
+        .filter_map(place)
+        .collect();
     let mut seen = BTreeSet::new();
     let mut problems: Vec<Diagnostic> = problems
         .into_iter()
         .filter(|problem| {
+            let follows = place(problem).is_some_and(|span| causes.contains(&span));
             let places: Vec<Span> = problem.labels.iter().map(|label| label.span).collect();
-            seen.insert((problem.message.clone(), places))
+            (is_cause(problem) || !follows) && seen.insert((problem.message.clone(), places))
         })
         .collect();
-    problems.sort_by_key(|problem| {
-        problem
-            .labels
-            .first()
-            .map(|label| (label.span.source, label.span.offset))
-    });
+    problems.sort_by_key(|problem| place(problem).map(|span| (span.source, span.offset)));
     problems
 }

@@ -11,12 +11,16 @@ use crate::source::Span;
 
 pub mod decode;
 mod expand;
+mod explain;
 mod fuzz;
+mod keys;
+mod layers;
 mod link;
 pub mod load;
 mod manifest;
 mod matrix;
 mod merge;
+mod needs;
 pub mod node;
 mod outputs;
 pub mod paths;

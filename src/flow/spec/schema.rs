@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::expand::STAGE_KEYS;
+use super::keys::STAGE_KEYS;
 use crate::kind::KindEntry;
 
 /// A JSON Schema (2020-12) that describes a pipeline file, or a recipe when it has a `kind` at its top.
@@ -128,7 +128,7 @@ fn pipeline() -> Value {
                 "type": "object",
                 "description": "The stages by name.",
                 "propertyNames": {"pattern": NAME},
-                "additionalProperties": {"anyOf": [{"$ref": "#/$defs/stage"}, {"type": "null"}]}
+                "additionalProperties": {"$ref": "#/$defs/stage"}
             },
             "expect": {
                 "type": "array",
@@ -197,18 +197,43 @@ fn stage(kind_choices: &[Value], conditions: &[Value]) -> Value {
     let mut properties = Map::new();
     for (key, doc) in STAGE_KEYS {
         let mut property = stage_key(key, kind_choices);
+        or_null(&mut property);
         if let Some(property) = property.as_object_mut() {
             property.insert("description".to_owned(), doc.into());
         }
         properties.insert(key.to_owned(), property);
     }
     json!({
-        "type": "object",
+        "type": ["object", "null"],
         "additionalProperties": false,
         "properties": properties,
         "not": {"required": ["kind", "use"]},
         "allOf": conditions
     })
+}
+
+/// A file that extends another removes a key with `null`.
+fn or_null(property: &mut Value) {
+    let Value::Object(entries) = property else {
+        return;
+    };
+    if let Some(only) = entries.remove("$ref") {
+        let choices = json!([{"$ref": only}, {"type": "null"}]);
+        entries.insert("anyOf".to_owned(), choices);
+    }
+    for key in ["oneOf", "anyOf"] {
+        if let Some(Value::Array(choices)) = entries.get_mut(key) {
+            choices.push(json!({"type": "null"}));
+        }
+    }
+    if let Some(Value::Array(values)) = entries.get_mut("enum") {
+        values.push(Value::Null);
+    }
+    match entries.get_mut("type") {
+        Some(Value::Array(types)) => types.push("null".into()),
+        Some(one @ Value::String(_)) => *one = json!([one.clone(), "null"]),
+        _ => {}
+    }
 }
 
 fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
@@ -285,7 +310,7 @@ fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
             "required": ["dir"],
             "properties": {
                 "dir": {"type": "string", "description": "The folder inside the stage's folder."},
-                "signal": {"enum": ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP"]},
+                "signal": {"enum": ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP", "TERM", "INT", "USR1", "USR2", "HUP"]},
                 "grace": amount
             }
         }]}),
@@ -293,6 +318,7 @@ fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
         "retries" => json!({"type": ["integer", "string"], "minimum": 0}),
         "protect" => json!({"type": ["boolean", "string"]}),
         "sandbox" => json!({"enum": ["strict", "off"]}),
+        "with" => json!({"type": "object"}),
         "use" | "doc" | "publish" => text,
         _ => json!({}),
     }
@@ -328,9 +354,7 @@ mod tests {
         for (key, _) in STAGE_KEYS {
             let property = &stage["properties"][key];
             assert!(property["description"].is_string(), "{key}");
-            if !matches!(key, "with") {
-                assert!(property.as_object().expect("a map").len() > 1, "{key}");
-            }
+            assert!(property.as_object().expect("a map").len() > 1, "{key}");
         }
         assert_eq!(
             stage["allOf"].as_array().expect("a list").len(),
@@ -339,7 +363,7 @@ mod tests {
         let train = &schema["$defs"]["with.train"];
         assert_eq!(train["additionalProperties"], json!(false));
         assert!(train["properties"]["epochs"]["anyOf"].is_array());
-        for key in super::super::expand::TOP_KEYS {
+        for key in super::super::keys::TOP_KEYS {
             assert!(
                 schema["$defs"]["pipeline"]["properties"].get(key).is_some(),
                 "{key}"

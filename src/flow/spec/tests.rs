@@ -762,3 +762,21 @@ fn values_come_from_the_environment_of_the_run() {
             .starts_with(&format!("env.{name} = "))
     );
 }
+
+#[test]
+fn an_undefined_reference_is_one_message() {
+    let found = bad(
+        "params: {epochs: 1, self: '${params.self}'}\nstages:\n  t: {kind: train, matrix: {x: '${params.y}'}, needs: {data: ./main.yaml}, with: {epochs: 1}}\n  u: {kind: train, needs: {data: '${matrix.z}'}, with: {epochs: '${params.epoch}', layer_decay: -0}, resources: {cores: '${cores}'}}\n",
+    );
+    expect_all(
+        &found,
+        &[
+            "parameters refer to each other: self -> self",
+            "`${params.y}` refers to an undefined parameter `y`",
+            "`${matrix.z}` refers to an undefined axis `z`",
+            "`${params.epoch}` refers to an undefined parameter `epoch` / did you mean `epochs`?",
+            "`-0` is not accepted",
+            "`${cores}` is not a reference",
+        ],
+    );
+}
