@@ -1,6 +1,7 @@
 //! One run of a fetch: obtains each file, verifies it, unpacks it, and moves everything out at the end.
 //! Knows nothing of keys and settings.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,12 +51,11 @@ impl Fetch {
         let staging = tempfile::Builder::new()
             .prefix(".fetch-")
             .tempdir_in(&stage.folder)?;
-        let client = Client::new(around.client)?;
         let run = Run {
             fetch: self,
             stage,
             around,
-            client: &client,
+            client: OnceCell::new(),
             staging: staging.path(),
             downloads: stage.scratch.join("fetch"),
         };
@@ -176,7 +176,8 @@ struct Run<'a> {
     fetch: &'a Fetch,
     stage: &'a StageContext,
     around: &'a Surroundings<'a>,
-    client: &'a Client,
+    /// Made for the first file that needs the network.
+    client: OnceCell<Client>,
     staging: &'a Path,
     /// Downloads under way; survives a failure, so that a retry goes on.
     downloads: PathBuf,
@@ -319,7 +320,7 @@ impl Run<'_> {
             return self.copy_in(&path, index, pins, url.as_str());
         }
         let progress = |done, total| self.tell(item, done, total);
-        let downloader = self.downloader(&progress);
+        let downloader = self.downloader(&progress)?;
         let request = Request {
             url,
             bearer: None,
@@ -362,7 +363,7 @@ impl Run<'_> {
         }
         let url = hub.file_url(repository, file)?;
         let progress = |done, total| self.tell(item, done, total);
-        let downloader = self.downloader(&progress);
+        let downloader = self.downloader(&progress)?;
         self.refuse_offline(&url)?;
         let request = Request {
             url: &url,
@@ -390,15 +391,25 @@ impl Run<'_> {
         Ok((done.path, stated))
     }
 
-    fn downloader<'a>(&'a self, progress: &'a dyn Fn(u64, Option<u64>)) -> Downloader<'a> {
-        Downloader {
-            client: self.client,
+    fn downloader<'a>(
+        &'a self,
+        progress: &'a dyn Fn(u64, Option<u64>),
+    ) -> Result<Downloader<'a>, StageError> {
+        let client = match self.client.get() {
+            Some(client) => client,
+            None => {
+                let client = Client::new(self.around.client)?;
+                self.client.get_or_init(|| client)
+            }
+        };
+        Ok(Downloader {
+            client,
             scratch: &self.downloads,
             tries: TRIES,
             max_bytes: self.fetch.max_bytes.unwrap_or(MAX_BYTES),
             wait: self.around.wait,
             progress,
-        }
+        })
     }
 
     /// Removes what was downloaded; what cannot be removed goes with the scratch folder.
