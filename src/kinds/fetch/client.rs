@@ -252,3 +252,31 @@ fn explain(error: &ureq::Error, url: &Url) -> StageError {
             .may_pass(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_keep_to_the_web_and_to_safety() {
+        let to = |from: &str, place: &str| {
+            let from = Url::parse(from).expect("a URL");
+            redirect(&from, place)
+                .map(String::from)
+                .map_err(|error| error.diagnostic.message)
+        };
+        assert_eq!(to("https://a/b/c", "../d").as_deref(), Ok("https://a/d"));
+        assert_eq!(to("http://a/b", "https://c/").as_deref(), Ok("https://c/"));
+        assert_eq!(
+            to("https://a/b", "http://u:pw@a/b?token=x"),
+            Err(
+                "`https://a/b` redirects to `http://***@a/b?token=***`, away from `https:`"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            to("https://a/b", "ftp://a/b"),
+            Err("`https://a/b` redirects to `ftp://a/b`, which is not on the web".to_owned())
+        );
+    }
+}

@@ -121,6 +121,12 @@ pub(super) enum MapOrList {
     List(Vec<String>),
 }
 
+/// The keys of a [`FileSpec`].
+const FILE_KEYS: &[&str] = &[
+    "url", "sha256", "blake3", "unpack", "only", "strip", "take", "manual", "put",
+];
+
+/// A [`FileSpec`] that may be written as its URL alone. JSON, in which configurations travel, has the long form only.
 struct ShortOrLong(FileSpec);
 
 impl<'de> Deserialize<'de> for ShortOrLong {
@@ -141,7 +147,9 @@ impl<'de> Deserialize<'de> for ShortOrLong {
                 FileSpec::deserialize(MapAccessDeserializer::new(map))
             }
         }
-        deserializer.deserialize_any(Either).map(Self)
+        // As a struct, so that the reader of pipeline files knows the keys and can say which one was meant.
+        let file = deserializer.deserialize_struct("FileSpec", FILE_KEYS, Either)?;
+        Ok(Self(file))
     }
 }
 
@@ -340,4 +348,37 @@ pub(super) fn is_output_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::{Error, MapDeserializer};
+
+    use super::*;
+
+    #[test]
+    fn a_url_alone_is_a_file_and_the_order_is_kept() {
+        let pairs = [("train", "https://h/a"), ("dev", "https://h/b")];
+        let map = MapDeserializer::<_, Error>::new(pairs.into_iter());
+        let files = FileMap::deserialize(map).expect("it decodes");
+        let urls: Vec<_> = (files.0.iter())
+            .map(|(name, file)| (name.as_str(), file.url.as_deref()))
+            .collect();
+        assert_eq!(urls, pairs.map(|(name, url)| (name, Some(url))));
+    }
+
+    #[test]
+    fn the_keys_are_those_of_a_file() {
+        let schema = serde_json::to_value(schemars::schema_for!(FileSpec)).expect("it serialises");
+        let mut keys: Vec<&str> = schema["properties"]
+            .as_object()
+            .expect("a map")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let mut known = FILE_KEYS.to_vec();
+        keys.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(keys, known);
+    }
 }

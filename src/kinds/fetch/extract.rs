@@ -394,11 +394,8 @@ impl<'a> Extractor<'a> {
     }
 
     fn make_folders(&mut self, name: &str, inside: &str) -> Result<(), StageError> {
-        let mut end = 0;
-        while end < inside.len() {
-            end = inside[end + 1..]
-                .find('/')
-                .map_or(inside.len(), |i| end + 1 + i);
+        let ends = inside.match_indices('/').map(|(end, _)| end);
+        for end in ends.chain([inside.len()]) {
             let folder = &inside[..end];
             match self.placed.get(folder) {
                 Some(Placed::Folder) => {}
@@ -494,4 +491,55 @@ fn set_mode(path: &Path, executable: bool) -> Result<(), StageError> {
 #[must_use]
 pub(super) fn taken(folder: &Path, selection: &Selection) -> Option<PathBuf> {
     selection.take.as_ref().map(|name| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Names made of what is harmless, harmful and odd.
+    fn names() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "a", "b", "ü", "..", ".", "", "C:", "\\", " ", "\u{202e}", "a\n", "é.txt",
+        ]);
+        (any::<bool>(), prop::collection::vec(piece, 1..4)).prop_map(|(absolute, pieces)| {
+            format!("{}{}", if absolute { "/" } else { "" }, pieces.join("/"))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_leaves_the_folder(entries in prop::collection::vec((0..4_u8, names(), names()), 1..8), strip in 0..3_u32) {
+            let home = tempfile::tempdir().expect("a folder");
+            let folder = home.path().join("in/side");
+            fs_err::create_dir_all(&folder).expect("a folder");
+            let selection = Selection { strip, ..Selection::default() };
+            let budget = Budget::new(Limits { bytes: 100, entries: 100, ratio: 10 }, 100);
+            let mut extractor = Extractor::new(&folder, &selection, &budget);
+            for (kind, name, target) in &entries {
+                // Refused or not: what counts is where things are.
+                let _ = match kind {
+                    0 => extractor.file(name, false, &mut &b"content"[..]),
+                    1 => extractor.folder(name),
+                    2 => extractor.symbolic_link(name, target),
+                    _ => extractor.hard_link(name, target),
+                };
+            }
+            let _ = extractor.finish();
+            let outside = |path: &Path| fs_err::read_dir(path).expect("a folder").count();
+            prop_assert_eq!((outside(home.path()), outside(&home.path().join("in"))), (1, 1));
+            let mut folders = vec![folder];
+            while let Some(at) = folders.pop() {
+                for entry in fs_err::read_dir(&at).expect("a folder") {
+                    let path = entry.expect("an entry").path();
+                    prop_assert!(!path.is_symlink());
+                    if path.is_dir() {
+                        folders.push(path);
+                    }
+                }
+            }
+        }
+    }
 }

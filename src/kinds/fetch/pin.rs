@@ -84,7 +84,7 @@ pub(super) fn verify(path: &Path, pins: &[PinText], origin: &str) -> Result<(), 
     Ok(())
 }
 
-/// Compares a file with the lock file.
+/// Compares a file with the lock file, and returns its digest and size.
 ///
 /// # Errors
 /// [`StageError`] `fetch::locked` that names both digests and the command that accepts the new one.
@@ -93,10 +93,10 @@ pub(super) fn verify_locked(
     locked: &str,
     origin: &str,
     stage: &str,
-) -> Result<(), StageError> {
+) -> Result<(PinText, u64), StageError> {
     let (found, size_bytes) = digest_file(path, locked)?;
     if found == locked {
-        return Ok(());
+        return Ok((found, size_bytes));
     }
     let stage = if stage.is_empty() { "STAGE" } else { stage };
     Err(StageError::new(

@@ -1,6 +1,7 @@
 //! One run of a fetch: obtains each file, verifies it, unpacks it, and moves everything out at the end.
 //! Knows nothing of keys and settings.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,12 +51,11 @@ impl Fetch {
         let staging = tempfile::Builder::new()
             .prefix(".fetch-")
             .tempdir_in(&stage.folder)?;
-        let client = Client::new(around.client)?;
         let run = Run {
             fetch: self,
             stage,
             around,
-            client: &client,
+            client: OnceCell::new(),
             staging: staging.path(),
             downloads: stage.scratch.join("fetch"),
         };
@@ -176,7 +176,8 @@ struct Run<'a> {
     fetch: &'a Fetch,
     stage: &'a StageContext,
     around: &'a Surroundings<'a>,
-    client: &'a Client,
+    /// Made for the first file that needs the network.
+    client: OnceCell<Client>,
     staging: &'a Path,
     /// Downloads under way; survives a failure, so that a retry goes on.
     downloads: PathBuf,
@@ -192,13 +193,13 @@ impl Run<'_> {
         let path = match (mirror, &item.source) {
             (Some(mirror), _) if !origin::is_url(mirror) => {
                 let path = origin::mirror_file(mirror, &item.address, &self.stage.root)?;
-                self.copy_in(&path, index)?
+                self.copy_in(&path, index, &pins, origin)?
             }
             (Some(mirror), _) => self.fetch_url(index, item, &parse_url(mirror)?, &pins)?,
             (None, Source::Url(url)) => self.fetch_url(index, item, &parse_url(url)?, &pins)?,
             (None, Source::Put { path, advice }) => {
                 let path = self.find_put(path, advice)?;
-                self.copy_in(&path, index)?
+                self.copy_in(&path, index, &pins, origin)?
             }
             (None, Source::Hub { file }) => {
                 let (path, pin) = self.fetch_hub(index, item, file)?;
@@ -206,7 +207,6 @@ impl Run<'_> {
                 path
             }
         };
-        pin::verify(&path, &pins, origin)?;
         if let Some(pin) = hub_pin {
             pin::verify(&path, &[pin], origin).map_err(|error| {
                 self.forget_all();
@@ -217,14 +217,11 @@ impl Run<'_> {
         let unpinned = pins.is_empty();
         let mut found = None;
         if unpinned && mirror.is_none() && !is_hub {
-            let locked = self.fetch.settings.locked.get(&item.name);
-            if let Some(locked) = locked {
-                pin::verify_locked(&path, locked, origin, &self.fetch.settings.stage)?;
-            }
-            found = Some(pin::digest_file(
-                &path,
-                locked.map_or("blake3:", String::as_str),
-            )?);
+            let stage = &self.fetch.settings.stage;
+            found = Some(match self.fetch.settings.locked.get(&item.name) {
+                Some(locked) => pin::verify_locked(&path, locked, origin, stage)?,
+                None => pin::digest_file(&path, "blake3:")?,
+            });
         }
         Ok(Ready {
             path,
@@ -274,7 +271,13 @@ impl Run<'_> {
     }
 
     /// A copy in the staging folder: what is verified is what is used.
-    fn copy_in(&self, path: &Path, index: usize) -> Result<PathBuf, StageError> {
+    fn copy_in(
+        &self,
+        path: &Path,
+        index: usize,
+        pins: &[String],
+        origin: &str,
+    ) -> Result<PathBuf, StageError> {
         let size_bytes = fs_err::metadata(path)?.len();
         let most = self.fetch.max_bytes.unwrap_or(MAX_BYTES);
         if size_bytes > most {
@@ -294,6 +297,7 @@ impl Run<'_> {
             use std::os::unix::fs::PermissionsExt as _;
             fs_err::set_permissions(&to, std::fs::Permissions::from_mode(0o644))?;
         }
+        pin::verify(&to, pins, origin)?;
         Ok(to)
     }
 
@@ -313,10 +317,10 @@ impl Run<'_> {
                         .help("correct the path, or name a copy with `--mirror PREFIX=DIR_OR_URL`"),
                 );
             }
-            return self.copy_in(&path, index);
+            return self.copy_in(&path, index, pins, url.as_str());
         }
         let progress = |done, total| self.tell(item, done, total);
-        let downloader = self.downloader(&progress);
+        let downloader = self.downloader(&progress)?;
         let request = Request {
             url,
             bearer: None,
@@ -352,11 +356,14 @@ impl Run<'_> {
             .expect("hub items have a repository");
         let hub = &self.around.hub;
         if let Some(cached) = hub.find_cached(repository, file) {
-            return Ok((self.copy_in(&cached, index)?, hub::blob_sha256(&cached)));
+            return Ok((
+                self.copy_in(&cached, index, &[], &item.address)?,
+                hub::blob_sha256(&cached),
+            ));
         }
         let url = hub.file_url(repository, file)?;
         let progress = |done, total| self.tell(item, done, total);
-        let downloader = self.downloader(&progress);
+        let downloader = self.downloader(&progress)?;
         self.refuse_offline(&url)?;
         let request = Request {
             url: &url,
@@ -384,15 +391,25 @@ impl Run<'_> {
         Ok((done.path, stated))
     }
 
-    fn downloader<'a>(&'a self, progress: &'a dyn Fn(u64, Option<u64>)) -> Downloader<'a> {
-        Downloader {
-            client: self.client,
+    fn downloader<'a>(
+        &'a self,
+        progress: &'a dyn Fn(u64, Option<u64>),
+    ) -> Result<Downloader<'a>, StageError> {
+        let client = match self.client.get() {
+            Some(client) => client,
+            None => {
+                let client = Client::new(self.around.client)?;
+                self.client.get_or_init(|| client)
+            }
+        };
+        Ok(Downloader {
+            client,
             scratch: &self.downloads,
             tries: TRIES,
             max_bytes: self.fetch.max_bytes.unwrap_or(MAX_BYTES),
             wait: self.around.wait,
             progress,
-        }
+        })
     }
 
     /// Removes what was downloaded; what cannot be removed goes with the scratch folder.

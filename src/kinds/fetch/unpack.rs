@@ -227,6 +227,7 @@ fn untar(
 ) -> Result<(), StageError> {
     // The whole stream is bounded by its own budget, so that skipped entries and headers are bounded as well.
     let stream_budget = budget.stream();
+    let skipped = budget.stream();
     let header_left = Rc::new(Cell::new(None));
     let reader = Budgeted {
         inner: open_stream(path, format)?,
@@ -268,8 +269,14 @@ fn untar(
             }
             _ => extractor.special(&name, "a device, a pipe or of an unknown type")?,
         }
-        // What is not wanted is read past here, outside the bound for headers.
-        io::copy(&mut entry, &mut io::sink()).map_err(|error| broken(&name, &error))?;
+        // What is not wanted is read past here, outside the bound for headers but not without one: the holes of a
+        // sparse file cost the stream nothing.
+        let mut rest = Budgeted {
+            inner: &mut entry,
+            budget: Some(skipped.clone()),
+            header_left: Rc::default(),
+        };
+        io::copy(&mut rest, &mut io::sink()).map_err(|error| broken(&name, &error))?;
     }
     header_left.set(None);
     // To the end of the stream, so that its checksum is looked at.

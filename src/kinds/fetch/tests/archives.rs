@@ -371,6 +371,36 @@ fn bombs_are_stopped() {
 }
 
 #[test]
+fn names_of_any_script_are_kept() {
+    let tar = tar_of(&[Entry::File("ü/日本/é", 0o644, b"x")]);
+    let bench = Bench::new();
+    unpack(&bench, &tar, &json!({})).expect("done");
+    assert_eq!(bench.text("data/ü/日本/é"), "x");
+}
+
+#[test]
+fn the_holes_of_an_unwanted_sparse_file_are_bounded() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("hole").expect("a name");
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.set_size(0);
+    let sparse = header.as_gnu_mut().expect("a GNU header");
+    sparse.sparse[0].set_offset(1 << 50);
+    sparse.sparse[0].set_length(0);
+    sparse.set_real_size(1 << 50);
+    header.set_cksum();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header, &b""[..]).expect("appended");
+    let archive = builder.into_inner().expect("finished");
+    let message = "entry `its content` takes the archive over 200 times its size: a bomb?";
+    assert_eq!(refused(&archive, &json!({"only": ["other"]})), message);
+    assert_eq!(
+        refused(&archive, &json!({})),
+        "entry `hole` takes the archive over 200 times its size: a bomb?"
+    );
+}
+
+#[test]
 fn a_long_name_of_a_tar_archive_cannot_fill_the_memory() {
     let name = vec![b'n'; 2 << 20];
     let mut header = tar::Header::new_gnu();

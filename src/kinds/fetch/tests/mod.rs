@@ -67,7 +67,7 @@ impl Bench {
 
     /// Decodes, checks and completes a configuration, and sends it through JSON as the runner does.
     fn bind(&self, config: Value) -> Fetch {
-        let mut fetch: Fetch = serde_json::from_value(config).expect("it decodes");
+        let mut fetch = decode(config).expect("it decodes");
         let problems = fetch.check();
         assert!(problems.is_empty(), "{problems:?}");
         fetch.complete(&BindContext {
@@ -126,6 +126,18 @@ impl Bench {
     }
 }
 
+/// The configuration with each URL that stands alone written out, as the reader of pipeline files takes it.
+fn decode(mut config: Value) -> serde_json::Result<Fetch> {
+    for key in ["files", "folder"] {
+        if let Some(Value::Object(files)) = config.get_mut(key) {
+            for file in files.values_mut().filter(|file| file.is_string()) {
+                *file = json!({"url": file.take()});
+            }
+        }
+    }
+    serde_json::from_value(config)
+}
+
 /// Every file and folder below `folder`, relative and sorted.
 fn names(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -151,7 +163,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn problems_of(config: Value) -> Vec<String> {
-    let fetch: Fetch = serde_json::from_value(config).expect("it decodes");
+    let fetch = decode(config).expect("it decodes");
     let text = |problem: flow::kind::ConfigProblem| {
         assert!(problem.help.is_some(), "{problem:?} has no help");
         format!("{}: {}", problem.path.join("."), problem.message)

@@ -97,6 +97,25 @@ fn a_file_behind_a_door_is_taken_from_its_place() {
 }
 
 #[test]
+fn a_mirror_opens_a_door() {
+    let bench = Bench::new().mirror("https://example.org/", "../shared");
+    bench.put("shared/task.zip", "from the mirror");
+    let config = json!({"url": "https://example.org/task.zip", "manual": "register there", "put": "data/task.zip"});
+    let report = bench.run(config.clone()).expect("done");
+    assert_eq!(bench.text("data"), "from the mirror");
+    assert_eq!(report.notes["stand_in"], json!(true));
+    let without = Bench::new();
+    assert_eq!(
+        without.fails(config.clone()).diagnostic.code,
+        "fetch::manual"
+    );
+    without.put("root/data/task.zip", "by hand");
+    let report = without.run(config).expect("done");
+    assert_eq!(without.text("data"), "by hand");
+    assert!(report.pin.is_some() && !report.notes.contains_key("stand_in"));
+}
+
+#[test]
 fn file_urls_are_copied() {
     let bench = Bench::new();
     let path = bench.put("else where/a.txt", "local");

@@ -521,3 +521,34 @@ fn a_failed_file_among_several_leaves_none_and_keeps_the_good_part() {
         "a pinned file that was complete is not downloaded again"
     );
 }
+
+#[test]
+fn tries_that_bring_something_are_not_counted() {
+    let body: Vec<u8> = corpus().into_iter().cycle().take(9 << 20).collect();
+    let sent = body.clone();
+    let server = Server::start(move |asked, stream| {
+        let start = asked.range_start().unwrap_or(0);
+        let end = (start + (1 << 20) + 1).min(sent.len());
+        let range = format!("bytes {start}-{}/{}", sent.len() - 1, sent.len());
+        let length = (sent.len() - start).to_string();
+        let headers = [
+            ("ETag", "\"v\""),
+            ("Content-Range", &*range),
+            ("Content-Length", &*length),
+        ];
+        let status = if start == 0 {
+            "200 OK"
+        } else {
+            "206 Partial Content"
+        };
+        send(stream, status, &headers, &sent[start..end]);
+    });
+    let bench = Bench::new();
+    bench.run(json!({"url": server.url("/c")})).expect("done");
+    assert_eq!(
+        fs_err::read(bench.folder().join("data")).expect("there"),
+        body
+    );
+    assert_eq!(server.asked().len(), 9);
+    assert!(bench.waits.borrow().iter().all(|wait| wait.as_secs() == 1));
+}
