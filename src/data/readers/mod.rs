@@ -1,0 +1,216 @@
+//! The table of readers and what they have in common. Knows no format.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use crate::error::{DataError, Place};
+use crate::example::{Example, Task};
+
+mod columns;
+mod conll;
+mod pubtator;
+mod squad;
+mod tsv;
+
+pub use columns::{Column, Columns, Separator};
+pub use tsv::Quoting;
+
+use crate::tags::Encoding;
+
+/// Every reader, by name.
+pub static READERS: &[&dyn Reader] =
+    &[&conll::Conll, &pubtator::PubTator, &squad::Squad, &tsv::Tsv];
+
+/// Reads one format.
+pub trait Reader: Sync {
+    /// The word after `reader:`.
+    fn name(&self) -> &'static str;
+
+    /// One line on what it reads.
+    fn doc(&self) -> &'static str;
+
+    /// What its examples are for.
+    fn task(&self) -> Task;
+
+    /// Names of the fields of [`Options`] that it uses, and of columns as `columns.NAME`.
+    fn options(&self) -> &'static [&'static str];
+
+    /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time.
+    ///
+    /// Labels are as the file has them. Ids are the file's, not always unique, or `SPLIT-N` where it has none.
+    ///
+    /// # Errors
+    /// The first fault with its place; whatever `emit` refuses. Nothing is skipped silently.
+    fn read(
+        &self,
+        input: Input<'_>,
+        options: &Options,
+        emit: &mut Emit<'_>,
+    ) -> Result<Tally, DataError>;
+}
+
+/// Takes an example.
+pub type Emit<'a> = dyn FnMut(Example) -> Result<(), DataError> + 'a;
+
+/// A file to read.
+pub struct Input<'a> {
+    /// The file as people know it.
+    pub file: &'a str,
+    /// The split it belongs to; names examples without an id.
+    pub split: &'a str,
+    /// Examples of the split that came from earlier files.
+    pub already: u64,
+    /// Its bytes.
+    pub reader: &'a mut dyn BufRead,
+}
+
+/// How to read; each reader uses the fields it names in [`Reader::options`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which columns are which.
+    pub columns: Columns,
+    /// Between columns; the format's own when `None`.
+    pub separator: Option<Separator>,
+    /// Whether the first line names the columns; the format's own habit when `None`.
+    pub header: Option<bool>,
+    /// What a `"` means.
+    pub quoting: Quoting,
+    /// What tags are allowed.
+    pub encoding: Encoding,
+    /// The type of tags that name none, such as `B`.
+    pub entity_type: Option<String>,
+    /// Lines before a sentence that start with this are remarks.
+    pub comment: Option<String>,
+}
+
+/// What a file held beside its examples.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Documents the file marks, where they are not the examples themselves.
+    pub documents: u64,
+    /// What was odd or repaired: a metric's name to its count and the first place.
+    pub oddities: BTreeMap<&'static str, Oddity>,
+}
+
+/// Something odd that a reader accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oddity {
+    /// How often.
+    pub count: u64,
+    /// Where first.
+    pub first: Place,
+}
+
+impl Tally {
+    fn odd(&mut self, what: &'static str, place: impl FnOnce() -> Place) {
+        self.oddities
+            .entry(what)
+            .and_modify(|odd| odd.count += 1)
+            .or_insert_with(|| Oddity {
+                count: 1,
+                first: place(),
+            });
+    }
+}
+
+/// What each oddity means, for messages; the names are metrics.
+pub static ODDITIES: &[(&str, &str)] = &[
+    ("comment_lines", "remarks before sentences, left out"),
+    (
+        "duplicate_ids",
+        "ids that occurred before in the split, made unique by `#2`, `#3` …",
+    ),
+    ("empty_answers", "answers without a text, left out"),
+    (
+        "ignored_columns",
+        "columns of relations beyond the fourth, left out",
+    ),
+    (
+        "irregular_tags",
+        "tags that break the rules of the encoding, read as conlleval does",
+    ),
+    (
+        "mention_text_differs",
+        "mentions whose text differs from the document's in signs or spaces; the offsets decide",
+    ),
+    (
+        "moved_answers",
+        "answers that do not stand at their offset, moved to the nearest place where they do",
+    ),
+    ("multiline_fields", "quoted fields over several lines"),
+    (
+        "spaced_concepts",
+        "concepts with spaces around them, kept as they are",
+    ),
+];
+
+/// The reader of this name.
+#[must_use]
+pub fn find_reader(name: &str) -> Option<&'static dyn Reader> {
+    READERS.iter().find(|reader| reader.name() == name).copied()
+}
+
+/// Reads a file: opens it and hands it to the reader; `shown` is its name in messages.
+///
+/// # Errors
+/// As [`Reader::read`], and when it cannot be opened.
+pub fn read_file(
+    reader: &dyn Reader,
+    path: &Path,
+    shown: &str,
+    split: &str,
+    already: u64,
+    options: &Options,
+    emit: &mut Emit<'_>,
+) -> Result<Tally, DataError> {
+    let mut file = BufReader::with_capacity(1 << 16, fs_err::File::open(path)?);
+    let input = Input {
+        file: shown,
+        split,
+        already,
+        reader: &mut file,
+    };
+    reader.read(input, options, emit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a text with a reader: examples and tally, or the fault and its help.
+    pub(super) fn read_text(
+        reader: &dyn Reader,
+        text: &str,
+        options: &Options,
+    ) -> Result<(Vec<Example>, Tally), (String, String)> {
+        let mut examples = Vec::new();
+        let mut bytes = text.as_bytes();
+        let input = Input {
+            file: "x",
+            split: "train",
+            already: 0,
+            reader: &mut bytes,
+        };
+        let tally = reader.read(input, options, &mut |example| {
+            example.check().expect("readers give sound examples");
+            examples.push(example);
+            Ok(())
+        });
+        match tally {
+            Ok(tally) => Ok((examples, tally)),
+            Err(error) => Err((
+                error.to_string(),
+                error.help().unwrap_or_default().to_owned(),
+            )),
+        }
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_its_names_are_unique() {
+        let names: Vec<_> = READERS.iter().map(|reader| reader.name()).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        assert!(ODDITIES.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(find_reader("conll").is_some() && find_reader("csv").is_none());
+    }
+}
