@@ -3,6 +3,9 @@
 pub mod error;
 pub mod example;
 pub mod jsonl;
+pub mod labels;
 mod lines;
+pub mod prepare;
 pub mod readers;
+pub mod statistics;
 pub mod tags;

@@ -1,0 +1,4 @@
+//! The crate from outside: properties of its formats, and the counts of real corpora.
+
+mod properties;
+mod real_files;
