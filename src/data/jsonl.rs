@@ -69,7 +69,7 @@ pub fn read(
                     Some(end) => text[..end].to_owned(),
                     None => text,
                 },
-                "write one JSON object a line; `pipeline schema` and the documentation of examples show the fields",
+                r#"write one object a line, such as `{"task":"classification","id":"1","text":"…","label":"…"}`"#,
             )
             .at(place)
         })?;

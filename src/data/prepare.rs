@@ -20,9 +20,9 @@ use crate::tags::{self, Encoding};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum TagStyle {
-    /// As IOB2, whatever the file has: the same chunks, each starting with B.
+    /// As BIO (IOB2), whatever the file has: the same chunks, each starting with B.
     #[default]
-    #[serde(alias = "bio")]
+    #[serde(rename = "bio", alias = "iob2")]
     Iob2,
     /// As IOBES.
     #[serde(alias = "bioes")]

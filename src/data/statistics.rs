@@ -21,13 +21,14 @@
 //! | `conflicting_duplicates` | those of them whose labels differ from the first one's |
 //! | `shared_examples` | examples whose input also stands in the earlier split named by `class` |
 //!
-//! Counts that can be absent (`relations` without negative classes, duplicates of one split) are rows of 0, not missing rows.
+//! A metric that a task has is always there over all classes, be it 0; a class that does not occur has no row.
+//! Over all splits, distinct things are counted once, and `duplicate_examples` is the sum of the splits' own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::example::{Document, Example, Question, Task};
+use crate::example::{Document, Example, Question};
 use crate::tags::decode;
 
 /// One number about a data set.
@@ -187,6 +188,7 @@ impl Statistics {
             }
         };
         split.add("duplicate_examples", None, 0);
+        split.add("conflicting_duplicates", None, 0);
         match split.inputs.get(&input) {
             None => {
                 split.inputs.insert(input, labels);
@@ -248,7 +250,9 @@ fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Spl
 
 fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
     split.add("documents", None, 1);
-    split.add("entities", None, 0);
+    for metric in ["entities", "relations", "mentions_without_concept"] {
+        split.add(metric, None, 0);
+    }
     let mut labels = Vec::new();
     for span in &document.spans {
         split.add_class("entities", &span.label);
@@ -304,17 +308,6 @@ pub fn question_id<'a>(id: &'a str, separators: &[String]) -> &'a str {
         .filter_map(|separator| question.strip_suffix(separator.as_str()))
         .find(|question| !question.is_empty())
         .unwrap_or(id)
-}
-
-/// The metric that answers "how many examples are there" in the words of a task.
-#[must_use]
-pub fn size_metric(task: Task) -> &'static str {
-    match task {
-        Task::Tagging => "sentences",
-        Task::Spans => "documents",
-        Task::Classification => "examples",
-        Task::QuestionAnswering => "pairs",
-    }
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
-    /// IOB2, usually called BIO: each chunk starts with B.
+    /// BIO, also called IOB2: each chunk starts with B.
     #[default]
-    #[serde(alias = "bio")]
+    #[serde(rename = "bio", alias = "iob2")]
     Iob2,
     /// I everywhere; B only where a chunk directly follows another of its type.
     Iob1,

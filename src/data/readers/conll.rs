@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Column, Emit, Input, Options, Reader, Separator, Tally};
+use super::{Column, Columns, Emit, Input, Options, Reader, Separator, Tally};
 use crate::error::{DataError, Problem, excerpt};
 use crate::example::{Example, Tagging, Task};
 use crate::lines::Lines;
@@ -39,6 +39,19 @@ impl Reader for Conll {
         ]
     }
 
+    fn defaults(&self) -> Options {
+        Options {
+            columns: Columns {
+                token: Some(Column::Index(0)),
+                label: Some(Column::Index(-1)),
+                ..Columns::default()
+            },
+            separator: Some(Separator::Whitespace),
+            header: Some(false),
+            ..Options::default()
+        }
+    }
+
     fn read(
         &self,
         input: Input<'_>,
@@ -47,9 +60,10 @@ impl Reader for Conll {
     ) -> Result<Tally, DataError> {
         let (split, already) = (input.split, input.already);
         let mut lines = Lines::new(input.reader, input.file)?;
-        let separator = options.separator.clone().unwrap_or(Separator::Whitespace);
+        let options = options.or(&self.defaults());
+        let separator = options.separator.as_ref().expect("it has a default");
         let mut sentences = Sentences {
-            options,
+            options: &options,
             split,
             next: already + 1,
             current: Sentence::default(),
@@ -91,7 +105,7 @@ impl Reader for Conll {
             let layout = match &layout {
                 Some(layout) => layout,
                 None => layout.insert(
-                    Layout::find(options, header.as_deref(), fields.len())
+                    Layout::find(&options, header.as_deref(), fields.len())
                         .map_err(|problem| problem.at(lines.place(lines.number())))?,
                 ),
             };
@@ -117,14 +131,12 @@ impl Layout {
         n_columns: usize,
     ) -> Result<Self, Problem> {
         let n_columns = names.map_or(n_columns, <[String]>::len);
-        let column = |given: &Option<Column>, default: i64, what: &str| {
-            given
-                .clone()
-                .unwrap_or(Column::Index(default))
-                .resolve(what, names, n_columns)
+        let column = |column: &Option<Column>, what: &str| {
+            let column = column.as_ref().expect("it has a default");
+            column.resolve(what, names, n_columns)
         };
-        let token = column(&options.columns.token, 0, "token")?;
-        let label = column(&options.columns.label, -1, "label")?;
+        let token = column(&options.columns.token, "token")?;
+        let label = column(&options.columns.label, "label")?;
         if token == label {
             return Err(Problem::new(
                 format!("the token and the label are both column {token} of {n_columns}"),
@@ -266,7 +278,6 @@ fn irregular(encoding: Encoding, tags: &[String]) -> Vec<usize> {
 mod tests {
     use super::super::tests::read_text;
     use super::*;
-    use crate::readers::Columns;
 
     fn read(text: &str, options: &Options) -> Result<(Vec<Tagging>, Tally), (String, String)> {
         let (examples, tally) = read_text(&Conll, text, options)?;

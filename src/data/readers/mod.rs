@@ -36,6 +36,11 @@ pub trait Reader: Sync {
     /// Names of the fields of [`Options`] that it uses, and of columns as `columns.NAME`.
     fn options(&self) -> &'static [&'static str];
 
+    /// What it takes for options that are not given; the others stay at [`Options::default`].
+    fn defaults(&self) -> Options {
+        Options::default()
+    }
+
     /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time.
     ///
     /// Labels are as the file has them. Ids are the file's, not always unique, or `SPLIT-N` where it has none.
@@ -82,6 +87,46 @@ pub struct Options {
     pub entity_type: Option<String>,
     /// Lines before a sentence that start with this are remarks.
     pub comment: Option<String>,
+}
+
+impl Options {
+    /// The same options with `defaults` where nothing is given.
+    #[must_use]
+    pub fn or(&self, defaults: &Self) -> Self {
+        let column = |given: &Option<Column>, default: &Option<Column>| {
+            given.clone().or_else(|| default.clone())
+        };
+        Self {
+            columns: Columns {
+                token: column(&self.columns.token, &defaults.columns.token),
+                id: column(&self.columns.id, &defaults.columns.id),
+                text: column(&self.columns.text, &defaults.columns.text),
+                label: column(&self.columns.label, &defaults.columns.label),
+            },
+            separator: self.separator.clone().or(defaults.separator.clone()),
+            header: self.header.or(defaults.header),
+            ..self.clone()
+        }
+    }
+
+    /// The same options without what `defaults` says anyway: two spellings of one meaning become equal.
+    #[must_use]
+    pub fn without(&self, defaults: &Self) -> Self {
+        fn drop<T: PartialEq + Clone>(given: &Option<T>, default: &Option<T>) -> Option<T> {
+            given.clone().filter(|_| given != default)
+        }
+        Self {
+            columns: Columns {
+                token: drop(&self.columns.token, &defaults.columns.token),
+                id: drop(&self.columns.id, &defaults.columns.id),
+                text: drop(&self.columns.text, &defaults.columns.text),
+                label: drop(&self.columns.label, &defaults.columns.label),
+            },
+            separator: drop(&self.separator, &defaults.separator),
+            header: drop(&self.header, &defaults.header),
+            ..self.clone()
+        }
+    }
 }
 
 /// What a file held beside its examples.

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Column, Emit, Input, Options, Reader, Separator, Tally};
+use super::{Column, Columns, Emit, Input, Options, Reader, Separator, Tally};
 use crate::error::{DataError, Problem};
 use crate::example::{Classification, Example, Task};
 use crate::lines::Lines;
@@ -54,6 +54,19 @@ impl Reader for Tsv {
         ]
     }
 
+    fn defaults(&self) -> Options {
+        Options {
+            columns: Columns {
+                text: Some(Column::Name("sentence".to_owned())),
+                label: Some(Column::Name("label".to_owned())),
+                ..Columns::default()
+            },
+            separator: Some(Separator::Text("\t".to_owned())),
+            header: Some(true),
+            ..Options::default()
+        }
+    }
+
     fn read(
         &self,
         input: Input<'_>,
@@ -61,9 +74,15 @@ impl Reader for Tsv {
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
         let (split, already) = (input.split, input.already);
+        let options = options.or(&self.defaults());
         let separator = match &options.separator {
             Some(Separator::Text(text)) => text.as_str(),
-            _ => "\t",
+            Some(Separator::Whitespace) | None => {
+                return Err(DataError::mismatch(
+                    "a table cannot be separated by `whitespace`: its texts hold spaces",
+                    "set `separator: tab`, or the character that stands between columns",
+                ));
+            }
         };
         let mut records = Records {
             lines: Lines::new(input.reader, input.file)?,
@@ -87,7 +106,7 @@ impl Reader for Tsv {
             let layout = match &layout {
                 Some(layout) => layout,
                 None => layout.insert(
-                    Layout::find(options, names.as_deref(), records.fields.len()).map_err(
+                    Layout::find(&options, names.as_deref(), records.fields.len()).map_err(
                         |problem| {
                             problem.at(records.lines.place(if names.is_some() {
                                 1
@@ -148,14 +167,12 @@ impl Layout {
         n_columns: usize,
     ) -> Result<Self, Problem> {
         let n_columns = names.map_or(n_columns, <[String]>::len);
-        let column = |given: &Option<Column>, default: &str, what: &str| {
-            given
-                .clone()
-                .unwrap_or_else(|| Column::Name(default.to_owned()))
-                .resolve(what, names, n_columns)
+        let column = |column: &Option<Column>, what: &str| {
+            let column = column.as_ref().expect("it has a default");
+            column.resolve(what, names, n_columns)
         };
-        let text = column(&options.columns.text, "sentence", "text")?;
-        let label = column(&options.columns.label, "label", "label")?;
+        let text = column(&options.columns.text, "text")?;
+        let label = column(&options.columns.label, "label")?;
         let id = match &options.columns.id {
             Some(id) => Some(id.resolve("id", names, n_columns)?),
             None => None,
@@ -310,7 +327,6 @@ fn parse(text: &str, separator: &str, fields: &mut Vec<String>) -> Parsed {
 mod tests {
     use super::super::tests::read_text;
     use super::*;
-    use crate::readers::Columns;
 
     fn read(text: &str, options: &Options) -> Result<Vec<[String; 3]>, (String, String)> {
         let (examples, _) = read_text(&Tsv, text, options)?;
