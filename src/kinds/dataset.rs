@@ -1,0 +1,614 @@
+//! Reads a labelled corpus into canonical examples and counts what it holds. Knows nothing of formats, caching or scheduling.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use data::error::DataError;
+use data::example::Task;
+use data::prepare::{Prepared, Settings, SplitFiles, TagStyle, prepare};
+use data::readers::{
+    Column, Columns, ODDITIES, Options, Quoting, READERS, Reader, Separator, find_reader,
+};
+use data::statistics::{Counting, Row};
+use data::tags::{Encoding, Tag};
+use flow::diagnostic::Diagnostic;
+use flow::event::Progress;
+use flow::kind::{
+    BindContext, ConfigProblem, Ports, StageContext, StageError, StageInput, StageKind, StageReport,
+};
+use flow::metric::MetricRow;
+
+/// `with:` of a stage of kind `dataset`.
+///
+/// `needs` names a file (or a folder, see `files`) for each split: `train`, `dev`, `test`, or those of `splits`.
+/// The output `examples` is a folder with `SPLIT.jsonl` for each split and `labels.json`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// The format of the files.
+    #[schemars(schema_with = "reader_schema")]
+    pub reader: String,
+    /// The data set's name in every number, such as `ncbi-disease`.
+    pub name: String,
+    /// Names of the splits, where they are not `train`, `dev` and `test`; each is an input, read in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<String>,
+    /// Where an input is a folder, the file in it for each split; without it all files of the folder are read, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// `conll`, `tsv`: which column holds what, by index or, where there is a header, by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub columns: Columns,
+    /// `conll`, `tsv`: what stands between columns; `whitespace` for `conll` and `tab` for `tsv` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<Separator>,
+    /// `conll`, `tsv`: whether the first line names the columns; `false` for `conll` and `true` for `tsv` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// `tsv`: what a `"` means.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub quoting: Quoting,
+    /// `conll`: what tags are allowed; others are errors, irregular ones are counted and read as `conlleval` does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encoding: Encoding,
+    /// `conll`: the type of tags that name none, such as `B`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_type: Option<String>,
+    /// `conll`: lines before a sentence that start with this text are remarks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// `conll`: how tags are written; `as_read` keeps the file's, however odd.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tags: TagStyle,
+    /// All labels (tags for `conll`) in the order wanted; others are errors. Unless given: those that occur, by name, `O` last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Types and classes by the file's name to the name wanted, such as `DDI-advise: advice`; comes before `labels` and `negative_labels`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename_labels: BTreeMap<String, String>,
+    /// `tsv`: classes that stand for "no relation"; with them `relations` counts the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub negative_labels: Vec<String>,
+    /// `squad`: with `_`, the pairs `q1_000` and `q1_001` count as one question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub question_id_separators: Vec<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn reader_schema(_: &mut SchemaGenerator) -> Schema {
+    let choices: Vec<serde_json::Value> = READERS
+        .iter()
+        .map(|reader| serde_json::json!({"const": reader.name(), "description": reader.doc()}))
+        .collect();
+    json_schema!({"oneOf": choices})
+}
+
+/// The splits that need no naming, in the order they are read.
+const USUAL_SPLITS: [&str; 3] = ["train", "dev", "test"];
+
+impl StageKind for Dataset {
+    const NAME: &'static str = "dataset";
+    /// 1: first.
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "read a labelled corpus into canonical examples and count what it holds";
+
+    fn ports(&self) -> Ports {
+        let ports = Ports::default().outputs(["examples"]);
+        if self.splits.is_empty() {
+            USUAL_SPLITS.into_iter().fold(ports, Ports::optional)
+        } else {
+            Ports {
+                any_input: true,
+                ..ports
+            }
+        }
+    }
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Problems::default();
+        match find_reader(&self.reader) {
+            Some(reader) => {
+                self.check_use(reader, &mut problems);
+                self.check_columns(reader, &mut problems);
+                self.check_labels(reader, &mut problems);
+            }
+            None => {
+                let names = || READERS.iter().map(|reader| reader.name());
+                let near = names().find(|name| strsim::osa_distance(name, &self.reader) <= 2);
+                let help = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("readers are {}", listed(names())),
+                };
+                problems.add(
+                    &["reader"],
+                    format!("there is no reader `{}`", self.reader),
+                    help,
+                );
+            }
+        }
+        self.check_names(&mut problems);
+        problems.0
+    }
+
+    /// Drops what the reader does anyway, so that it does not enter the key.
+    fn complete(&mut self, _context: &BindContext<'_>) {
+        if let Some(reader) = find_reader(&self.reader) {
+            let options = self.options().without(&reader.defaults());
+            self.columns = options.columns;
+            self.separator = options.separator;
+            self.header = options.header;
+        }
+    }
+
+    fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
+        let reader = find_reader(&self.reader).ok_or_else(|| {
+            StageError::new(
+                "data::reader",
+                format!("there is no reader `{}`", self.reader),
+            )
+            .bug()
+        })?;
+        let splits = self.find_splits(stage).map_err(stage_error)?;
+        let settings = Settings {
+            name: self.name.clone(),
+            reader,
+            options: self.options(),
+            tags: self.tags,
+            rename_labels: self.rename_labels.clone(),
+            labels: self.labels.clone(),
+            counting: Counting {
+                negative_labels: self.negative_labels.clone(),
+                question_id_separators: self.question_id_separators.clone(),
+            },
+        };
+        let folder = stage.output("examples");
+        fs_err::create_dir_all(&folder)?;
+        let mut progress = |done| {
+            stage.progress(&Progress {
+                done,
+                unit: "example".to_owned(),
+                ..Progress::default()
+            });
+        };
+        let prepared = prepare(&splits, &settings, &folder, &mut progress).map_err(stage_error)?;
+        Ok(StageReport {
+            warnings: self.warnings(&prepared),
+            numbers: prepared.rows.into_iter().map(metric_row).collect(),
+            ..StageReport::default()
+        })
+    }
+}
+
+/// Problems of a configuration, collected.
+#[derive(Default)]
+struct Problems(Vec<ConfigProblem>);
+
+impl Problems {
+    fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        self.0.push(ConfigProblem {
+            path: path.iter().map(|key| (*key).to_owned()).collect(),
+            message: message.into(),
+            help: Some(help.into()),
+        });
+    }
+}
+
+impl Dataset {
+    fn options(&self) -> Options {
+        Options {
+            columns: self.columns.clone(),
+            separator: self.separator.clone(),
+            header: self.header,
+            quoting: self.quoting,
+            encoding: self.encoding,
+            entity_type: self.entity_type.clone(),
+            comment: self.comment.clone(),
+        }
+    }
+
+    /// Options that are given although nothing would read them.
+    fn check_use(&self, reader: &dyn Reader, problems: &mut Problems) {
+        let task = reader.task();
+        let of_task: &[&str] = match task {
+            Task::Tagging => &["tags", "labels", "rename_labels"],
+            Task::Spans => &["labels", "rename_labels"],
+            Task::Classification => &["labels", "rename_labels", "negative_labels"],
+            Task::QuestionAnswering => &["question_id_separators"],
+        };
+        let given = [
+            ("columns.token", self.columns.token.is_some()),
+            ("columns.id", self.columns.id.is_some()),
+            ("columns.text", self.columns.text.is_some()),
+            ("columns.label", self.columns.label.is_some()),
+            ("separator", self.separator.is_some()),
+            ("header", self.header.is_some()),
+            ("quoting", !is_default(&self.quoting)),
+            ("encoding", !is_default(&self.encoding)),
+            ("entity_type", self.entity_type.is_some()),
+            ("comment", self.comment.is_some()),
+            ("tags", !is_default(&self.tags)),
+            ("labels", !self.labels.is_empty()),
+            ("rename_labels", !self.rename_labels.is_empty()),
+            ("negative_labels", !self.negative_labels.is_empty()),
+            (
+                "question_id_separators",
+                !self.question_id_separators.is_empty(),
+            ),
+        ];
+        let used = || reader.options().iter().chain(of_task).copied();
+        for (option, given) in given {
+            if given && used().all(|name| name != option) {
+                let path: Vec<&str> = option.split('.').collect();
+                problems.add(
+                    &path,
+                    format!("`{option}` means nothing to the reader `{}`", reader.name()),
+                    format!("remove it; `{}` knows {}", reader.name(), listed(used())),
+                );
+            }
+        }
+    }
+
+    fn check_columns(&self, reader: &dyn Reader, problems: &mut Problems) {
+        let options = self.options().or(&reader.defaults());
+        if reader.name() == "tsv" && options.separator == Some(Separator::Whitespace) {
+            problems.add(
+                &["separator"],
+                "a table cannot be separated by `whitespace`: its texts hold spaces",
+                "set `separator: tab`, or the character that stands between columns",
+            );
+        }
+        if options.header == Some(true) {
+            return;
+        }
+        let columns = [
+            ("token", &options.columns.token),
+            ("id", &options.columns.id),
+            ("text", &options.columns.text),
+            ("label", &options.columns.label),
+        ];
+        for (what, column) in columns {
+            if let Some(Column::Name(name)) = column
+                && reader
+                    .options()
+                    .contains(&format!("columns.{what}").as_str())
+            {
+                problems.add(
+                    &["columns", what],
+                    format!("the {what} column `{name}` has a name, but the files have no header"),
+                    "set `header: true`, or give the column's index",
+                );
+            }
+        }
+    }
+
+    fn check_labels(&self, reader: &dyn Reader, problems: &mut Problems) {
+        let mut seen = BTreeSet::new();
+        for (i, label) in self.labels.iter().enumerate() {
+            let path = ["labels", &i.to_string()];
+            if !seen.insert(label) {
+                problems.add(
+                    &path,
+                    format!("`{label}` stands twice in `labels`"),
+                    "remove one",
+                );
+            }
+            if reader.task() == Task::Tagging && Tag::parse(label).is_none() {
+                problems.add(
+                    &path,
+                    format!("`{label}` is not a tag"),
+                    format!("list tags, such as `B-{label}`, `I-{label}`, `O`"),
+                );
+            }
+        }
+        for (i, label) in self.negative_labels.iter().enumerate() {
+            if !self.labels.is_empty() && !self.labels.contains(label) {
+                problems.add(
+                    &["negative_labels", &i.to_string()],
+                    format!("`{label}` is not in `labels`"),
+                    "add it to `labels`, or leave `labels` out",
+                );
+            }
+        }
+        for (from, to) in &self.rename_labels {
+            if to.is_empty() {
+                problems.add(
+                    &["rename_labels", from],
+                    "a label cannot become empty",
+                    "give it a name",
+                );
+            }
+        }
+        for (i, separator) in self.question_id_separators.iter().enumerate() {
+            if separator.is_empty() || separator.ends_with(|c: char| c.is_ascii_digit()) {
+                problems.add(
+                    &["question_id_separators", &i.to_string()],
+                    format!("`{separator}` cannot be told from the number behind it"),
+                    "give what stands before the number, such as `_`",
+                );
+            }
+        }
+    }
+
+    fn check_names(&self, problems: &mut Problems) {
+        if self.name.trim().is_empty() {
+            problems.add(
+                &["name"],
+                "`name` is empty",
+                "name the data set, such as `ncbi-disease`",
+            );
+        }
+        for (option, text) in [
+            ("entity_type", &self.entity_type),
+            ("comment", &self.comment),
+        ] {
+            if text.as_deref() == Some("") {
+                problems.add(
+                    &[option],
+                    format!("`{option}` is empty"),
+                    "remove it or give a text",
+                );
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for (i, split) in self.splits.iter().enumerate() {
+            let path = ["splits", &i.to_string()];
+            if !is_name(split) {
+                problems.add(
+                    &path,
+                    format!("`{split}` is not a name"),
+                    "names match `[a-z][a-z0-9_-]*`",
+                );
+            } else if !seen.insert(split) {
+                problems.add(
+                    &path,
+                    format!("the split `{split}` is listed twice"),
+                    "remove one",
+                );
+            }
+        }
+        for (split, file) in &self.files {
+            if !self.split_names().any(|name| name == split) {
+                problems.add(
+                    &["files", split],
+                    format!("there is no split `{split}`"),
+                    format!("splits are {}", listed(self.split_names())),
+                );
+            }
+            let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            if file.is_empty() || !Path::new(file).components().all(inside) {
+                problems.add(
+                    &["files", split],
+                    format!("`{file}` is not a path inside the input's folder"),
+                    "give a relative path without `..`",
+                );
+            }
+        }
+    }
+
+    fn split_names(&self) -> impl Iterator<Item = &str> {
+        let usual = if self.splits.is_empty() {
+            USUAL_SPLITS.as_slice()
+        } else {
+            &[]
+        };
+        let given = self.splits.iter().map(String::as_str);
+        usual.iter().copied().chain(given)
+    }
+
+    /// The splits that have an input, in order, with their files.
+    fn find_splits(&self, stage: &StageContext) -> Result<Vec<SplitFiles>, DataError> {
+        let names: Vec<&str> = self.split_names().collect();
+        if let Some(port) = stage
+            .inputs
+            .keys()
+            .find(|port| !names.contains(&port.as_str()))
+        {
+            return Err(mismatch(
+                format!("the input `{port}` is no split of `{}`", self.name),
+                format!(
+                    "add it to `with.splits`, now {}, or rename it in `needs`",
+                    listed(names)
+                ),
+            ));
+        }
+        let mut splits = Vec::new();
+        for name in names {
+            match stage.inputs.get(name) {
+                Some(input) => splits.push(SplitFiles {
+                    name: name.to_owned(),
+                    files: self.find_files(stage, name, input)?,
+                }),
+                None if self.splits.is_empty() => {}
+                None => {
+                    return Err(mismatch(
+                        format!("the split `{name}` of `{}` has no input", self.name),
+                        format!("add `{name}: FILE` to `needs`, or take it out of `with.splits`"),
+                    ));
+                }
+            }
+        }
+        if splits.is_empty() {
+            return Err(mismatch(
+                format!("`{}` has no input to read", self.name),
+                "add `train: FILE`, `dev: FILE` or `test: FILE` to `needs`",
+            ));
+        }
+        if let Some(split) = self
+            .files
+            .keys()
+            .find(|split| !stage.inputs.contains_key(*split))
+        {
+            return Err(mismatch(
+                format!("`with.files.{split}` is given, but the stage has no input `{split}`"),
+                format!("add `{split}: …` to `needs`, or remove it from `files`"),
+            ));
+        }
+        Ok(splits)
+    }
+
+    fn find_files(
+        &self,
+        stage: &StageContext,
+        split: &str,
+        input: &StageInput,
+    ) -> Result<Vec<(String, PathBuf)>, DataError> {
+        let places: Vec<&str> = if input.many {
+            input.items.iter().map(|item| item.path.as_str()).collect()
+        } else {
+            vec![input.place.as_str()]
+        };
+        let mut files = Vec::new();
+        for place in places {
+            let path = stage.folder.join(place);
+            match (path.is_dir(), self.files.get(split)) {
+                (true, Some(inner)) => {
+                    let file = path.join(inner);
+                    if !file.is_file() {
+                        return Err(missing(&path, place, inner));
+                    }
+                    files.push((format!("{place}/{inner}"), file));
+                }
+                (true, None) => {
+                    for inner in files_below(&path)? {
+                        files.push((format!("{place}/{inner}"), path.join(&inner)));
+                    }
+                }
+                (false, Some(_)) => {
+                    return Err(mismatch(
+                        format!("`with.files.{split}` is given, but the input `{place}` is a file"),
+                        "remove it: `files` picks from inputs that are folders",
+                    ));
+                }
+                (false, None) => files.push((place.to_owned(), path)),
+            }
+        }
+        if files.is_empty() {
+            return Err(mismatch(
+                format!("the input `{split}` is a folder without files"),
+                "name a file, or a folder that holds some",
+            ));
+        }
+        Ok(files)
+    }
+
+    /// One warning for everything odd, one for settings that met nothing.
+    fn warnings(&self, prepared: &Prepared) -> Vec<Diagnostic> {
+        let mut warnings = Vec::new();
+        if !prepared.oddities.is_empty() {
+            let mut warning = Diagnostic::warning(
+                "data::odd",
+                format!(
+                    "`{}` holds things that are odd; they were read and counted",
+                    self.name
+                ),
+            )
+            .help("each count is a number of this stage; look at the first place to judge it");
+            for (what, odd) in &prepared.oddities {
+                let meaning = ODDITIES
+                    .iter()
+                    .find(|(name, _)| name == what)
+                    .map_or("", |(_, meaning)| meaning);
+                warning = warning.detail(format!(
+                    "{what} {}: {meaning} (first: {})",
+                    odd.count, odd.first
+                ));
+            }
+            warnings.push(warning);
+        }
+        for setting in &prepared.unused {
+            let warning = Diagnostic::warning(
+                "data::unused",
+                format!("`{setting}` met no label of `{}`", self.name),
+            );
+            let known = prepared.labels.labels.iter().map(String::as_str);
+            warnings.push(warning.help(format!(
+                "remove it or mend it; labels are {}",
+                listed(known)
+            )));
+        }
+        warnings
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
+}
+
+/// Every file below a folder, by its path there, sorted.
+fn files_below(folder: &Path) -> Result<Vec<String>, DataError> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(folder)
+        .follow_links(true)
+        .sort_by_file_name()
+    {
+        let entry = entry.map_err(std::io::Error::from)?;
+        if entry.file_type().is_file() {
+            let inner = entry.path().strip_prefix(folder).expect("it lies below");
+            files.push(inner.display().to_string());
+        }
+    }
+    Ok(files)
+}
+
+fn missing(folder: &Path, place: &str, inner: &str) -> DataError {
+    let files = files_below(folder).unwrap_or_default();
+    mismatch(
+        format!("the input `{place}` holds no file `{inner}`"),
+        format!("it holds {}", listed(files.iter().map(String::as_str))),
+    )
+}
+
+fn mismatch(message: impl Into<String>, help: impl Into<String>) -> DataError {
+    DataError::Mismatch {
+        message: message.into(),
+        help: help.into(),
+    }
+}
+
+fn stage_error(error: DataError) -> StageError {
+    let code = match &error {
+        DataError::Broken { .. } => "data::broken",
+        DataError::Mismatch { .. } => "data::mismatch",
+        DataError::Io(_) => "",
+    };
+    match error {
+        DataError::Io(error) => error.into(),
+        error => {
+            let help = error.help().unwrap_or_default().to_owned();
+            StageError::new(code, error.to_string()).help(help)
+        }
+    }
+}
+
+fn metric_row(row: Row) -> MetricRow {
+    MetricRow {
+        dataset: Some(row.dataset),
+        split: row.split,
+        metric: row.metric,
+        class: row.class,
+        value: row.value,
+        n: Some(row.n),
+    }
+}
+
+fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0 => "nothing".to_owned(),
+        1..=12 => names.join(", "),
+        _ => format!("{}, …", names[..12].join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
