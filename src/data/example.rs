@@ -319,3 +319,43 @@ fn check_question(example: &Question) -> Result<(), Problem> {
     }
     Ok(())
 }
+<<<<<<< HEAD
+=======
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_count_characters() {
+        assert_eq!(slice("né 😀!", 1, 4), Some("é 😀"));
+        assert_eq!(slice("né 😀!", 5, 5), Some(""));
+        assert_eq!(slice("né 😀!", 4, 6), None);
+        assert_eq!(slice("abc", 2, 1), None);
+        assert_eq!(slice("né", 2, 1), None);
+        assert_eq!(slice("abc", 0, usize::MAX), None);
+    }
+
+    #[test]
+    fn the_schema_names_every_task_and_refuses_other_fields() {
+        let schema = schema();
+        let tasks = schema["oneOf"].as_array().expect("one schema a task");
+        let names: Vec<_> = tasks
+            .iter()
+            .map(|task| {
+                task["properties"]["task"]["const"]
+                    .as_str()
+                    .expect("a name")
+            })
+            .collect();
+        let all = [
+            Task::Tagging,
+            Task::Spans,
+            Task::Classification,
+            Task::QuestionAnswering,
+        ];
+        assert_eq!(names, all.map(Task::name));
+        assert!(schema.to_string().contains("As many as tokens"));
+    }
+}
+>>>>>>> data

@@ -61,6 +61,7 @@ type Hash = [u8; 16];
 
 /// The first 128 bits of a digest: chance does not bring two inputs together.
 fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> Hash {
+<<<<<<< HEAD
     let mut bytes = Vec::with_capacity(256);
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
@@ -100,18 +101,37 @@ impl<T: Default> ByName<T> {
         })
     }
 }
+=======
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut hash = Hash::default();
+    hasher.finalize_xof().fill(&mut hash);
+    hash
+}
+
+type Name = (&'static str, Option<String>);
+>>>>>>> data
 
 #[derive(Debug, Default)]
 struct Split {
     name: String,
     examples: u64,
+<<<<<<< HEAD
     counts: ByName<u64>,
     distinct: ByName<BTreeSet<Hash>>,
+=======
+    counts: BTreeMap<Name, u64>,
+    distinct: BTreeMap<Name, BTreeSet<Hash>>,
+>>>>>>> data
     /// Input to labels, of the first example with that input.
     inputs: BTreeMap<Hash, Hash>,
 }
 
 impl Split {
+<<<<<<< HEAD
     fn add(&mut self, metric: &'static str, count: u64) {
         *self.counts.at(metric, "") += count;
     }
@@ -123,6 +143,25 @@ impl Split {
 
     fn add_distinct(&mut self, metric: &'static str, class: &str, item: &str) {
         self.distinct.at(metric, class).insert(hash([item]));
+=======
+    fn add(&mut self, metric: &'static str, class: Option<&str>, count: u64) {
+        *self
+            .counts
+            .entry((metric, class.map(str::to_owned)))
+            .or_default() += count;
+    }
+
+    fn add_class(&mut self, metric: &'static str, class: &str) {
+        self.add(metric, None, 1);
+        self.add(metric, Some(class), 1);
+    }
+
+    fn add_distinct(&mut self, metric: &'static str, class: Option<&str>, item: &str) {
+        self.distinct
+            .entry((metric, class.map(str::to_owned)))
+            .or_default()
+            .insert(hash([item]));
+>>>>>>> data
     }
 }
 
@@ -163,7 +202,11 @@ impl Statistics {
     /// Before the first [`Statistics::start_split`].
     pub fn add_documents(&mut self, documents: u64) {
         if documents > 0 {
+<<<<<<< HEAD
             self.current().add("documents", documents);
+=======
+            self.current().add("documents", None, documents);
+>>>>>>> data
         }
     }
 
@@ -179,12 +222,21 @@ impl Statistics {
         let counting = std::mem::take(&mut self.counting);
         let split = self.current();
         split.examples += 1;
+<<<<<<< HEAD
         split.add("examples", 1);
         let (input, labels) = match example {
             Example::Tagging(example) => {
                 split.add("sentences", 1);
                 split.add("tokens", example.tokens.len() as u64);
                 split.add("entities", 0);
+=======
+        split.add("examples", None, 1);
+        let (input, labels) = match example {
+            Example::Tagging(example) => {
+                split.add("sentences", None, 1);
+                split.add("tokens", None, example.tokens.len() as u64);
+                split.add("entities", None, 0);
+>>>>>>> data
                 for span in decode(&example.tags) {
                     split.add_class("entities", &span.label);
                 }
@@ -196,9 +248,15 @@ impl Statistics {
             Example::Spans(example) => count_document(split, example),
             Example::Classification(example) => {
                 let label = example.label.as_str();
+<<<<<<< HEAD
                 *split.counts.at("labels", label) += 1;
                 if !counting.negative_labels.is_empty() {
                     split.add("relations", 0);
+=======
+                split.add("labels", Some(label), 1);
+                if !counting.negative_labels.is_empty() {
+                    split.add("relations", None, 0);
+>>>>>>> data
                     if !counting.negative_labels.iter().any(|name| name == label) {
                         split.add_class("relations", label);
                     }
@@ -209,22 +267,36 @@ impl Statistics {
                 count_question(split, example, &counting.question_id_separators)
             }
         };
+<<<<<<< HEAD
         split.add("duplicate_examples", 0);
         split.add("conflicting_duplicates", 0);
+=======
+        split.add("duplicate_examples", None, 0);
+        split.add("conflicting_duplicates", None, 0);
+>>>>>>> data
         match split.inputs.get(&input) {
             None => {
                 split.inputs.insert(input, labels);
             }
             Some(first) => {
                 let conflict = *first != labels;
+<<<<<<< HEAD
                 split.add("duplicate_examples", 1);
                 split.add("conflicting_duplicates", u64::from(conflict));
+=======
+                split.add("duplicate_examples", None, 1);
+                split.add("conflicting_duplicates", None, u64::from(conflict));
+>>>>>>> data
             }
         }
         if let [earlier @ .., split] = self.splits.as_mut_slice() {
             for before in earlier {
                 let shared = u64::from(before.inputs.contains_key(&input));
+<<<<<<< HEAD
                 *split.counts.at("shared_examples", &before.name) += shared;
+=======
+                split.add("shared_examples", Some(&before.name), shared);
+>>>>>>> data
             }
         }
         self.counting = counting;
@@ -238,6 +310,7 @@ impl Statistics {
         for split in &self.splits {
             push_rows(&mut rows, dataset, Some(&split.name), split);
             all.examples += split.examples;
+<<<<<<< HEAD
             for (metric, class, count) in split.counts.iter() {
                 if metric != "shared_examples" {
                     *all.counts.at(metric, class) += count;
@@ -245,6 +318,15 @@ impl Statistics {
             }
             for (metric, class, items) in split.distinct.iter() {
                 all.distinct.at(metric, class).extend(items);
+=======
+            for (name, count) in &split.counts {
+                if name.0 != "shared_examples" {
+                    *all.counts.entry(name.clone()).or_default() += count;
+                }
+            }
+            for (name, items) in &split.distinct {
+                all.distinct.entry(name.clone()).or_default().extend(items);
+>>>>>>> data
             }
         }
         push_rows(&mut rows, dataset, None, &all);
@@ -253,6 +335,7 @@ impl Statistics {
 }
 
 fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Split) {
+<<<<<<< HEAD
     let counts = split.counts.iter();
     let counts = counts.map(|(metric, class, count)| (metric, class, *count));
     let distinct = split.distinct.iter();
@@ -264,21 +347,42 @@ fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Spl
         split: name.map(str::to_owned),
         metric: metric.to_owned(),
         class: (!class.is_empty()).then(|| class.to_owned()),
+=======
+    let distinct = split
+        .distinct
+        .iter()
+        .map(|(name, items)| (name, items.len() as u64));
+    let counts = split.counts.iter().map(|(name, count)| (name, *count));
+    let mut all: Vec<(&Name, u64)> = counts.chain(distinct).collect();
+    all.sort();
+    rows.extend(all.into_iter().map(|((metric, class), count)| Row {
+        dataset: dataset.to_owned(),
+        split: name.map(str::to_owned),
+        metric: (*metric).to_owned(),
+        class: class.clone(),
+>>>>>>> data
         value: count as f64,
         n: split.examples,
     }));
 }
 
 fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
+<<<<<<< HEAD
     split.add("documents", 1);
     for metric in ["entities", "relations", "mentions_without_concept"] {
         split.add(metric, 0);
+=======
+    split.add("documents", None, 1);
+    for metric in ["entities", "relations", "mentions_without_concept"] {
+        split.add(metric, None, 0);
+>>>>>>> data
     }
     let mut labels = Vec::new();
     for span in &document.spans {
         split.add_class("entities", &span.label);
         match span.concept.as_deref() {
             Some(concept) if concept.trim() != "-1" && !concept.trim().is_empty() => {
+<<<<<<< HEAD
                 split.add_distinct("concepts", "", concept);
                 split.add_distinct("concepts", &span.label, concept);
                 for identifier in span.concepts() {
@@ -287,6 +391,16 @@ fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
                 }
             }
             _ => split.add("mentions_without_concept", 1),
+=======
+                split.add_distinct("concepts", None, concept);
+                split.add_distinct("concepts", Some(&span.label), concept);
+                for identifier in span.concepts() {
+                    split.add_distinct("concept_identifiers", None, identifier);
+                    split.add_distinct("concept_identifiers", Some(&span.label), identifier);
+                }
+            }
+            _ => split.add("mentions_without_concept", None, 1),
+>>>>>>> data
         }
         labels.push(format!("{}\t{}\t{}", span.start, span.end, span.label));
     }
@@ -304,6 +418,7 @@ fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
 }
 
 fn count_question(split: &mut Split, question: &Question, separators: &[String]) -> (Hash, Hash) {
+<<<<<<< HEAD
     split.add("pairs", 1);
     split.add("answers", question.answers.len() as u64);
     let unanswered = u64::from(question.answers.is_empty());
@@ -311,6 +426,15 @@ fn count_question(split: &mut Split, question: &Question, separators: &[String])
     split.add_distinct("questions", "", question_id(&question.id, separators));
     split.add_distinct("question_texts", "", &question.question);
     split.add_distinct("contexts", "", &question.context);
+=======
+    split.add("pairs", None, 1);
+    split.add("answers", None, question.answers.len() as u64);
+    let unanswered = u64::from(question.answers.is_empty());
+    split.add("unanswered", None, unanswered);
+    split.add_distinct("questions", None, question_id(&question.id, separators));
+    split.add_distinct("question_texts", None, &question.question);
+    split.add_distinct("contexts", None, &question.context);
+>>>>>>> data
     (
         hash([question.question.as_str(), question.context.as_str()]),
         hash(question.answers.iter().map(|answer| answer.text.as_str())),
