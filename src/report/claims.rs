@@ -140,7 +140,11 @@ fn judge_one(data: &Data, claim: &Claim) -> Result<Judged, ReportError> {
             let agrees = difference <= claim.effective_tolerance() + slack;
             Judged {
                 claim: claim.clone(),
-                verdict: if agrees { Verdict::Pass } else { Verdict::Differs },
+                verdict: if agrees {
+                    Verdict::Pass
+                } else {
+                    Verdict::Differs
+                },
                 measure: Some(measure),
                 reason: None,
             }

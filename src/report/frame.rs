@@ -132,7 +132,10 @@ impl Frame {
                 key: Vec::new(),
                 rows: rows.to_vec(),
             };
-            return Ok((!rows.is_empty()).then(|| group(rows)).into_iter().collect());
+            return Ok((!rows.is_empty())
+                .then(|| group(rows))
+                .into_iter()
+                .collect());
         }
         let wanted: Vec<IdxSize> = rows.iter().map(|&row| row as IdxSize).collect();
         let part = self
@@ -148,9 +151,9 @@ impl Frame {
                     GroupsIndicator::Idx((_, all)) => {
                         all.iter().map(|&at| rows[at as usize]).collect()
                     }
-                    GroupsIndicator::Slice([start, length]) => {
-                        (start..start + length).map(|at| rows[at as usize]).collect()
-                    }
+                    GroupsIndicator::Slice([start, length]) => (start..start + length)
+                        .map(|at| rows[at as usize])
+                        .collect(),
                 };
                 let key = columns
                     .iter()
@@ -277,10 +280,7 @@ fn parquet(data: &mut DataFrame) -> Result<Vec<u8>, ReportError> {
     Ok(bytes)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape `map_err` wants"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]
 fn polars_error(error: PolarsError) -> ReportError {
     ReportError::Frame(error.to_string())
 }

@@ -168,9 +168,8 @@ impl Data {
     fn mixed_columns(&self, rows: &[usize]) -> Result<Vec<String>, ReportError> {
         let mut mixed = Vec::new();
         for column in self.frame.columns() {
-            let repeats = |row: usize| {
-                self.instance_of(row).replicate.as_deref() == Some(column.as_str())
-            };
+            let repeats =
+                |row: usize| self.instance_of(row).replicate.as_deref() == Some(column.as_str());
             let first = self.frame.cell(rows[0], column)?;
             for &row in rows {
                 if !(repeats(row) && repeats(rows[0])) && self.frame.cell(row, column)? != first {
@@ -235,7 +234,11 @@ impl Data {
                 None => devices.push((device.to_owned(), 1)),
             }
         }
-        if devices.len() > 1 { devices } else { Vec::new() }
+        if devices.len() > 1 {
+            devices
+        } else {
+            Vec::new()
+        }
     }
 
     fn stand_ins(&self, rows: &[usize]) -> Vec<String> {

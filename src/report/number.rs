@@ -16,7 +16,9 @@ impl Style {
     #[must_use]
     pub fn of(format: Format, decimals: Option<u8>, numbers: &[f64]) -> Self {
         let auto = || {
-            let largest = numbers.iter().fold(0.0_f64, |most, number| most.max(number.abs()));
+            let largest = numbers
+                .iter()
+                .fold(0.0_f64, |most, number| most.max(number.abs()));
             match () {
                 () if numbers.iter().all(|number| number.fract() == 0.0) => 0,
                 () if largest >= 10.0 => 2,
@@ -75,7 +77,11 @@ impl Style {
         let scaled = if self.percent { number * 100.0 } else { number };
         let own = significant_fraction(scaled);
         Self {
-            decimals: if self.decimals == 0 { own } else { own.max(self.decimals) },
+            decimals: if self.decimals == 0 {
+                own
+            } else {
+                own.max(self.decimals)
+            },
             ..self
         }
         .show(number)
@@ -86,8 +92,9 @@ impl Style {
 fn significant_fraction(number: f64) -> u8 {
     let rounded = (number * 1e6).round() / 1e6;
     let text = rounded.to_string();
-    text.split_once('.')
-        .map_or(0, |(_, digits)| u8::try_from(digits.len()).unwrap_or(6).min(6))
+    text.split_once('.').map_or(0, |(_, digits)| {
+        u8::try_from(digits.len()).unwrap_or(6).min(6)
+    })
 }
 
 /// `-1234567.5` as `−1,234,567.5`.
@@ -137,7 +144,10 @@ mod tests {
     #[test]
     fn styles() {
         assert_eq!(Style::of(Format::Auto, None, &[1.0, 2000.0]), WHOLE);
-        assert_eq!(Style::of(Format::Auto, None, &[90.03, 1.0]).show(90.1), "90.10");
+        assert_eq!(
+            Style::of(Format::Auto, None, &[90.03, 1.0]).show(90.1),
+            "90.10"
+        );
         assert_eq!(Style::of(Format::Auto, None, &[0.9]).show(0.9), "0.9000");
         let percent = Style::of(Format::Percent, Some(1), &[]);
         assert_eq!(percent.show(0.9003), "90.0 %");

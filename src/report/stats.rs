@@ -77,8 +77,7 @@ mod tests {
     #[test]
     fn hand_values() {
         // Σx = 40, mean 5, Σ(x − 5)² = 32, s² = 32/7.
-        let summary =
-            Summary::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).expect("eight values");
+        let summary = Summary::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).expect("eight values");
         assert_eq!(summary.n, 8);
         close(summary.mean, 5.0, 1e-12);
         close(summary.deviation.expect("n > 1"), 2.138_089_935, 1e-9);

@@ -145,7 +145,10 @@ pub fn build(
     options: &TableOptions,
     slug: String,
 ) -> Result<Table, ReportError> {
-    let title = options.title.clone().unwrap_or_else(|| "Numbers".to_owned());
+    let title = options
+        .title
+        .clone()
+        .unwrap_or_else(|| "Numbers".to_owned());
     let place = format!("table `{title}`");
     for column in &options.rows {
         data.check_column(column, &place)?;
@@ -168,13 +171,27 @@ pub fn build(
         .collect();
     let mut columns = Vec::new();
     for block in &blocks {
-        for key in column_keys(block, options.rows.len()) {
-            columns.push(names.header(block, &key));
-            let measures = keys
-                .iter()
-                .map(|row| measure_cell(data, block, row, &key, &place))
-                .collect::<Result<Vec<_>, _>>()?;
-            for (line, cell) in lines.iter_mut().zip(show_column(block, measures, judged)) {
+        let block_keys = column_keys(block, options.rows.len());
+        let mut measured: Vec<Vec<Option<Measure>>> = Vec::new();
+        for key in &block_keys {
+            columns.push(names.header(block, key));
+            measured.push(
+                keys.iter()
+                    .map(|row| measure_cell(data, block, row, key, &place))
+                    .collect::<Result<_, _>>()?,
+            );
+        }
+        let styles = styles(data, block, &measured)?;
+        for measure in measured {
+            for (line, measure) in lines.iter_mut().zip(measure) {
+                let cell = match measure {
+                    Some(measure) => {
+                        let metric = data.frame.cell(measure.rows[0], "metric")?;
+                        let style = styles[&metric.unwrap_or_default()];
+                        Some(show_cell(style, measure, judged))
+                    }
+                    None => None,
+                };
                 line.cells.push(cell);
             }
         }
@@ -272,11 +289,16 @@ pub fn sheet(table: &Table) -> Vec<SheetColumn> {
         })
         .collect();
     let text = |name: &str, get: &dyn Fn(&Line, &Header, &Cell) -> Option<String>| {
-        let cells = cells.iter().map(|(line, header, cell)| get(line, header, cell));
+        let cells = cells
+            .iter()
+            .map(|(line, header, cell)| get(line, header, cell));
         SheetColumn::Text(name.to_owned(), cells.collect())
     };
     let number = |name: &str, get: &dyn Fn(&Cell) -> Option<f64>| {
-        SheetColumn::Number(name.to_owned(), cells.iter().map(|(.., cell)| get(cell)).collect())
+        SheetColumn::Number(
+            name.to_owned(),
+            cells.iter().map(|(.., cell)| get(cell)).collect(),
+        )
     };
     let count = |name: &str, get: &dyn Fn(&Cell) -> usize| {
         let cells = cells.iter().map(|(.., cell)| Some(get(cell) as u64));
@@ -286,15 +308,22 @@ pub fn sheet(table: &Table) -> Vec<SheetColumn> {
     let mut columns = Vec::new();
     for (at, name) in table.row_names.iter().enumerate() {
         // A row heading may be called like one of the fixed columns below.
-        let taken = ["number", "column", "mean", "n"].contains(&name.as_str()) || names.contains(name);
-        let name = if taken { format!("row {}: {name}", at + 1) } else { name.clone() };
+        let taken =
+            ["number", "column", "mean", "n"].contains(&name.as_str()) || names.contains(name);
+        let name = if taken {
+            format!("row {}: {name}", at + 1)
+        } else {
+            name.clone()
+        };
         columns.push(text(&name, &|line, _, _| Some(line.headings[at].clone())));
         names.push(name);
     }
     let stated = |cell: &Cell| cell.raw_reference.as_ref().map(|judged| judged.claim.value);
     columns.extend([
         text("number", &|_, header, _| Some(header.group.clone())),
-        text("column", &|_, header, _| (!header.text.is_empty()).then(|| header.text.clone())),
+        text("column", &|_, header, _| {
+            (!header.text.is_empty()).then(|| header.text.clone())
+        }),
         number("mean", &|cell| Some(cell.raw.summary.mean)),
         count("n", &|cell| cell.raw.summary.n),
         count("expected_n", &|cell| cell.raw.expected),
@@ -303,18 +332,28 @@ pub fn sheet(table: &Table) -> Vec<SheetColumn> {
         number("max", &|cell| Some(cell.raw.summary.max)),
         number("interval_half_width", &|cell| cell.raw.summary.half_width),
         number("stated", &stated),
-        number("difference", &|cell| cell.raw_reference.as_ref().and_then(Judged::difference)),
+        number("difference", &|cell| {
+            cell.raw_reference.as_ref().and_then(Judged::difference)
+        }),
         number("tolerance", &|cell| {
-            cell.raw_reference.as_ref().map(|judged| judged.claim.effective_tolerance())
+            cell.raw_reference
+                .as_ref()
+                .map(|judged| judged.claim.effective_tolerance())
         }),
         text("verdict", &|_, _, cell| {
-            cell.raw_reference.as_ref().map(|judged| judged.verdict.word().to_owned())
+            cell.raw_reference
+                .as_ref()
+                .map(|judged| judged.verdict.word().to_owned())
         }),
         text("source", &|_, _, cell| {
-            cell.raw_reference.as_ref().and_then(|judged| judged.claim.source.clone())
+            cell.raw_reference
+                .as_ref()
+                .and_then(|judged| judged.claim.source.clone())
         }),
         text("note", &|_, _, cell| {
-            cell.raw_reference.as_ref().and_then(|judged| judged.claim.note.clone())
+            cell.raw_reference
+                .as_ref()
+                .and_then(|judged| judged.claim.note.clone())
         }),
         text("stand_in", &|_, _, cell| {
             (!cell.raw.stand_ins.is_empty()).then(|| cell.raw.stand_ins.join("; "))
@@ -338,7 +377,10 @@ fn read_blocks(
         blocks.push((axes, NumberOptions::default()));
     }
     for number in &options.numbers {
-        let axes = number.columns.clone().unwrap_or_else(|| options.columns.clone());
+        let axes = number
+            .columns
+            .clone()
+            .unwrap_or_else(|| options.columns.clone());
         blocks.push((axes, number.clone()));
     }
     blocks
@@ -430,29 +472,34 @@ fn measure_cell(
         return Ok(None);
     };
     data.measure(&group.rows, &block.named)?.map_err(|not_one| {
-        let key: Vec<&str> = key.iter().map(|value| value.as_deref().unwrap_or("–")).collect();
+        let key: Vec<&str> = key
+            .iter()
+            .map(|value| value.as_deref().unwrap_or("–"))
+            .collect();
         let label = block.label.as_deref().unwrap_or_default();
         let cell = [label, &key.join(", ")].join(" ");
         not_one.into_error(format!("{place}, cell `{}`", cell.trim()))
     })
 }
 
-/// One column's cells; they share a style.
-fn show_column(
+/// The style of each metric of a block: equal numbers look alike in all its columns.
+fn styles(
+    data: &Data,
     block: &Block,
-    measures: Vec<Option<Measure>>,
-    judged: &[Judged],
-) -> Vec<Option<Cell>> {
-    let means: Vec<f64> = measures
-        .iter()
-        .flatten()
-        .map(|measure| measure.summary.mean)
-        .collect();
-    let style = Style::of(block.format, block.decimals, &means);
-    measures
+    measured: &[Vec<Option<Measure>>],
+) -> Result<BTreeMap<String, Style>, ReportError> {
+    let mut means: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for measure in measured.iter().flatten().flatten() {
+        let metric = data.frame.cell(measure.rows[0], "metric")?;
+        means
+            .entry(metric.unwrap_or_default())
+            .or_default()
+            .push(measure.summary.mean);
+    }
+    Ok(means
         .into_iter()
-        .map(|measure| measure.map(|measure| show_cell(style, measure, judged)))
-        .collect()
+        .map(|(metric, means)| (metric, Style::of(block.format, block.decimals, &means)))
+        .collect())
 }
 
 fn show_cell(style: Style, measure: Measure, judged: &[Judged]) -> Cell {
@@ -518,7 +565,11 @@ pub fn show_reference(style: Style, judged: &Judged) -> Reference {
 /// What has to be said about a number, one remark each.
 fn remarks(cell: &Cell) -> Vec<String> {
     let mut remarks = Vec::new();
-    if let Some(note) = cell.raw_reference.as_ref().and_then(|judged| judged.claim.note.clone()) {
+    if let Some(note) = cell
+        .raw_reference
+        .as_ref()
+        .and_then(|judged| judged.claim.note.clone())
+    {
         remarks.push(note);
     }
     for line in &cell.raw.stand_ins {
@@ -620,10 +671,18 @@ impl Names<'_> {
     #[must_use]
     pub fn value(self, column: &str, value: Option<&str>) -> String {
         match value {
-            None if column == "class" => self.0.get("all").cloned().unwrap_or_else(|| "all".to_owned()),
+            None if column == "class" => self
+                .0
+                .get("all")
+                .cloned()
+                .unwrap_or_else(|| "all".to_owned()),
             None => "–".to_owned(),
             Some(value) if column == "metric" => self.column(value),
-            Some(value) => self.0.get(value).cloned().unwrap_or_else(|| value.to_owned()),
+            Some(value) => self
+                .0
+                .get(value)
+                .cloned()
+                .unwrap_or_else(|| value.to_owned()),
         }
     }
 
@@ -646,6 +705,9 @@ impl Names<'_> {
     }
 
     fn column_label(self, label: &str) -> String {
-        self.0.get(label).cloned().unwrap_or_else(|| label.to_owned())
+        self.0
+            .get(label)
+            .cloned()
+            .unwrap_or_else(|| label.to_owned())
     }
 }
