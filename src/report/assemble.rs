@@ -153,7 +153,9 @@ fn claim_sheet(claims: &[ClaimLine]) -> Vec<SheetColumn> {
         text("repetitions", &|claim| claim.repetitions.clone()),
         text("difference", &|claim| claim.difference.clone()),
         text("source", &|claim| claim.source.clone()),
-        text("remarks", &|claim| Some(claim.remarks.join("; "))),
+        text("remarks", &|claim| {
+            Some(markdown::sentences(&claim.remarks))
+        }),
     ]
 }
 

@@ -54,19 +54,29 @@ impl Judged {
             .map(|measure| measure.summary.mean - self.claim.value)
     }
 
-    /// `dataset = bc5cdr, split = test`.
+    /// Which number, for people: `bc5cdr, test, class protein, task ner`; data set and split stand bare.
     #[must_use]
     pub fn place(&self) -> String {
-        self.claim
-            .filter
-            .iter()
-            .map(|(column, value)| match value {
-                Value::Array(items) => {
-                    let items: Vec<String> = items.iter().map(text_of).collect();
-                    format!("{column} = {}", items.join(" or "))
-                }
-                one => format!("{column} = {}", text_of(one)),
+        let part = |column: &str| -> Option<String> {
+            let values: Vec<String> = match self.claim.filter.get(column)? {
+                // Over all classes is what a number without a class means anyway.
+                Value::Null if column == "class" => return None,
+                Value::Null => return Some(format!("without {column}")),
+                Value::Array(items) => items.iter().map(text_of).collect(),
+                one => vec![text_of(one)],
+            };
+            let values = values.join(" or ");
+            Some(match column {
+                "dataset" | "split" => values,
+                column => format!("{column} {values}"),
             })
+        };
+        let first = ["dataset", "split", "class"];
+        let others = self.claim.filter.keys().map(String::as_str);
+        first
+            .into_iter()
+            .chain(others.filter(|column| !first.contains(column)))
+            .filter_map(part)
             .collect::<Vec<_>>()
             .join(", ")
     }

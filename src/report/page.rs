@@ -43,7 +43,7 @@ pub struct Page {
 pub struct ClaimLine {
     /// The metric.
     pub metric: String,
-    /// Which number: `dataset = bc5cdr, split = test`.
+    /// Which number: `bc5cdr, test, class protein`.
     pub place: String,
     /// The stated value.
     pub stated: String,

@@ -163,7 +163,7 @@ fn timeline(ran: &[(&StageLine, f64, f64)]) -> String {
         .iter()
         .fold(0.0_f64, |end, (_, start, seconds)| end.max(start + seconds))
         .max(1e-3);
-    let room = WIDTH - names - 64.0;
+    let room = WIDTH - names - 92.0;
     let height = ran.len() as f64 * ROW + 24.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" role=\"img\" aria-labelledby=\"timeline-title\" style=\"font:12px system-ui,sans-serif;max-width:none\">\n<title id=\"timeline-title\">When each stage ran, over {}</title>\n",

@@ -555,7 +555,11 @@ pub fn show_reference(style: Style, judged: &Judged) -> Reference {
         tolerance: if tolerance == 0.0 {
             "exact".to_owned()
         } else {
-            format!("±{}", style.stated(tolerance))
+            let own_digits = Style {
+                decimals: 0,
+                ..style
+            };
+            format!("±{}", own_digits.stated(tolerance))
         },
         verdict: judged.verdict,
         source: judged.claim.source.clone(),
@@ -574,7 +578,7 @@ fn remarks(cell: &Cell) -> Vec<String> {
     }
     for line in &cell.raw.stand_ins {
         remarks.push(match line.as_str() {
-            "yes" => "Stand-in data: not the original files.".to_owned(),
+            "yes" => "Stand-in data, not the original files.".to_owned(),
             line => format!("Stand-in data: {line}"),
         });
     }

@@ -26,10 +26,10 @@ impl Scale {
         };
         let raw = (high - low) / wanted as f64;
         let power = 10_f64.powf(raw.log10().floor());
-        let (factor, extra) = [(1.0, 0), (2.0, 0), (2.5, 1), (5.0, 0), (10.0, 0)]
+        let (factor, extra) = [(1.0, 0), (2.0, 0), (2.5, 1), (5.0, 0), (10.0, -1)]
             .into_iter()
             .find(|(factor, _)| factor * power >= raw * 0.999_999)
-            .unwrap_or((10.0, 0));
+            .unwrap_or((10.0, -1));
         let step = factor * power;
         let begin = from.unwrap_or_else(|| (low / step).floor() * step);
         let end = (high / step).ceil() * step;
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(scale.decimals, 0);
         let scale = Scale::around(0.86, 0.903, None, 5);
         assert_eq!((scale.from, scale.decimals), (0.86, 2));
-        assert_eq!(Scale::around(3.0, 3.0, None, 4).ticks.len() > 1, true);
+        assert!(Scale::around(3.0, 3.0, None, 4).ticks.len() > 1);
     }
 
     proptest! {

@@ -183,13 +183,24 @@ fn x_axis(drawing: &Drawing, paper: &Paper) -> (String, f64) {
             decimals: scale.decimals,
             percent: false,
         };
-        for tick in &scale.ticks {
-            let x = paper.left + paper.width() * scale.share(*tick);
+        // Few points are named one by one, else round numbers mark the way.
+        let mut ticks: Vec<(f64, &str)> = points(&drawing.series)
+            .map(|point| (point.x, drawing.places[point.place].as_str()))
+            .collect();
+        ticks.sort_by(|left, right| left.0.total_cmp(&right.0));
+        ticks.dedup();
+        let rounded: Vec<String> = scale.ticks.iter().map(|tick| style.show(*tick)).collect();
+        if ticks.len() > 8 {
+            let names = rounded.iter().map(String::as_str);
+            ticks = scale.ticks.iter().copied().zip(names).collect();
+        }
+        for (tick, name) in ticks {
+            let x = paper.left + paper.width() * scale.share(tick);
             let _ = writeln!(
                 svg,
                 r#"<text class="soft" x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
                 bottom + 18.0,
-                style.show(*tick)
+                escape(name)
             );
         }
     } else {
@@ -323,7 +334,7 @@ fn dots(svg: &mut String, drawing: &Drawing, paper: &Paper) {
             let n_values = point.measure.values.len();
             whisker(svg, paper, center, point);
             for (order, value) in point.measure.values.iter().enumerate() {
-                let spread = (slot * 0.5).min(5.0 * n_values as f64);
+                let spread = (slot * 0.6).min(9.0 * n_values as f64);
                 let x = center + spread * ((order as f64 + 0.5) / n_values as f64 - 0.5);
                 let _ = writeln!(
                     svg,
@@ -340,7 +351,7 @@ fn dots(svg: &mut String, drawing: &Drawing, paper: &Paper) {
                 center + slot * 0.34,
                 escape(&tip(drawing, series, point))
             );
-            stated_diamond(svg, paper, center, point);
+            stated_diamond(svg, paper, center + slot * 0.34 + 9.0, point);
         }
     }
 }

@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("../templates/style.css");
 
 /// `index.html` of a report: the built-in template, or `template` in its place.
 ///
-/// A template sees the fields of [`crate::page::Page`], the filter `markdown`, and may `{% include "style.css" %}`.
+/// A template sees the fields of [`crate::page::Page`], the filters `markdown` and `inline_markdown`, and may `{% include "style.css" %}`.
 ///
 /// # Errors
 /// When the template does not parse or does not render, with its line.
@@ -53,6 +53,9 @@ fn render<T: Serialize>(name: &str, text: &str, page: &T) -> Result<String, Repo
     environment.add_filter("markdown", |text: String| {
         Value::from_safe_string(markdown(&text))
     });
+    environment.add_filter("inline_markdown", |text: String| {
+        Value::from_safe_string(inline_markdown(&text))
+    });
     environment.add_filter("is_link", |text: String| is_web_address(&text));
     environment
         .add_template("style.css", STYLE)
@@ -67,10 +70,30 @@ fn render<T: Serialize>(name: &str, text: &str, page: &T) -> Result<String, Repo
 /// Markdown as HTML: raw HTML becomes text, images become their description, links lead to the web or within the page.
 #[must_use]
 pub fn markdown(text: &str) -> String {
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, safe_events(text));
+    html
+}
+
+/// As [`markdown`], without the paragraph around it: for remarks of a line.
+#[must_use]
+pub fn inline_markdown(text: &str) -> String {
+    let events = safe_events(text).filter(|event| {
+        !matches!(
+            event,
+            Event::Start(Tag::Paragraph) | Event::End(TagEnd::Paragraph)
+        )
+    });
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, events);
+    html
+}
+
+fn safe_events(text: &str) -> impl Iterator<Item = Event<'_>> {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     // Whether each open link is kept; links nest nowhere else than in images.
     let mut kept: Vec<bool> = Vec::new();
-    let events = Parser::new_ext(text, options).filter_map(|event| match event {
+    Parser::new_ext(text, options).filter_map(move |event| match event {
         Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
         Event::Start(Tag::HtmlBlock) => Some(Event::Start(Tag::Paragraph)),
         Event::End(TagEnd::HtmlBlock) => Some(Event::End(TagEnd::Paragraph)),
@@ -95,10 +118,7 @@ pub fn markdown(text: &str) -> String {
             .unwrap_or(false)
             .then_some(Event::End(TagEnd::Link)),
         other => Some(other),
-    });
-    let mut html = String::new();
-    pulldown_cmark::html::push_html(&mut html, events);
-    html
+    })
 }
 
 fn is_safe_target(link_type: LinkType, target: &CowStr<'_>) -> bool {

@@ -16,14 +16,18 @@ pub fn report(page: &Page) -> String {
     }
     if !page.claims.is_empty() {
         let counts = page.counts;
-        let _ = writeln!(
-            text,
-            "**{} of {} stated numbers agree**, {} differ, {} are not reproduced.\n",
+        let mut tally = format!(
+            "**{} of {} stated numbers agree**",
             counts.passed,
-            page.claims.len(),
-            counts.differing,
-            counts.missing
+            page.claims.len()
         );
+        if counts.differing > 0 {
+            let _ = write!(tally, ", {} outside the tolerance", counts.differing);
+        }
+        if counts.missing > 0 {
+            let _ = write!(tally, ", {} not reproduced", counts.missing);
+        }
+        let _ = writeln!(text, "{tally}.\n");
     }
     for table in &page.tables {
         one_table(&mut text, table);
@@ -235,7 +239,7 @@ fn claims(text: &mut String, page: &Page) {
                 found,
                 claim.difference.as_deref().map(escape).unwrap_or_default(),
                 claim.source.as_deref().map(escape).unwrap_or_default(),
-                escape(&claim.remarks.join("; ")),
+                escape(&sentences(&claim.remarks)),
             ],
         );
     }
@@ -275,10 +279,19 @@ fn sources(text: &mut String, page: &Page) {
                 source.rows.to_string(),
                 escape(licences.trim()),
                 escape(&source.origins.join("; ")),
-                escape(&remarks.join("; ")),
+                escape(&sentences(&remarks)),
             ],
         );
     }
+}
+
+/// Remarks in one line, whether or not they end in a full stop.
+pub(crate) fn sentences(remarks: &[String]) -> String {
+    let bare: Vec<&str> = remarks
+        .iter()
+        .map(|remark| remark.trim_end_matches('.'))
+        .collect();
+    bare.join("; ")
 }
 
 fn row(text: &mut String, cells: &[String]) {
