@@ -35,6 +35,9 @@ pub struct Report {
     /// Charts, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     charts: Vec<ChartOptions>,
+    /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
+    #[serde(skip_serializing_if = "Where::is_empty")]
+    expect: Where,
     /// `expect:` of the pipeline file; filled in by binding.
     #[serde(skip_serializing_if = "Value::is_null")]
     #[schemars(skip)]
@@ -59,6 +62,7 @@ impl StageKind for Report {
 
     fn check(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
+        check_filter(&self.expect, &[], &mut problems);
         for (at, table) in self.tables.iter().enumerate() {
             let path = ["tables".to_owned(), at.to_string()];
             check_filter(&table.filter, &path, &mut problems);
@@ -99,6 +103,7 @@ impl StageKind for Report {
             text: self.text.clone(),
             tables: self.tables.clone(),
             charts: self.charts.clone(),
+            expect: self.expect.clone(),
         };
         let report = report::build(&options, &self.claims()?, instances, template.as_deref())
             .map_err(|error| stage_error(&error))?;
@@ -152,7 +157,10 @@ fn check_filter(filter: &Where, path: &[String], problems: &mut Vec<ConfigProble
         };
         if is_wrong {
             problems.push(ConfigProblem {
-                path: [path, &["where".to_owned(), column.clone()]].concat(),
+                path: match path {
+                    [] => vec!["expect".to_owned(), column.clone()],
+                    path => [path, &["where".to_owned(), column.clone()]].concat(),
+                },
                 message: format!(
                     "the filter on `{column}` is neither a value nor a list of values"
                 ),

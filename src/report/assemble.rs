@@ -62,7 +62,12 @@ pub fn build(
         frame: Frame::new(&instances, &rows)?,
         instances,
     };
-    let judged = claims::judge(&data, claims)?;
+    let chosen: Vec<Claim> = claims
+        .iter()
+        .filter(|claim| claim.is_chosen_by(&options.expect))
+        .cloned()
+        .collect();
+    let judged = claims::judge(&data, &chosen)?;
     let mut warnings = Vec::new();
     let mut slugs = Slugs::default();
     let wanted = if options.tables.is_empty() {

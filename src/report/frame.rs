@@ -5,8 +5,11 @@ use polars::prelude::*;
 use crate::error::ReportError;
 use crate::input::{Instance, Row};
 
-/// Columns every frame has; an axis of such a name fills the rows that leave it empty.
+/// Columns every frame has; an axis of such a name fills the rows that leave it empty, and where it says something
+/// else than the row it is a column `axis.NAME` as well.
 const FIELDS: [&str; 5] = ["input", "dataset", "split", "metric", "class"];
+/// Names of axes hold no point, so these columns meet no other.
+const AXIS_PREFIX: &str = "axis.";
 
 /// All rows of a report, the axes of their instances as columns.
 #[derive(Debug)]
@@ -14,6 +17,7 @@ pub struct Frame {
     data: DataFrame,
     columns: Vec<String>,
     instances: Vec<usize>,
+    values: Vec<f64>,
 }
 
 /// Rows whose `column` has one of `values`; `None` is the absence of a value.
@@ -56,13 +60,13 @@ impl Frame {
             .enumerate()
             .flat_map(|(at, rows)| rows.iter().map(move |row| (at, row)))
             .collect();
-        let mut names: Vec<String> = vec!["input".to_owned()];
-        for (name, _) in instances.iter().flat_map(|instance| &instance.axes) {
-            if !names.contains(name) && !FIELDS.contains(&name.as_str()) {
-                names.push(name.clone());
-            }
-        }
-        names.extend(FIELDS[1..].iter().map(|&name| name.to_owned()));
+        let names = column_names(instances, &flat);
+        let numeric = |name: &str| match names.iter().any(|taken| taken == name) {
+            true => format!("row {name}"),
+            false => name.to_owned(),
+        };
+        let value_name = numeric("value");
+        let count_name = numeric("n");
         let mut columns: Vec<Column> = names
             .iter()
             .map(|name| {
@@ -75,12 +79,13 @@ impl Frame {
             .collect();
         let values: Vec<f64> = flat.iter().map(|(_, row)| row.value).collect();
         let counts: Vec<Option<u64>> = flat.iter().map(|(_, row)| row.n).collect();
-        columns.push(Column::new("value".into(), values));
-        columns.push(Column::new("n".into(), counts));
+        columns.push(Column::new(value_name.into(), values.clone()));
+        columns.push(Column::new(count_name.into(), counts));
         Ok(Self {
             data: DataFrame::new(flat.len(), columns).map_err(polars_error)?,
             columns: names,
             instances: flat.iter().map(|(at, _)| *at).collect(),
+            values,
         })
     }
 
@@ -173,15 +178,9 @@ impl Frame {
     }
 
     /// The number in a row.
-    ///
-    /// # Errors
-    /// Never for rows of this frame.
-    pub fn value(&self, row: usize) -> Result<f64, ReportError> {
-        let values = self.data.column("value").and_then(|column| column.f64());
-        values
-            .map_err(polars_error)?
-            .get(row)
-            .ok_or_else(|| ReportError::Frame(format!("row {row} is outside the frame")))
+    #[must_use]
+    pub fn value(&self, row: usize) -> f64 {
+        self.values[row]
     }
 
     /// The index of the instance a row comes from.
@@ -244,22 +243,46 @@ pub fn same_text(left: &str, right: &str) -> bool {
         || matches!((left.parse::<f64>(), right.parse::<f64>()), (Ok(left), Ok(right)) if left == right)
 }
 
-fn text_field<'a>(instance: &'a Instance, row: &'a Row, name: &str) -> Option<&'a str> {
-    let axis = || {
-        instance
-            .axes
-            .iter()
-            .find(|(axis, _)| axis == name)
-            .map(|(_, value)| value.as_str())
-    };
-    match name {
-        "input" => Some(&instance.input),
-        "dataset" => row.dataset.as_deref().or_else(axis),
-        "split" => row.split.as_deref().or_else(axis),
-        "metric" => Some(&row.metric),
-        "class" => row.class.as_deref().or_else(axis),
-        _ => axis(),
+/// The text columns: the input, the axes in order of first appearance, what rows say themselves.
+fn column_names(instances: &[Instance], rows: &[(usize, &Row)]) -> Vec<String> {
+    let mut names: Vec<String> = vec!["input".to_owned()];
+    for (name, _) in instances.iter().flat_map(|instance| &instance.axes) {
+        if !names.contains(name) && !FIELDS.contains(&name.as_str()) {
+            names.push(name.clone());
+        }
     }
+    for name in FIELDS {
+        let differs = |&(at, row): &(usize, &Row)| {
+            let axis = axis_of(&instances[at], name);
+            axis.is_some() && axis != text_field(&instances[at], row, name)
+        };
+        if rows.iter().any(differs) {
+            names.push(format!("{AXIS_PREFIX}{name}"));
+        }
+    }
+    names.extend(FIELDS[1..].iter().map(|&name| name.to_owned()));
+    names
+}
+
+fn text_field<'a>(instance: &'a Instance, row: &'a Row, name: &str) -> Option<&'a str> {
+    if let Some(axis) = name.strip_prefix(AXIS_PREFIX) {
+        return axis_of(instance, axis);
+    }
+    let stated = match name {
+        "dataset" => row.dataset.as_deref(),
+        "split" => row.split.as_deref(),
+        "metric" => Some(row.metric.as_str()),
+        "class" => row.class.as_deref(),
+        _ => None,
+    };
+    let port = || (name == "input").then_some(instance.input.as_str());
+    stated.or_else(|| axis_of(instance, name)).or_else(port)
+}
+
+fn axis_of<'a>(instance: &'a Instance, name: &str) -> Option<&'a str> {
+    let mut axes = instance.axes.iter();
+    axes.find(|(axis, _)| axis == name)
+        .map(|(_, value)| value.as_str())
 }
 
 fn csv(data: &mut DataFrame) -> Result<Vec<u8>, ReportError> {

@@ -147,10 +147,7 @@ impl Data {
         if let Some(twice) = self.find_twice(&rows) {
             return Ok(Err(twice));
         }
-        let values = rows
-            .iter()
-            .map(|&row| self.frame.value(row))
-            .collect::<Result<Vec<_>, _>>()?;
+        let values: Vec<f64> = rows.iter().map(|&row| self.frame.value(row)).collect();
         let summary = Summary::of(&values).expect("there are rows");
         let missing = self.missing_replicates(&rows, named);
         Ok(Ok(Some(Measure {

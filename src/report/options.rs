@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::frame::same_text;
+use crate::input::text_of;
+
 /// Filters: column to one value or a list of values. `null` chooses rows without a value in that column.
 pub type Where = BTreeMap<String, Value>;
 
@@ -29,6 +32,9 @@ pub struct Options {
     /// Charts, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub charts: Vec<ChartOptions>,
+    /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub expect: Where,
 }
 
 /// One table.
@@ -192,6 +198,27 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Whether this claim is among those that `filter` chooses by `metric`, `source` or a column of its own filter.
+    #[must_use]
+    pub fn is_chosen_by(&self, filter: &Where) -> bool {
+        let own = |name: &str| match name {
+            "metric" => Some(self.metric.clone()),
+            "source" => self.source.clone(),
+            column => self.filter.get(column).map(text_of),
+        };
+        filter.iter().all(|(name, wanted)| {
+            let own = own(name);
+            let fits = |value: &Value| match (&own, value) {
+                (None, value) => value.is_null(),
+                (Some(own), value) => same_text(own, &text_of(value)),
+            };
+            match wanted {
+                Value::Array(values) => values.iter().any(fits),
+                value => fits(value),
+            }
+        })
+    }
+
     /// The largest difference that still agrees, in the unit of the metric.
     #[must_use]
     pub fn effective_tolerance(&self) -> f64 {

@@ -124,6 +124,26 @@ pub struct Footnote {
     pub text: String,
 }
 
+/// The columns of a table's file beside its row headings.
+const SHEET_COLUMNS: [&str; 16] = [
+    "number",
+    "column",
+    "mean",
+    "n",
+    "expected_n",
+    "standard_deviation",
+    "min",
+    "max",
+    "interval_half_width",
+    "stated",
+    "difference",
+    "tolerance",
+    "verdict",
+    "source",
+    "note",
+    "stand_in",
+];
+
 /// A set of columns made by one entry of `numbers`.
 struct Block {
     axes: Vec<String>,
@@ -308,8 +328,7 @@ pub fn sheet(table: &Table) -> Vec<SheetColumn> {
     let mut columns = Vec::new();
     for (at, name) in table.row_names.iter().enumerate() {
         // A row heading may be called like one of the fixed columns below.
-        let taken =
-            ["number", "column", "mean", "n"].contains(&name.as_str()) || names.contains(name);
+        let taken = SHEET_COLUMNS.contains(&name.as_str()) || names.contains(name);
         let name = if taken {
             format!("row {}: {name}", at + 1)
         } else {

@@ -326,6 +326,82 @@ fn the_paper_tables_come_out() {
 }
 
 #[test]
+fn a_report_judges_only_the_claims_it_is_about() {
+    let mut fixture = Fixture::new();
+    let instances = scores(&mut fixture);
+    let mut options = score_options();
+    options
+        .expect
+        .insert("source".to_owned(), json!(["Table 7", "Table 8"]));
+    let report = report::build(&options, &score_claims(), instances, None).expect("a report");
+    let counts = report.counts;
+    assert_eq!((counts.passed, counts.differing, counts.missing), (1, 1, 0));
+}
+
+#[test]
+fn axes_may_be_called_like_fields() {
+    let mut fixture = Fixture::new();
+    let instances: Vec<Instance> = [("a", "1", "small"), ("b", "2", "large")]
+        .into_iter()
+        .map(|(input, n, dataset)| {
+            let mut instance = fixture.instance(
+                "in",
+                &[json!({"dataset": "d", "metric": "f1", "value": 2.5, "n": 7})],
+            );
+            instance.axes = [("input", input), ("n", n), ("dataset", dataset)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+            instance
+        })
+        .collect();
+    let options = options(
+        json!({"tables": [{"rows": ["input", "n", "axis.dataset"], "labels": {"n": "mean"}, "where": {"n": [2, 1]}}]}),
+    );
+    let report = report::build(&options, &[], instances, None).expect("a report");
+    insta::assert_snapshot!(text(&report, "tables/rows.csv"), @r"
+    input,n,axis.dataset,dataset,split,metric,class,value,row n
+    a,1,small,d,,f1,,2.5,7
+    b,2,large,d,,f1,,2.5,7
+    ");
+    assert!(
+        text(&report, "tables/numbers.csv").starts_with("input,row 2: mean,axis.dataset,number")
+    );
+}
+
+#[test]
+fn a_table_without_rows_says_so() {
+    let mut fixture = Fixture::new();
+    let instances = scores(&mut fixture);
+    let options = options(
+        json!({"tables": [{"title": "Empty", "where": {"task": "none"}, "rows": ["task"]}]}),
+    );
+    let report = report::build(&options, &[], instances, None).expect("a report");
+    assert_eq!(report.warnings, ["no row matches table `Empty`"]);
+    assert!(text(&report, "index.html").contains("No rows match"));
+}
+
+#[test]
+fn polars_has_one_door() {
+    let room = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![room.to_path_buf()];
+    let mut checked = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).expect("a folder of the room") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let code = fs_err::read_to_string(&path).expect("source");
+                let is_door = path.ends_with("frame.rs") || path.ends_with("tests/report.rs");
+                assert!(is_door || !code.contains("polars::"), "{}", path.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 10);
+}
+
+#[test]
 fn a_run_has_a_page_of_its_own() {
     let stage =
         |name: &str, state: &str, time: Option<(f64, f64)>, because: &str| report::StageLine {
