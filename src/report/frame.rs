@@ -18,6 +18,8 @@ pub struct Frame {
     columns: Vec<String>,
     instances: Vec<usize>,
     values: Vec<f64>,
+    /// The values that occur, a list a column.
+    distinct: Vec<Vec<String>>,
 }
 
 /// Rows whose `column` has one of `values`; `None` is the absence of a value.
@@ -81,8 +83,18 @@ impl Frame {
         let counts: Vec<Option<u64>> = flat.iter().map(|(_, row)| row.n).collect();
         columns.push(Column::new(value_name.into(), values.clone()));
         columns.push(Column::new(count_name.into(), counts));
+        let data = DataFrame::new(flat.len(), columns).map_err(polars_error)?;
+        let distinct = names
+            .iter()
+            .map(|name| {
+                let texts = data.column(name).and_then(|column| column.str()?.unique());
+                let texts = texts.map_err(polars_error)?;
+                Ok(texts.iter().flatten().map(str::to_owned).collect())
+            })
+            .collect::<Result<_, ReportError>>()?;
         Ok(Self {
-            data: DataFrame::new(flat.len(), columns).map_err(polars_error)?,
+            data,
+            distinct,
             columns: names,
             instances: flat.iter().map(|(at, _)| *at).collect(),
             values,
@@ -104,15 +116,17 @@ impl Frame {
         for condition in conditions {
             let column = self.text(&condition.column)?;
             let mut passes = BooleanChunked::full("pass".into(), false, self.data.height());
-            let present = column.unique().map_err(polars_error)?;
+            let at = self
+                .columns
+                .iter()
+                .position(|name| *name == condition.column);
+            let present = at.map_or(&[][..], |at| &self.distinct[at]);
             for value in &condition.values {
                 match value {
                     None => passes = passes | column.is_null(),
                     Some(wanted) => {
-                        for found in present.iter().flatten() {
-                            if same_text(found, wanted) {
-                                passes = passes | column.equal_missing(found);
-                            }
+                        for found in present.iter().filter(|found| same_text(found, wanted)) {
+                            passes = passes | column.equal_missing(found.as_str());
                         }
                     }
                 }
@@ -162,8 +176,8 @@ impl Frame {
                 };
                 let key = columns
                     .iter()
-                    .map(|column| self.cell(members[0], column))
-                    .collect::<Result<_, _>>()?;
+                    .map(|column| Ok(self.cell(members[0], column)?.map(str::to_owned)))
+                    .collect::<Result<_, ReportError>>()?;
                 Ok(Group { key, rows: members })
             })
             .collect()
@@ -173,8 +187,8 @@ impl Frame {
     ///
     /// # Errors
     /// Only for a column the frame does not have.
-    pub fn cell(&self, row: usize, column: &str) -> Result<Option<String>, ReportError> {
-        Ok(self.text(column)?.get(row).map(str::to_owned))
+    pub fn cell(&self, row: usize, column: &str) -> Result<Option<&str>, ReportError> {
+        Ok(self.text(column)?.get(row))
     }
 
     /// The number in a row.

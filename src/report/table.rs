@@ -207,7 +207,7 @@ pub fn build(
                 let cell = match measure {
                     Some(measure) => {
                         let metric = data.frame.cell(measure.rows[0], "metric")?;
-                        let style = styles[&metric.unwrap_or_default()];
+                        let style = styles[metric.unwrap_or_default()];
                         Some(show_cell(style, measure, judged))
                     }
                     None => None,
@@ -511,7 +511,7 @@ fn styles(
     for measure in measured.iter().flatten().flatten() {
         let metric = data.frame.cell(measure.rows[0], "metric")?;
         means
-            .entry(metric.unwrap_or_default())
+            .entry(metric.unwrap_or_default().to_owned())
             .or_default()
             .push(measure.summary.mean);
     }
