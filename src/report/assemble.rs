@@ -13,7 +13,7 @@ use crate::measure::Data;
 use crate::options::{Claim, Options};
 use crate::page::{ClaimLine, Page};
 use crate::render::{html, latex, markdown};
-use crate::{chart, table};
+use crate::{chart, sheet, table};
 
 /// A finished report: its files by path inside its folder, a function of what [`build`] was given.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ fn files(
     );
     files.insert("report.md".to_owned(), markdown::report(page).into_bytes());
     for table in &page.tables {
-        let (csv, parquet) = frame::sheet(&table::sheet(table))?;
+        let (csv, parquet) = frame::sheet(&sheet::columns(table))?;
         files.insert(format!("tables/{}.csv", table.slug), csv);
         files.insert(format!("tables/{}.parquet", table.slug), parquet);
         files.insert(

@@ -4,17 +4,20 @@
 //! rows `{dataset, split, metric, class, value, n}` and an index of the instances they come from.
 
 pub mod assemble;
+pub mod cell;
 pub mod chart;
 pub mod claims;
 pub mod error;
 pub mod frame;
 pub mod input;
 pub mod measure;
+pub mod names;
 pub mod number;
 pub mod options;
 pub mod page;
 pub mod render;
 pub mod run_page;
+pub mod sheet;
 pub mod stats;
 pub mod table;
 

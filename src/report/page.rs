@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cell::show_reference;
 use crate::chart::Chart;
 use crate::claims::{Counts, Judged, Verdict};
 use crate::input::Instance;
@@ -9,7 +10,7 @@ use crate::measure::Data;
 use crate::number::Style;
 use crate::options::Format;
 use crate::stats::INTERVAL_FORMULA;
-use crate::table::{Table, show_reference};
+use crate::table::Table;
 
 /// The data of a report page.
 #[derive(Clone, Debug, Serialize)]

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cell::{Cell, Footnote, mark_cells, show_cell};
 use crate::claims::{Judged, Verdict};
 use crate::error::ReportError;
-use crate::frame::{Condition, Group, SheetColumn};
+use crate::frame::{Condition, Group};
 use crate::input::text_of;
 use crate::measure::{Data, Measure};
+use crate::names::Names;
 use crate::number::Style;
 use crate::options::{Format, Layout, NumberOptions, TableOptions, Where};
 
@@ -75,75 +77,6 @@ pub struct Line {
     pub first_marks: Vec<String>,
 }
 
-/// One number as shown.
-#[derive(Clone, Debug, Serialize)]
-pub struct Cell {
-    /// The mean as shown.
-    pub value: String,
-    /// Half the 95 % interval as shown.
-    pub half_width: Option<String>,
-    /// `4 of 5` where repetitions are missing.
-    pub incomplete: Option<String>,
-    /// Marks of its footnotes.
-    pub marks: Vec<String>,
-    /// The stated value beside it.
-    pub reference: Option<Reference>,
-    /// n, deviation, range and interval in one line; empty for a single value.
-    pub detail: String,
-    /// The numbers themselves, for files.
-    #[serde(skip)]
-    pub raw: Measure,
-    /// The stated value itself.
-    #[serde(skip)]
-    pub raw_reference: Option<Judged>,
-}
-
-/// A stated value beside a cell.
-#[derive(Clone, Debug, Serialize)]
-pub struct Reference {
-    /// As shown.
-    pub value: String,
-    /// Reproduced minus stated, with its sign.
-    pub difference: String,
-    /// In per cent of the stated value, with its sign.
-    pub relative: String,
-    /// The largest difference that agrees, `±0.8`.
-    pub tolerance: String,
-    /// How it came out.
-    pub verdict: Verdict,
-    /// Where it is stated.
-    pub source: Option<String>,
-}
-
-/// A remark under a table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Footnote {
-    /// `a`, `b`, … `z`, `aa` …
-    pub mark: String,
-    /// The remark.
-    pub text: String,
-}
-
-/// The columns of a table's file beside its row headings.
-const SHEET_COLUMNS: [&str; 16] = [
-    "number",
-    "column",
-    "mean",
-    "n",
-    "expected_n",
-    "standard_deviation",
-    "min",
-    "max",
-    "interval_half_width",
-    "stated",
-    "difference",
-    "tolerance",
-    "verdict",
-    "source",
-    "note",
-    "stand_in",
-];
-
 /// A set of columns made by one entry of `numbers`.
 struct Block {
     axes: Vec<String>,
@@ -194,7 +127,7 @@ pub fn build(
         let block_keys = column_keys(block, options.rows.len());
         let mut measured: Vec<Vec<Option<Measure>>> = Vec::new();
         for key in &block_keys {
-            columns.push(names.header(block, key));
+            columns.push(header(names, block, key));
             measured.push(
                 keys.iter()
                     .map(|row| measure_cell(data, block, row, key, &place))
@@ -234,7 +167,7 @@ pub fn build(
         reference: options
             .reference
             .clone()
-            .unwrap_or_else(|| "Reference".to_owned()),
+            .unwrap_or_else(|| "Stated".to_owned()),
         has_reference: cells().any(|cell| cell.reference.is_some()),
         has_repetitions: cells().any(|cell| cell.raw.summary.n > 1),
         footnotes,
@@ -293,92 +226,6 @@ pub fn automatic(data: &Data) -> Result<Vec<TableOptions>, ReportError> {
         });
     }
     Ok(tables)
-}
-
-/// A table as tidy columns for files: one line a cell.
-#[must_use]
-pub fn sheet(table: &Table) -> Vec<SheetColumn> {
-    let cells: Vec<(&Line, &Header, &Cell)> = table
-        .lines
-        .iter()
-        .flat_map(|line| {
-            line.cells
-                .iter()
-                .zip(&table.columns)
-                .filter_map(move |(cell, header)| cell.as_ref().map(|cell| (line, header, cell)))
-        })
-        .collect();
-    let text = |name: &str, get: &dyn Fn(&Line, &Header, &Cell) -> Option<String>| {
-        let cells = cells
-            .iter()
-            .map(|(line, header, cell)| get(line, header, cell));
-        SheetColumn::Text(name.to_owned(), cells.collect())
-    };
-    let number = |name: &str, get: &dyn Fn(&Cell) -> Option<f64>| {
-        SheetColumn::Number(
-            name.to_owned(),
-            cells.iter().map(|(.., cell)| get(cell)).collect(),
-        )
-    };
-    let count = |name: &str, get: &dyn Fn(&Cell) -> usize| {
-        let cells = cells.iter().map(|(.., cell)| Some(get(cell) as u64));
-        SheetColumn::Count(name.to_owned(), cells.collect())
-    };
-    let mut names: Vec<String> = Vec::new();
-    let mut columns = Vec::new();
-    for (at, name) in table.row_names.iter().enumerate() {
-        // A row heading may be called like one of the fixed columns below.
-        let taken = SHEET_COLUMNS.contains(&name.as_str()) || names.contains(name);
-        let name = if taken {
-            format!("row {}: {name}", at + 1)
-        } else {
-            name.clone()
-        };
-        columns.push(text(&name, &|line, _, _| Some(line.headings[at].clone())));
-        names.push(name);
-    }
-    let stated = |cell: &Cell| cell.raw_reference.as_ref().map(|judged| judged.claim.value);
-    columns.extend([
-        text("number", &|_, header, _| Some(header.group.clone())),
-        text("column", &|_, header, _| {
-            (!header.text.is_empty()).then(|| header.text.clone())
-        }),
-        number("mean", &|cell| Some(cell.raw.summary.mean)),
-        count("n", &|cell| cell.raw.summary.n),
-        count("expected_n", &|cell| cell.raw.expected),
-        number("standard_deviation", &|cell| cell.raw.summary.deviation),
-        number("min", &|cell| Some(cell.raw.summary.min)),
-        number("max", &|cell| Some(cell.raw.summary.max)),
-        number("interval_half_width", &|cell| cell.raw.summary.half_width),
-        number("stated", &stated),
-        number("difference", &|cell| {
-            cell.raw_reference.as_ref().and_then(Judged::difference)
-        }),
-        number("tolerance", &|cell| {
-            cell.raw_reference
-                .as_ref()
-                .map(|judged| judged.claim.effective_tolerance())
-        }),
-        text("verdict", &|_, _, cell| {
-            cell.raw_reference
-                .as_ref()
-                .map(|judged| judged.verdict.word().to_owned())
-        }),
-        text("source", &|_, _, cell| {
-            cell.raw_reference
-                .as_ref()
-                .and_then(|judged| judged.claim.source.clone())
-        }),
-        text("note", &|_, _, cell| {
-            cell.raw_reference
-                .as_ref()
-                .and_then(|judged| judged.claim.note.clone())
-        }),
-        text("stand_in", &|_, _, cell| {
-            (!cell.raw.stand_ins.is_empty()).then(|| cell.raw.stand_ins.join("; "))
-        }),
-    ]);
-    columns
 }
 
 fn read_blocks(
@@ -521,143 +368,6 @@ fn styles(
         .collect())
 }
 
-fn show_cell(style: Style, measure: Measure, judged: &[Judged]) -> Cell {
-    let found = judged.iter().find(|judged| {
-        judged
-            .measure
-            .as_ref()
-            .is_some_and(|stated| stated.rows == measure.rows)
-    });
-    let summary = &measure.summary;
-    let detail = match (summary.deviation, summary.half_width) {
-        (Some(deviation), Some(half_width)) => format!(
-            "n = {}, s = {}, range {} to {}, 95 % interval {} to {}",
-            summary.n,
-            style.show(deviation),
-            style.show(summary.min),
-            style.show(summary.max),
-            style.show(summary.mean - half_width),
-            style.show(summary.mean + half_width),
-        ),
-        _ => String::new(),
-    };
-    Cell {
-        value: style.show(summary.mean),
-        half_width: summary.half_width.map(|half_width| style.bare(half_width)),
-        incomplete: (!measure.missing.is_empty())
-            .then(|| format!("{} of {}", summary.n, measure.expected)),
-        marks: Vec::new(),
-        reference: found.map(|judged| show_reference(style, judged)),
-        detail,
-        raw_reference: found.cloned(),
-        raw: measure,
-    }
-}
-
-/// A claim as it stands beside a number of `style`.
-#[must_use]
-pub fn show_reference(style: Style, judged: &Judged) -> Reference {
-    let difference = judged.difference().unwrap_or_default();
-    let relative = match difference / judged.claim.value {
-        ratio if ratio.is_finite() => Style {
-            decimals: 1,
-            percent: true,
-        }
-        .signed(ratio),
-        _ => String::new(),
-    };
-    let tolerance = judged.claim.effective_tolerance();
-    Reference {
-        value: style.stated(judged.claim.value),
-        difference: style.signed(difference),
-        relative,
-        tolerance: if tolerance == 0.0 {
-            "exact".to_owned()
-        } else {
-            let own_digits = Style {
-                decimals: 0,
-                ..style
-            };
-            format!("±{}", own_digits.stated(tolerance))
-        },
-        verdict: judged.verdict,
-        source: judged.claim.source.clone(),
-    }
-}
-
-/// What has to be said about a number, one remark each.
-fn remarks(cell: &Cell) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if let Some(note) = cell
-        .raw_reference
-        .as_ref()
-        .and_then(|judged| judged.claim.note.clone())
-    {
-        remarks.push(note);
-    }
-    for line in &cell.raw.stand_ins {
-        remarks.push(match line.as_str() {
-            "yes" => "Stand-in data, not the original files.".to_owned(),
-            line => format!("Stand-in data: {line}"),
-        });
-    }
-    if !cell.raw.missing.is_empty() {
-        remarks.push(format!(
-            "{} of {} repetitions: without {}.",
-            cell.raw.summary.n,
-            cell.raw.expected,
-            cell.raw.missing.join(", ")
-        ));
-    }
-    if !cell.raw.devices.is_empty() {
-        let devices: Vec<String> = cell
-            .raw
-            .devices
-            .iter()
-            .map(|(device, count)| format!("{device} ({count})"))
-            .collect();
-        remarks.push(format!(
-            "Repetitions made on different devices: {}; they may differ by rounding.",
-            devices.join(", ")
-        ));
-    }
-    remarks
-}
-
-/// Gives every remark a mark, equal remarks the same one, and returns them in order.
-fn mark_cells(lines: &mut [Line]) -> Vec<Footnote> {
-    let mut footnotes: Vec<Footnote> = Vec::new();
-    for line in lines {
-        for cell in line.cells.iter_mut().flatten() {
-            for text in remarks(cell) {
-                let mark = match footnotes.iter().find(|note| note.text == text) {
-                    Some(note) => note.mark.clone(),
-                    None => {
-                        let mark = letters(footnotes.len());
-                        line.first_marks.push(mark.clone());
-                        footnotes.push(Footnote {
-                            mark: mark.clone(),
-                            text,
-                        });
-                        mark
-                    }
-                };
-                cell.marks.push(mark);
-            }
-        }
-    }
-    footnotes
-}
-
-/// 0 → `a`, 25 → `z`, 26 → `aa`.
-fn letters(number: usize) -> String {
-    let letter = char::from(b'a' + u8::try_from(number % 26).expect("below 26"));
-    match number / 26 {
-        0 => letter.to_string(),
-        more => format!("{}{letter}", letters(more - 1)),
-    }
-}
-
 /// Headings over neighbouring columns of one group; none when no column has a lower heading.
 fn spans(columns: &[Header]) -> Vec<Span> {
     if columns.iter().all(|column| column.text.is_empty()) {
@@ -676,61 +386,20 @@ fn spans(columns: &[Header]) -> Vec<Span> {
     spans
 }
 
-/// Names as people write them.
-#[derive(Clone, Copy)]
-pub struct Names<'a>(pub &'a BTreeMap<String, String>);
-
-impl Names<'_> {
-    /// A column's or a metric's name: the label, or the name with spaces.
-    #[must_use]
-    pub fn column(self, name: &str) -> String {
-        self.0
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| name.replace('_', " "))
-    }
-
-    /// A value of a column; `None` is `all` for classes and a dash elsewhere.
-    #[must_use]
-    pub fn value(self, column: &str, value: Option<&str>) -> String {
-        match value {
-            None if column == "class" => self
-                .0
-                .get("all")
-                .cloned()
-                .unwrap_or_else(|| "all".to_owned()),
-            None => "–".to_owned(),
-            Some(value) if column == "metric" => self.column(value),
-            Some(value) => self
-                .0
-                .get(value)
-                .cloned()
-                .unwrap_or_else(|| value.to_owned()),
-        }
-    }
-
-    fn header(self, block: &Block, key: &[Option<String>]) -> Header {
-        let mut path: Vec<String> = block
-            .axes
-            .iter()
-            .zip(key)
-            .map(|(axis, value)| self.value(axis, value.as_deref()))
-            .collect();
-        let group = match &block.label {
-            Some(label) => self.column_label(label),
-            None if path.is_empty() => "Number".to_owned(),
-            None => path.remove(0),
-        };
-        Header {
-            group,
-            text: path.join(" · "),
-        }
-    }
-
-    fn column_label(self, label: &str) -> String {
-        self.0
-            .get(label)
-            .cloned()
-            .unwrap_or_else(|| label.to_owned())
+fn header(names: Names<'_>, block: &Block, key: &[Option<String>]) -> Header {
+    let mut path: Vec<String> = block
+        .axes
+        .iter()
+        .zip(key)
+        .map(|(axis, value)| names.value(axis, value.as_deref()))
+        .collect();
+    let group = match &block.label {
+        Some(label) => names.heading(label),
+        None if path.is_empty() => "Number".to_owned(),
+        None => path.remove(0),
+    };
+    Header {
+        group,
+        text: path.join(" · "),
     }
 }

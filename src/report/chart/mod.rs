@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::claims::Judged;
 use crate::error::ReportError;
 use crate::measure::{Data, Measure};
+use crate::names::Names;
 use crate::number::Style;
 use crate::options::{ChartOptions, Mark};
-use crate::table::Names;
 
 /// A chart ready to stand in a page.
 #[derive(Clone, Debug, Serialize)]

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::cell::Cell;
 use crate::options::Layout;
 use crate::render::markdown::{full_name, present};
-use crate::table::{Cell, Table};
+use crate::table::Table;
 
 /// The table as a `table` environment with caption, label `tab:<slug>` and footnotes.
 #[must_use]

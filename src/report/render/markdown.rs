@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use crate::cell::Cell;
 use crate::claims::Verdict;
 use crate::options::Layout;
 use crate::page::Page;
-use crate::table::{Cell, Header, Line, Table};
+use crate::table::{Header, Line, Table};
 
 /// `report.md`.
 #[must_use]
