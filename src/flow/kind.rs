@@ -24,6 +24,8 @@ pub struct Ports {
     pub inputs: Vec<Port>,
     /// Whether inputs of any other name are welcome too (as `command` has it).
     pub any_input: bool,
+    /// The output that is meant when such an input names only a stage; else the primary one.
+    pub any_output: Option<&'static str>,
     /// Outputs: name and path inside the stage's folder; the first is the primary one.
     pub outputs: Vec<(String, String)>,
     /// Whether the stage declares its outputs itself (`outputs:` with paths); else `outputs:` may only set `keep`.

@@ -1,1 +1,28 @@
 //! Metric rows to tables, charts and self-contained pages. Knows nothing of how rows came about.
+//!
+//! [`build`] makes a report, [`render_run`] the page of one run. Between this room and the others stand JSON lines:
+//! rows `{dataset, split, metric, class, value, n}` and an index of the instances they come from.
+
+pub mod assemble;
+pub mod cell;
+pub mod chart;
+pub mod claims;
+pub mod error;
+pub mod frame;
+pub mod input;
+pub mod measure;
+pub mod names;
+pub mod number;
+pub mod options;
+pub mod page;
+pub mod render;
+pub mod run_page;
+pub mod sheet;
+pub mod stats;
+pub mod table;
+
+pub use assemble::{Report, build};
+pub use error::ReportError;
+pub use input::{INDEX_FILE, Instance, load_index};
+pub use options::{Claim, Options};
+pub use run_page::{RunSummary, RunTotals, StageLine, render_run};

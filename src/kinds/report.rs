@@ -1,0 +1,349 @@
+//! src/kinds/report.rs: sets the numbers of its inputs in tables and charts beside stated ones. Knows nothing of how pages look.
+
+use std::path::PathBuf;
+
+use flow::diagnostic::{Class, Diagnostic};
+use flow::kind::{
+    BindContext, ConfigProblem, InputItem, Ports, StageContext, StageError, StageKind, StageReport,
+};
+use flow::metric::MetricRow;
+use flow::spec::METRICS;
+use report::options::{ChartOptions, TableOptions, Where};
+use report::{Claim, INDEX_FILE, Instance, Options, ReportError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The port of a page template that replaces the built-in one.
+const TEMPLATE: &str = "template";
+/// The only output: a folder.
+const OUTPUT: &str = "report";
+
+/// Tables and charts of the inputs' numbers. Without `tables` there is one a data set, over everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Report {
+    /// Heading of the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    /// Introduction, Markdown; raw HTML is shown as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Tables, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tables: Vec<TableOptions>,
+    /// Charts, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    charts: Vec<ChartOptions>,
+    /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
+    #[serde(skip_serializing_if = "Where::is_empty")]
+    expect: Where,
+    /// `expect:` of the pipeline file; filled in by binding.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    #[schemars(skip)]
+    claims: Value,
+}
+
+impl StageKind for Report {
+    const NAME: &'static str = "report";
+    /// 1: first.
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
+    const READS_RECORDS: bool = true;
+
+    fn ports(&self) -> Ports {
+        Ports {
+            any_input: true,
+            any_output: Some(METRICS),
+            ..Ports::default().optional(TEMPLATE).outputs([OUTPUT])
+        }
+    }
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        check_filter(&self.expect, &[], &mut problems);
+        for (at, table) in self.tables.iter().enumerate() {
+            let path = ["tables".to_owned(), at.to_string()];
+            check_filter(&table.filter, &path, &mut problems);
+            for (number_at, number) in table.numbers.iter().enumerate() {
+                let path = [&path[..], &["numbers".to_owned(), number_at.to_string()]].concat();
+                check_filter(&number.filter, &path, &mut problems);
+            }
+        }
+        for (at, chart) in self.charts.iter().enumerate() {
+            let path = ["charts".to_owned(), at.to_string()];
+            check_filter(&chart.filter, &path, &mut problems);
+            if chart.from.is_some_and(|from| !from.is_finite()) {
+                problems.push(ConfigProblem {
+                    path: [&path[..], &["from".to_owned()]].concat(),
+                    message: "the axis must begin at a number".to_owned(),
+                    help: None,
+                });
+            }
+        }
+        problems
+    }
+
+    fn complete(&mut self, context: &BindContext<'_>) {
+        self.claims = match context.claims {
+            Value::Array(claims) if claims.is_empty() => Value::Null,
+            claims => claims.clone(),
+        };
+    }
+
+    fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
+        let instances = instances(stage)?;
+        let template = match stage.find_input(TEMPLATE) {
+            Some(path) => Some(fs_err::read_to_string(path)?),
+            None => None,
+        };
+        let options = Options {
+            title: self.title.clone(),
+            text: self.text.clone(),
+            tables: self.tables.clone(),
+            charts: self.charts.clone(),
+            expect: self.expect.clone(),
+        };
+        let report = report::build(&options, &self.claims()?, instances, template.as_deref())
+            .map_err(|error| stage_error(&error))?;
+        report
+            .write(&stage.output(OUTPUT))
+            .map_err(|error| stage_error(&error))?;
+        let number = |metric, count: usize| MetricRow::new(metric, count as f64);
+        Ok(StageReport {
+            numbers: vec![
+                number("claims_passed", report.counts.passed),
+                number("claims_differing", report.counts.differing),
+                number("claims_missing", report.counts.missing),
+            ],
+            warnings: report
+                .warnings
+                .iter()
+                .map(|warning| {
+                    Diagnostic::warning("report::no_rows", warning)
+                        .help("compare its `where` with `tables/rows.csv` of the report")
+                })
+                .collect(),
+            ..StageReport::default()
+        })
+    }
+}
+
+impl Report {
+    fn claims(&self) -> Result<Vec<Claim>, StageError> {
+        if self.claims.is_null() {
+            return Ok(Vec::new());
+        }
+        serde_json::from_value(self.claims.clone()).map_err(|error| {
+            let mut failure = StageError::new(
+                "report::bad_claim",
+                format!("an entry of `expect` is not a claim: {error}"),
+            )
+            .help("claims are `{metric, where, value, tolerance, source, note}`; `metric` and `value` are required");
+            failure.class = Class::Input;
+            failure
+        })
+    }
+}
+
+/// Filters hold single values and lists of such.
+fn check_filter(filter: &Where, path: &[String], problems: &mut Vec<ConfigProblem>) {
+    for (column, value) in filter {
+        let is_deep = |value: &Value| value.is_object() || value.is_array();
+        let is_wrong = match value {
+            Value::Array(items) => items.iter().any(is_deep),
+            one => is_deep(one),
+        };
+        if is_wrong {
+            problems.push(ConfigProblem {
+                path: match path {
+                    [] => vec!["expect".to_owned(), column.clone()],
+                    path => [path, &["where".to_owned(), column.clone()]].concat(),
+                },
+                message: format!(
+                    "the filter on `{column}` is neither a value nor a list of values"
+                ),
+                help: Some(format!(
+                    "write `{column}: VALUE` or `{column}: [VALUE, VALUE]`"
+                )),
+            });
+        }
+    }
+}
+
+/// Every producer of rows among the inputs, ports in order of their names, instances in the order of the matrix.
+fn instances(stage: &StageContext) -> Result<Vec<Instance>, StageError> {
+    let mut instances = Vec::new();
+    for (port, input) in stage.inputs.iter().filter(|(port, _)| *port != TEMPLATE) {
+        for item in &input.items {
+            let path = stage.folder.join(&item.path);
+            if path.join(INDEX_FILE).is_file() {
+                let listed =
+                    report::load_index(port, &path).map_err(|error| stage_error(&error))?;
+                instances.extend(listed);
+            } else {
+                instances.push(instance(port, item, path)?);
+            }
+        }
+    }
+    if instances.is_empty() {
+        return Err(
+            StageError::new("report::no_input", "the report has no numbers to show")
+                .help("name at least one stage under `needs`, such as `needs: { scores: score }`"),
+        );
+    }
+    Ok(instances)
+}
+
+fn instance(port: &str, item: &InputItem, path: PathBuf) -> Result<Instance, StageError> {
+    let path = if path.is_dir() {
+        let inside = path.join("metrics.jsonl");
+        if !inside.is_file() {
+            return Err(StageError::new(
+                "report::not_rows",
+                format!("input `{port}` is a folder without `metrics.jsonl` or `{INDEX_FILE}`"),
+            )
+            .help(format!(
+                "name the stage alone or its `{METRICS}` output, such as `{port}: STAGE.{METRICS}`"
+            )));
+        }
+        inside
+    } else {
+        path
+    };
+    Ok(Instance {
+        input: port.to_owned(),
+        path,
+        axes: item
+            .axes
+            .iter()
+            .map(|axis| (axis.name.clone(), axis.text.clone()))
+            .collect(),
+        replicate: item
+            .axes
+            .iter()
+            .find(|axis| axis.replicate)
+            .map(|axis| axis.name.clone()),
+        key: item.key.map(|key| key.to_string()),
+        device: item.device.clone(),
+        notes: item.notes.clone(),
+    })
+}
+
+fn stage_error(error: &ReportError) -> StageError {
+    let mut failure = StageError::new(error.code(), error.to_string());
+    failure.diagnostic.help = error.help();
+    failure.diagnostic.details = error.details();
+    match error {
+        ReportError::Io { source, .. } => {
+            failure.diagnostic.details.push(source.to_string());
+            failure.environment()
+        }
+        ReportError::Frame(_) => failure.bug(),
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use flow::digest::Use;
+    use flow::kind::StageInput;
+    use flow::spec::Axis;
+
+    use super::*;
+
+    fn context(folder: PathBuf, inputs: BTreeMap<String, StageInput>) -> StageContext {
+        StageContext {
+            scratch: folder.clone(),
+            root: folder.clone(),
+            folder,
+            inputs,
+            offline: true,
+            cores: 1,
+            progress_file: None,
+        }
+    }
+
+    fn item(path: &str, seed: u32) -> InputItem {
+        InputItem {
+            path: path.to_owned(),
+            axes: vec![Axis {
+                name: "seed".to_owned(),
+                text: seed.to_string(),
+                json: seed.to_string(),
+                replicate: true,
+            }],
+            digest: Use::File.digest(path.as_bytes()),
+            key: Some(Use::Manifest.digest(path.as_bytes())),
+            device: Some("cpu".to_owned()),
+            notes: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_minimal_stage_judges_the_claims_of_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for seed in [1, 2] {
+            fs_err::write(
+                folder.path().join(format!("{seed}.jsonl")),
+                format!("{{\"metric\":\"f1\",\"dataset\":\"ddi\",\"split\":\"test\",\"value\":9{seed}}}\n"),
+            )
+            .expect("a fixture");
+        }
+        let mut kind: Report = serde_json::from_str("{}").expect("an empty configuration");
+        let claims = serde_json::json!([
+            { "metric": "f1", "where": { "dataset": "ddi" }, "value": 91.3, "tolerance": 0.5 },
+            { "metric": "f1", "where": { "seed": 1 }, "value": 92 },
+            { "metric": "recall", "value": 1 },
+        ]);
+        kind.complete(&BindContext {
+            root: folder.path(),
+            stage: "table",
+            mirrors: &[],
+            locked: None,
+            claims: &claims,
+        });
+        let again: Report = serde_json::from_value(kind.manifest_config()).expect("claims travel");
+        assert_eq!(again, kind);
+        let inputs = BTreeMap::from([(
+            "scores".to_owned(),
+            StageInput {
+                place: "scores".to_owned(),
+                items: vec![item("1.jsonl", 1), item("2.jsonl", 2)],
+                many: true,
+            },
+        )]);
+        let done = kind
+            .run(&context(folder.path().to_path_buf(), inputs))
+            .expect("a report");
+        let counts: Vec<f64> = done.numbers.iter().map(|row| row.value).collect();
+        assert_eq!(counts, [1.0, 1.0, 1.0]);
+        let page = fs_err::read_to_string(folder.path().join("report/index.html")).expect("a page");
+        assert!(page.contains("91.50"), "the mean of 91 and 92");
+    }
+
+    #[test]
+    fn defaults_leave_no_line_in_the_manifest() {
+        let kind = Report::default();
+        assert_eq!(kind.manifest_config(), serde_json::json!({}));
+        assert_eq!(kind.ports().any_output, Some(METRICS));
+    }
+
+    #[test]
+    fn mistakes_name_the_next_action() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let nothing = Report::default()
+            .run(&context(folder.path().to_path_buf(), BTreeMap::new()))
+            .expect_err("no input");
+        assert_eq!(nothing.diagnostic.code, "report::no_input");
+        assert!(nothing.diagnostic.help.is_some());
+        let deep: Report = serde_json::from_value(serde_json::json!({
+            "tables": [{ "where": { "split": { "not": "train" } } }]
+        }))
+        .expect("decodes");
+        assert_eq!(deep.check()[0].path, ["tables", "0", "where", "split"]);
+    }
+}

@@ -1,0 +1,203 @@
+//! From options, claims and instances to the files of a report. Knows nothing of stages.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fs_err as fs;
+
+use crate::claims::{self, Counts};
+use crate::error::ReportError;
+use crate::frame::{self, Frame, SheetColumn};
+use crate::input::{Instance, load_rows};
+use crate::measure::Data;
+use crate::options::{Claim, Options};
+use crate::page::{ClaimLine, Page};
+use crate::render::{html, latex, markdown};
+use crate::{chart, sheet, table};
+
+/// A finished report: its files by path inside its folder, a function of what [`build`] was given.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Bytes by path: `index.html`, `report.md`, `tables/…`, `charts/…`.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// How the claims came out.
+    pub counts: Counts,
+    /// What the user should know and that stops nothing, lower-case fragments.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Writes the files into `folder`, which is made if need be.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), ReportError> {
+        for (name, bytes) in &self.files {
+            let path = folder.join(name);
+            let parent = path.parent().unwrap_or(folder);
+            fs::create_dir_all(parent)
+                .and_then(|()| fs::write(&path, bytes))
+                .map_err(|source| ReportError::Io { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the rows of every instance and makes the report.
+///
+/// # Errors
+/// When rows cannot be read, options name what is not there, or the template does not render.
+pub fn build(
+    options: &Options,
+    claims: &[Claim],
+    instances: Vec<Instance>,
+    template: Option<&str>,
+) -> Result<Report, ReportError> {
+    let rows = instances
+        .iter()
+        .map(|instance| load_rows(&instance.path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows_of: Vec<usize> = rows.iter().map(Vec::len).collect();
+    let data = Data {
+        frame: Frame::new(&instances, &rows)?,
+        instances,
+    };
+    let chosen: Vec<Claim> = claims
+        .iter()
+        .filter(|claim| claim.is_chosen_by(&options.expect))
+        .cloned()
+        .collect();
+    let judged = claims::judge(&data, &chosen)?;
+    let mut warnings = Vec::new();
+    let mut slugs = Slugs::default();
+    let wanted = if options.tables.is_empty() {
+        table::automatic(&data)?
+    } else {
+        options.tables.clone()
+    };
+    let mut tables = Vec::new();
+    for options in &wanted {
+        let slug = slugs.unique(options.title.as_deref().unwrap_or("numbers"));
+        let table = table::build(&data, &judged, options, slug)?;
+        if table.lines.is_empty() {
+            warnings.push(format!("no row matches table `{}`", table.title));
+        }
+        tables.push(table);
+    }
+    let mut charts = Vec::new();
+    for options in &options.charts {
+        let slug = slugs.unique(&options.title);
+        match chart::build(&data, &judged, options, slug)? {
+            Some(chart) => charts.push(chart),
+            None => warnings.push(format!("no row matches chart `{}`", options.title)),
+        }
+    }
+    let page = Page::new(
+        options.title.clone(),
+        options.text.clone(),
+        tables,
+        charts,
+        &judged,
+        &data,
+        &rows_of,
+    );
+    Ok(Report {
+        files: files(&page, &data, template)?,
+        counts: page.counts,
+        warnings,
+    })
+}
+
+fn files(
+    page: &Page,
+    data: &Data,
+    template: Option<&str>,
+) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
+    let mut files = BTreeMap::new();
+    files.insert(
+        "index.html".to_owned(),
+        html::report(page, template)?.into_bytes(),
+    );
+    files.insert("report.md".to_owned(), markdown::report(page).into_bytes());
+    for table in &page.tables {
+        let (csv, parquet) = frame::sheet(&sheet::columns(table))?;
+        files.insert(format!("tables/{}.csv", table.slug), csv);
+        files.insert(format!("tables/{}.parquet", table.slug), parquet);
+        files.insert(
+            format!("tables/{}.tex", table.slug),
+            latex::table(table).into_bytes(),
+        );
+    }
+    for chart in &page.charts {
+        files.insert(
+            format!("charts/{}.svg", chart.slug),
+            chart.svg.clone().into_bytes(),
+        );
+    }
+    files.insert("tables/rows.csv".to_owned(), data.frame.csv()?);
+    files.insert("tables/rows.parquet".to_owned(), data.frame.parquet()?);
+    if !page.claims.is_empty() {
+        let (csv, parquet) = frame::sheet(&claim_sheet(&page.claims))?;
+        files.insert("tables/claims.csv".to_owned(), csv);
+        files.insert("tables/claims.parquet".to_owned(), parquet);
+    }
+    Ok(files)
+}
+
+fn claim_sheet(claims: &[ClaimLine]) -> Vec<SheetColumn> {
+    let text = |name: &str, get: &dyn Fn(&ClaimLine) -> Option<String>| {
+        SheetColumn::Text(name.to_owned(), claims.iter().map(get).collect())
+    };
+    vec![
+        text("verdict", &|claim| Some(claim.word.to_owned())),
+        text("metric", &|claim| Some(claim.metric.clone())),
+        text("where", &|claim| Some(claim.place.clone())),
+        text("stated", &|claim| Some(claim.stated.clone())),
+        text("tolerance", &|claim| Some(claim.tolerance.clone())),
+        text("reproduced", &|claim| claim.found.clone()),
+        text("repetitions", &|claim| claim.repetitions.clone()),
+        text("difference", &|claim| claim.difference.clone()),
+        text("source", &|claim| claim.source.clone()),
+        text("remarks", &|claim| {
+            Some(markdown::sentences(&claim.remarks))
+        }),
+    ]
+}
+
+/// Gives out names for files and anchors, each once.
+#[derive(Debug)]
+struct Slugs(Vec<String>);
+
+impl Default for Slugs {
+    fn default() -> Self {
+        Self(["rows", "claims", "sources"].map(str::to_owned).into())
+    }
+}
+
+impl Slugs {
+    /// `Table 2: NER data` as `table-2-ner-data`; numbered when taken.
+    fn unique(&mut self, title: &str) -> String {
+        let mut slug = String::new();
+        for c in title.chars() {
+            if c.is_ascii_alphanumeric() {
+                slug.push(c.to_ascii_lowercase());
+            } else if !slug.ends_with('-') && !slug.is_empty() {
+                slug.push('-');
+            }
+        }
+        slug.truncate(60);
+        let base = match slug.trim_matches('-') {
+            "" => "table".to_owned(),
+            slug => slug.to_owned(),
+        };
+        let name = (1_u32..)
+            .map(|number| match number {
+                1 => base.clone(),
+                number => format!("{base}-{number}"),
+            })
+            .find(|name| !self.0.contains(name))
+            .expect("some number is free");
+        self.0.push(name.clone());
+        name
+    }
+}

@@ -1,0 +1,178 @@
+//! Metric rows and the instances they come from. Knows nothing of tables.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::error::ReportError;
+
+/// The list of instances in a fan-in folder.
+pub const INDEX_FILE: &str = "index.jsonl";
+
+/// One metric row.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// What was measured.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// `train`, `dev`, `test` or another name.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// The number's name.
+    pub metric: String,
+    /// The class it is for; `None` over all.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// The number.
+    pub value: f64,
+    /// How many items it is over.
+    #[serde(default)]
+    pub n: Option<u64>,
+}
+
+/// One producer of rows: a concrete stage, or a file of the user's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Instance {
+    /// The report's port it came in by.
+    #[serde(skip)]
+    pub input: String,
+    /// Its rows: a file of JSON lines.
+    pub path: PathBuf,
+    /// Axes and their values as text, in order.
+    #[serde(default, deserialize_with = "axes")]
+    pub axes: Vec<(String, String)>,
+    /// The axis of repetition, if it has one.
+    #[serde(default)]
+    pub replicate: Option<String>,
+    /// Key of the record, 64 hex digits; `None` for files.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The device the record says it was made on.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Facts that travelled with it: `origin`, `stand_in`, `licence` …
+    #[serde(default)]
+    pub notes: BTreeMap<String, Value>,
+}
+
+impl Instance {
+    /// `input[axis=value,…]`, as people know it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if self.axes.is_empty() {
+            return self.input.clone();
+        }
+        let axes: Vec<String> = self
+            .axes
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        format!("{}[{}]", self.input, axes.join(","))
+    }
+
+    /// The value on the axis of repetition.
+    #[must_use]
+    pub fn replicate_value(&self) -> Option<&str> {
+        let axis = self.replicate.as_deref()?;
+        self.axes
+            .iter()
+            .find(|(name, _)| name == axis)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// What a note says, as lines of text; empty without the note.
+    #[must_use]
+    pub fn note(&self, name: &str) -> Vec<String> {
+        self.notes.get(name).map_or_else(Vec::new, note_lines)
+    }
+}
+
+/// A note's value as lines: lists are several, maps are `key: value` pairs in one, `false` and `null` are none.
+fn note_lines(value: &Value) -> Vec<String> {
+    match value {
+        Value::Null | Value::Bool(false) => Vec::new(),
+        Value::Array(items) => {
+            let mut lines: Vec<String> = Vec::new();
+            for line in items.iter().flat_map(note_lines) {
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
+            lines
+        }
+        Value::Object(entries) => vec![
+            entries
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", text_of(value)))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ],
+        Value::Bool(true) => vec!["yes".to_owned()],
+        other => vec![text_of(other)],
+    }
+}
+
+/// A JSON value as people read it: strings bare, everything else as JSON.
+#[must_use]
+pub fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn axes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    let map = serde_json::Map::<String, Value>::deserialize(deserializer)?;
+    Ok(map
+        .into_iter()
+        .map(|(name, value)| (name, text_of(&value)))
+        .collect())
+}
+
+/// The instances a fan-in folder lists, with paths made absolute to it.
+///
+/// # Errors
+/// When the index cannot be read or a line is not an entry.
+pub fn load_index(input: &str, folder: &Path) -> Result<Vec<Instance>, ReportError> {
+    let path = folder.join(INDEX_FILE);
+    let mut instances: Vec<Instance> = load_lines(&path, "an entry of a fan-in index")?;
+    for instance in &mut instances {
+        input.clone_into(&mut instance.input);
+        instance.path = folder.join(&instance.path);
+    }
+    Ok(instances)
+}
+
+/// The rows of one file of JSON lines; blank lines are passed over.
+///
+/// # Errors
+/// When the file cannot be read or a line is not a row (a value that is not finite is none).
+pub fn load_rows(path: &Path) -> Result<Vec<Row>, ReportError> {
+    load_lines(path, "a metric row")
+}
+
+fn load_lines<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    expected: &'static str,
+) -> Result<Vec<T>, ReportError> {
+    let text = fs::read_to_string(path).map_err(|source| ReportError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(at, line)| {
+            serde_json::from_str(line).map_err(|source| ReportError::Line {
+                path: path.to_path_buf(),
+                line: at + 1,
+                expected,
+                source,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,212 @@
+//! Everything a page shows, as plain data: what the built-in templates and those of users see. Knows no markup.
+
+use serde::Serialize;
+
+use crate::cell::show_reference;
+use crate::chart::Chart;
+use crate::claims::{Counts, Judged, Verdict};
+use crate::input::Instance;
+use crate::measure::Data;
+use crate::number::Style;
+use crate::options::Format;
+use crate::stats::INTERVAL_FORMULA;
+use crate::table::Table;
+
+/// The data of a report page.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page {
+    /// Heading.
+    pub title: String,
+    /// Introduction, Markdown as written.
+    pub text: Option<String>,
+    /// Tables in order.
+    pub tables: Vec<Table>,
+    /// Charts in order.
+    pub charts: Vec<Chart>,
+    /// Every claim, in the order stated.
+    pub claims: Vec<ClaimLine>,
+    /// How the claims came out.
+    pub counts: Counts,
+    /// Where the rows come from.
+    pub sources: Vec<Source>,
+    /// Results that rest on stand-in data.
+    pub stand_ins: usize,
+    /// How many rows were read.
+    pub rows: usize,
+    /// Whether anything is over repetitions, so that the formula has to be stated.
+    pub has_repetitions: bool,
+    /// How intervals are made.
+    pub interval_formula: &'static str,
+}
+
+/// One claim as shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClaimLine {
+    /// The metric.
+    pub metric: String,
+    /// Which number: `bc5cdr, test, class protein`.
+    pub place: String,
+    /// The stated value.
+    pub stated: String,
+    /// The largest difference that agrees.
+    pub tolerance: String,
+    /// The reproduced value.
+    pub found: Option<String>,
+    /// `4 of 5`, or the count of repetitions; none for a single value.
+    pub repetitions: Option<String>,
+    /// Reproduced minus stated.
+    pub difference: Option<String>,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// `PASS`, `DIFFERS` or `MISSING`.
+    pub word: &'static str,
+    /// Where it is stated.
+    pub source: Option<String>,
+    /// Why there is no number, what explains the difference, what stands in; one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    /// `input[axis=value]`.
+    pub name: String,
+    /// The record's key, 10 hex digits; none for files.
+    pub key: Option<String>,
+    /// The device.
+    pub device: Option<String>,
+    /// Licences of it and of what it was made from.
+    pub licences: Vec<String>,
+    /// Whether it must not be passed on.
+    pub restricted: bool,
+    /// What stands in for real data.
+    pub stand_ins: Vec<String>,
+    /// Where the data came from.
+    pub origins: Vec<String>,
+    /// Further facts, `name: value`.
+    pub facts: Vec<String>,
+    /// How many rows it gave.
+    pub rows: usize,
+}
+
+impl ClaimLine {
+    fn of(judged: &Judged) -> Self {
+        let measure = judged.measure.as_ref();
+        let mut numbers = vec![judged.claim.value];
+        numbers.extend(measure.map(|measure| measure.summary.mean));
+        let style = Style::of(Format::Auto, None, &numbers);
+        let shown = show_reference(style, judged);
+        let mut remarks: Vec<String> = judged
+            .reason
+            .iter()
+            .map(|reason| format!("not reproduced: {reason}"))
+            .collect();
+        remarks.extend(judged.claim.note.clone());
+        if let Some(measure) = measure {
+            remarks.extend(measure.stand_ins.iter().map(|line| match line.as_str() {
+                "yes" => "stand-in data".to_owned(),
+                line => format!("stand-in data: {line}"),
+            }));
+            if !measure.missing.is_empty() {
+                remarks.push(format!("without {}", measure.missing.join(", ")));
+            }
+        }
+        Self {
+            metric: judged.claim.metric.clone(),
+            place: judged.place(),
+            stated: style.stated(judged.claim.value),
+            tolerance: shown.tolerance,
+            found: measure.map(|measure| style.show(measure.summary.mean)),
+            repetitions: measure.and_then(|measure| {
+                match (measure.missing.is_empty(), measure.summary.n) {
+                    (true, 1) => None,
+                    (true, n) => Some(n.to_string()),
+                    (false, n) => Some(format!("{n} of {}", measure.expected)),
+                }
+            }),
+            difference: measure.map(|_| shown.difference),
+            verdict: judged.verdict,
+            word: judged.verdict.word(),
+            source: judged.claim.source.clone(),
+            remarks,
+        }
+    }
+}
+
+impl Source {
+    fn of(instance: &Instance, rows: usize) -> Self {
+        let known = ["licence", "origin", "stand_in", "redistribute"];
+        let facts = instance
+            .notes
+            .keys()
+            .filter(|name| !known.contains(&name.as_str()))
+            .flat_map(|name| {
+                let lines = instance.note(name).into_iter();
+                lines.map(move |line| format!("{name}: {line}"))
+            })
+            .collect();
+        Self {
+            name: instance.name(),
+            key: instance
+                .key
+                .as_ref()
+                .map(|key| key.chars().take(10).collect()),
+            device: instance.device.clone(),
+            licences: instance.note("licence"),
+            restricted: mentions_false(instance.notes.get("redistribute")),
+            stand_ins: instance.note("stand_in"),
+            origins: instance.note("origin"),
+            facts,
+            rows,
+        }
+    }
+}
+
+/// Whether a note, or one of several joined from upstream, is `false`.
+fn mentions_false(note: Option<&serde_json::Value>) -> bool {
+    match note {
+        Some(serde_json::Value::Bool(allowed)) => !allowed,
+        Some(serde_json::Value::Array(items)) => {
+            items.iter().any(|item| mentions_false(Some(item)))
+        }
+        _ => false,
+    }
+}
+
+impl Page {
+    /// The page of finished parts. `rows_of[i]` is how many rows instance `i` gave.
+    #[must_use]
+    pub fn new(
+        title: Option<String>,
+        text: Option<String>,
+        tables: Vec<Table>,
+        charts: Vec<Chart>,
+        judged: &[Judged],
+        data: &Data,
+        rows_of: &[usize],
+    ) -> Self {
+        let sources: Vec<Source> = data
+            .instances
+            .iter()
+            .zip(rows_of)
+            .map(|(instance, rows)| Source::of(instance, *rows))
+            .collect();
+        Self {
+            title: title.unwrap_or_else(|| "Results".to_owned()),
+            text,
+            has_repetitions: tables.iter().any(|table| table.has_repetitions)
+                || !charts.is_empty() && data.instances.iter().any(|one| one.replicate.is_some()),
+            tables,
+            charts,
+            claims: judged.iter().map(ClaimLine::of).collect(),
+            counts: Counts::of(judged),
+            stand_ins: sources
+                .iter()
+                .filter(|source| !source.stand_ins.is_empty())
+                .count(),
+            sources,
+            rows: data.frame.height(),
+            interval_formula: INTERVAL_FORMULA,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The report as Markdown that GitHub and plain eyes read alike. Knows nothing of HTML pages.
+
+use std::fmt::Write as _;
+
+use crate::cell::Cell;
+use crate::claims::Verdict;
+use crate::options::Layout;
+use crate::page::Page;
+use crate::table::{Header, Line, Table};
+
+/// `report.md`.
+#[must_use]
+pub fn report(page: &Page) -> String {
+    let mut text = format!("# {}\n\n", escape(&page.title));
+    if let Some(introduction) = &page.text {
+        let _ = writeln!(text, "{}\n", plain_paragraphs(introduction));
+    }
+    if !page.claims.is_empty() {
+        let counts = page.counts;
+        let mut tally = format!(
+            "**{} of {} stated numbers agree**",
+            counts.passed,
+            page.claims.len()
+        );
+        if counts.differing > 0 {
+            let _ = write!(tally, ", {} outside the tolerance", counts.differing);
+        }
+        if counts.missing > 0 {
+            let _ = write!(tally, ", {} not reproduced", counts.missing);
+        }
+        let _ = writeln!(text, "{tally}.\n");
+    }
+    for table in &page.tables {
+        one_table(&mut text, table);
+    }
+    for chart in &page.charts {
+        let title = escape(&chart.title);
+        let _ = writeln!(text, "## {title}\n");
+        if let Some(doc) = &chart.doc {
+            let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
+        }
+        let _ = writeln!(
+            text,
+            "![{title}](charts/{}.svg)\n\n{}\n",
+            chart.slug,
+            escape(&chart.summary)
+        );
+    }
+    if !page.claims.is_empty() {
+        claims(&mut text, page);
+    }
+    if page.has_repetitions {
+        let _ = writeln!(
+            text,
+            "## How numbers are averaged\n\nOver repetitions a number is {} (95 % interval).\nMissing repetitions are shown as `4 of 5`.\n",
+            escape(page.interval_formula)
+        );
+    }
+    sources(&mut text, page);
+    text
+}
+
+fn one_table(text: &mut String, table: &Table) {
+    let _ = writeln!(text, "## {}\n", escape(&table.title));
+    if let Some(doc) = &table.doc {
+        let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
+    }
+    if table.lines.is_empty() {
+        text.push_str("No rows match this table.\n\n");
+        return;
+    }
+    match table.layout {
+        Layout::Wide => wide(text, table),
+        Layout::Long => long(text, table),
+    }
+    text.push('\n');
+    for note in &table.footnotes {
+        let _ = writeln!(text, "- <sup>{}</sup> {}", note.mark, escape(&note.text));
+    }
+    if !table.footnotes.is_empty() {
+        text.push('\n');
+    }
+}
+
+fn wide(text: &mut String, table: &Table) {
+    let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(
+        table
+            .columns
+            .iter()
+            .map(|header| escape(&full_name(header))),
+    );
+    row(text, &heads);
+    let rules = (0..heads.len()).map(|at| {
+        if at < table.row_names.len() {
+            "---"
+        } else {
+            "---:"
+        }
+    });
+    row(text, &rules.map(str::to_owned).collect::<Vec<_>>());
+    for line in &table.lines {
+        let mut cells: Vec<String> = line
+            .headings
+            .iter()
+            .map(|heading| escape(heading))
+            .collect();
+        cells.extend(line.cells.iter().map(|cell| {
+            cell.as_ref().map_or_else(String::new, |cell| {
+                let mut shown = number(cell);
+                if let Some(reference) = &cell.reference {
+                    let _ = write!(
+                        shown,
+                        " ({} {}, {})",
+                        escape(&table.reference),
+                        escape(&reference.value),
+                        difference(cell)
+                    );
+                }
+                shown
+            })
+        }));
+        row(text, &cells);
+    }
+}
+
+fn long(text: &mut String, table: &Table) {
+    let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.push("Number".to_owned());
+    heads.push("Reproduced".to_owned());
+    if table.has_reference {
+        heads.extend([escape(&table.reference), "Difference".to_owned()]);
+    }
+    row(text, &heads);
+    let rules = (0..heads.len()).map(|at| {
+        if at <= table.row_names.len() {
+            "---"
+        } else {
+            "---:"
+        }
+    });
+    row(text, &rules.map(str::to_owned).collect::<Vec<_>>());
+    for line in &table.lines {
+        for (header, cell) in present(table, line) {
+            let mut cells: Vec<String> = line
+                .headings
+                .iter()
+                .map(|heading| escape(heading))
+                .collect();
+            cells.push(escape(&full_name(header)));
+            cells.push(number(cell));
+            if table.has_reference {
+                let stated = cell
+                    .reference
+                    .as_ref()
+                    .map(|reference| escape(&reference.value));
+                cells.extend([stated.unwrap_or_default(), difference(cell)]);
+            }
+            row(text, &cells);
+        }
+    }
+}
+
+/// The cells of a line that have a number.
+pub(crate) fn present<'a>(
+    table: &'a Table,
+    line: &'a Line,
+) -> impl Iterator<Item = (&'a Header, &'a Cell)> {
+    table
+        .columns
+        .iter()
+        .zip(&line.cells)
+        .filter_map(|(header, cell)| cell.as_ref().map(|cell| (header, cell)))
+}
+
+/// Both lines of a heading in one.
+pub(crate) fn full_name(header: &Header) -> String {
+    if header.text.is_empty() {
+        header.group.clone()
+    } else {
+        format!("{} · {}", header.group, header.text)
+    }
+}
+
+fn number(cell: &Cell) -> String {
+    let mut shown = escape(&cell.value);
+    if let Some(half_width) = &cell.half_width {
+        let _ = write!(shown, " ± {half_width}");
+    }
+    if let Some(incomplete) = &cell.incomplete {
+        let _ = write!(shown, " ({incomplete})");
+    }
+    if !cell.marks.is_empty() {
+        let _ = write!(shown, " <sup>{}</sup>", cell.marks.join(","));
+    }
+    shown
+}
+
+fn difference(cell: &Cell) -> String {
+    let Some(reference) = &cell.reference else {
+        return String::new();
+    };
+    match reference.verdict {
+        Verdict::Pass => format!("{} ✓", reference.difference),
+        Verdict::Differs | Verdict::Missing => format!("**{} ≠**", reference.difference),
+    }
+}
+
+fn claims(text: &mut String, page: &Page) {
+    text.push_str("## Stated numbers\n\n");
+    let heads = [
+        "",
+        "Number",
+        "Where",
+        "Stated",
+        "Tolerance",
+        "Reproduced",
+        "Difference",
+        "Source",
+        "Remarks",
+    ];
+    row(text, &heads.map(str::to_owned));
+    let rules = [
+        "---", "---", "---", "---:", "---:", "---:", "---:", "---", "---",
+    ];
+    row(text, &rules.map(str::to_owned));
+    for claim in &page.claims {
+        let mut found = claim.found.as_deref().map(escape).unwrap_or_default();
+        if let Some(repetitions) = &claim.repetitions {
+            let _ = write!(found, " (n = {repetitions})");
+        }
+        row(
+            text,
+            &[
+                claim.word.to_owned(),
+                escape(&claim.metric),
+                escape(&claim.place),
+                escape(&claim.stated),
+                escape(&claim.tolerance),
+                found,
+                claim.difference.as_deref().map(escape).unwrap_or_default(),
+                claim.source.as_deref().map(escape).unwrap_or_default(),
+                escape(&sentences(&claim.remarks)),
+            ],
+        );
+    }
+    text.push('\n');
+}
+
+fn sources(text: &mut String, page: &Page) {
+    text.push_str("## Where the numbers come from\n\n");
+    let heads = [
+        "Input", "Key", "Device", "Rows", "Licence", "Origin", "Remarks",
+    ];
+    row(text, &heads.map(str::to_owned));
+    row(
+        text,
+        &["---", "---", "---", "---:", "---", "---", "---"].map(str::to_owned),
+    );
+    for source in &page.sources {
+        let mut licences = source.licences.join("; ");
+        if source.restricted {
+            licences.push_str(" (not to be passed on)");
+        }
+        let mut remarks: Vec<String> = source
+            .stand_ins
+            .iter()
+            .map(|line| format!("stand-in: {line}"))
+            .collect();
+        remarks.extend(source.facts.clone());
+        row(
+            text,
+            &[
+                escape(&source.name),
+                source
+                    .key
+                    .as_ref()
+                    .map_or_else(|| "file".to_owned(), |key| format!("`{key}`")),
+                escape(source.device.as_deref().unwrap_or_default()),
+                source.rows.to_string(),
+                escape(licences.trim()),
+                escape(&source.origins.join("; ")),
+                escape(&sentences(&remarks)),
+            ],
+        );
+    }
+}
+
+/// Remarks in one line, whether or not they end in a full stop.
+pub(crate) fn sentences(remarks: &[String]) -> String {
+    let bare: Vec<&str> = remarks
+        .iter()
+        .map(|remark| remark.trim_end_matches('.'))
+        .collect();
+    bare.join("; ")
+}
+
+fn row(text: &mut String, cells: &[String]) {
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}
+
+/// The user's Markdown: kept, but tags cannot open.
+fn plain_paragraphs(text: &str) -> String {
+    text.trim().replace('<', "&lt;")
+}
+
+/// Text that means itself in a Markdown table: one line, no markup.
+pub(crate) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '~' | '$' | '!' => {
+                safe.push('\\');
+                safe.push(c);
+            }
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            c if c.is_whitespace() || c.is_control() => safe.push(' '),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
