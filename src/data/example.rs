@@ -319,8 +319,6 @@ fn check_question(example: &Question) -> Result<(), Problem> {
     }
     Ok(())
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 mod tests {
@@ -358,4 +356,3 @@ mod tests {
         assert!(schema.to_string().contains("As many as tokens"));
     }
 }
->>>>>>> data

@@ -61,47 +61,6 @@ type Hash = [u8; 16];
 
 /// The first 128 bits of a digest: chance does not bring two inputs together.
 fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> Hash {
-<<<<<<< HEAD
-    let mut bytes = Vec::with_capacity(256);
-    for part in parts {
-        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(part.as_bytes());
-    }
-    let mut hash = Hash::default();
-    let digest = blake3::hash(&bytes);
-    hash.copy_from_slice(&digest.as_bytes()[..16]);
-    hash
-}
-
-/// Something for each metric and class; the class of what is over all is empty, which no real class is.
-#[derive(Debug)]
-struct ByName<T>(BTreeMap<&'static str, BTreeMap<String, T>>);
-
-impl<T> Default for ByName<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<T: Default> ByName<T> {
-    fn at(&mut self, metric: &'static str, class: &str) -> &mut T {
-        let classes = self.0.entry(metric).or_default();
-        // A class is made once and met often: look before making its name.
-        if !classes.contains_key(class) {
-            classes.insert(class.to_owned(), T::default());
-        }
-        classes.get_mut(class).expect("it was just made")
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&'static str, &str, &T)> {
-        self.0.iter().flat_map(|(metric, classes)| {
-            classes
-                .iter()
-                .map(|(class, item)| (*metric, class.as_str(), item))
-        })
-    }
-}
-=======
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -113,37 +72,18 @@ impl<T: Default> ByName<T> {
 }
 
 type Name = (&'static str, Option<String>);
->>>>>>> data
 
 #[derive(Debug, Default)]
 struct Split {
     name: String,
     examples: u64,
-<<<<<<< HEAD
-    counts: ByName<u64>,
-    distinct: ByName<BTreeSet<Hash>>,
-=======
     counts: BTreeMap<Name, u64>,
     distinct: BTreeMap<Name, BTreeSet<Hash>>,
->>>>>>> data
     /// Input to labels, of the first example with that input.
     inputs: BTreeMap<Hash, Hash>,
 }
 
 impl Split {
-<<<<<<< HEAD
-    fn add(&mut self, metric: &'static str, count: u64) {
-        *self.counts.at(metric, "") += count;
-    }
-
-    fn add_class(&mut self, metric: &'static str, class: &str) {
-        self.add(metric, 1);
-        *self.counts.at(metric, class) += 1;
-    }
-
-    fn add_distinct(&mut self, metric: &'static str, class: &str, item: &str) {
-        self.distinct.at(metric, class).insert(hash([item]));
-=======
     fn add(&mut self, metric: &'static str, class: Option<&str>, count: u64) {
         *self
             .counts
@@ -161,7 +101,6 @@ impl Split {
             .entry((metric, class.map(str::to_owned)))
             .or_default()
             .insert(hash([item]));
->>>>>>> data
     }
 }
 
@@ -202,11 +141,7 @@ impl Statistics {
     /// Before the first [`Statistics::start_split`].
     pub fn add_documents(&mut self, documents: u64) {
         if documents > 0 {
-<<<<<<< HEAD
-            self.current().add("documents", documents);
-=======
             self.current().add("documents", None, documents);
->>>>>>> data
         }
     }
 
@@ -222,21 +157,12 @@ impl Statistics {
         let counting = std::mem::take(&mut self.counting);
         let split = self.current();
         split.examples += 1;
-<<<<<<< HEAD
-        split.add("examples", 1);
-        let (input, labels) = match example {
-            Example::Tagging(example) => {
-                split.add("sentences", 1);
-                split.add("tokens", example.tokens.len() as u64);
-                split.add("entities", 0);
-=======
         split.add("examples", None, 1);
         let (input, labels) = match example {
             Example::Tagging(example) => {
                 split.add("sentences", None, 1);
                 split.add("tokens", None, example.tokens.len() as u64);
                 split.add("entities", None, 0);
->>>>>>> data
                 for span in decode(&example.tags) {
                     split.add_class("entities", &span.label);
                 }
@@ -248,15 +174,9 @@ impl Statistics {
             Example::Spans(example) => count_document(split, example),
             Example::Classification(example) => {
                 let label = example.label.as_str();
-<<<<<<< HEAD
-                *split.counts.at("labels", label) += 1;
-                if !counting.negative_labels.is_empty() {
-                    split.add("relations", 0);
-=======
                 split.add("labels", Some(label), 1);
                 if !counting.negative_labels.is_empty() {
                     split.add("relations", None, 0);
->>>>>>> data
                     if !counting.negative_labels.iter().any(|name| name == label) {
                         split.add_class("relations", label);
                     }
@@ -267,36 +187,22 @@ impl Statistics {
                 count_question(split, example, &counting.question_id_separators)
             }
         };
-<<<<<<< HEAD
-        split.add("duplicate_examples", 0);
-        split.add("conflicting_duplicates", 0);
-=======
         split.add("duplicate_examples", None, 0);
         split.add("conflicting_duplicates", None, 0);
->>>>>>> data
         match split.inputs.get(&input) {
             None => {
                 split.inputs.insert(input, labels);
             }
             Some(first) => {
                 let conflict = *first != labels;
-<<<<<<< HEAD
-                split.add("duplicate_examples", 1);
-                split.add("conflicting_duplicates", u64::from(conflict));
-=======
                 split.add("duplicate_examples", None, 1);
                 split.add("conflicting_duplicates", None, u64::from(conflict));
->>>>>>> data
             }
         }
         if let [earlier @ .., split] = self.splits.as_mut_slice() {
             for before in earlier {
                 let shared = u64::from(before.inputs.contains_key(&input));
-<<<<<<< HEAD
-                *split.counts.at("shared_examples", &before.name) += shared;
-=======
                 split.add("shared_examples", Some(&before.name), shared);
->>>>>>> data
             }
         }
         self.counting = counting;
@@ -310,15 +216,6 @@ impl Statistics {
         for split in &self.splits {
             push_rows(&mut rows, dataset, Some(&split.name), split);
             all.examples += split.examples;
-<<<<<<< HEAD
-            for (metric, class, count) in split.counts.iter() {
-                if metric != "shared_examples" {
-                    *all.counts.at(metric, class) += count;
-                }
-            }
-            for (metric, class, items) in split.distinct.iter() {
-                all.distinct.at(metric, class).extend(items);
-=======
             for (name, count) in &split.counts {
                 if name.0 != "shared_examples" {
                     *all.counts.entry(name.clone()).or_default() += count;
@@ -326,7 +223,6 @@ impl Statistics {
             }
             for (name, items) in &split.distinct {
                 all.distinct.entry(name.clone()).or_default().extend(items);
->>>>>>> data
             }
         }
         push_rows(&mut rows, dataset, None, &all);
@@ -335,19 +231,6 @@ impl Statistics {
 }
 
 fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Split) {
-<<<<<<< HEAD
-    let counts = split.counts.iter();
-    let counts = counts.map(|(metric, class, count)| (metric, class, *count));
-    let distinct = split.distinct.iter();
-    let distinct = distinct.map(|(metric, class, items)| (metric, class, items.len() as u64));
-    let mut all: Vec<(&str, &str, u64)> = counts.chain(distinct).collect();
-    all.sort_unstable();
-    rows.extend(all.into_iter().map(|(metric, class, count)| Row {
-        dataset: dataset.to_owned(),
-        split: name.map(str::to_owned),
-        metric: metric.to_owned(),
-        class: (!class.is_empty()).then(|| class.to_owned()),
-=======
     let distinct = split
         .distinct
         .iter()
@@ -360,38 +243,21 @@ fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Spl
         split: name.map(str::to_owned),
         metric: (*metric).to_owned(),
         class: class.clone(),
->>>>>>> data
         value: count as f64,
         n: split.examples,
     }));
 }
 
 fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
-<<<<<<< HEAD
-    split.add("documents", 1);
-    for metric in ["entities", "relations", "mentions_without_concept"] {
-        split.add(metric, 0);
-=======
     split.add("documents", None, 1);
     for metric in ["entities", "relations", "mentions_without_concept"] {
         split.add(metric, None, 0);
->>>>>>> data
     }
     let mut labels = Vec::new();
     for span in &document.spans {
         split.add_class("entities", &span.label);
         match span.concept.as_deref() {
             Some(concept) if concept.trim() != "-1" && !concept.trim().is_empty() => {
-<<<<<<< HEAD
-                split.add_distinct("concepts", "", concept);
-                split.add_distinct("concepts", &span.label, concept);
-                for identifier in span.concepts() {
-                    split.add_distinct("concept_identifiers", "", identifier);
-                    split.add_distinct("concept_identifiers", &span.label, identifier);
-                }
-            }
-            _ => split.add("mentions_without_concept", 1),
-=======
                 split.add_distinct("concepts", None, concept);
                 split.add_distinct("concepts", Some(&span.label), concept);
                 for identifier in span.concepts() {
@@ -400,7 +266,6 @@ fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
                 }
             }
             _ => split.add("mentions_without_concept", None, 1),
->>>>>>> data
         }
         labels.push(format!("{}\t{}\t{}", span.start, span.end, span.label));
     }
@@ -418,15 +283,6 @@ fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
 }
 
 fn count_question(split: &mut Split, question: &Question, separators: &[String]) -> (Hash, Hash) {
-<<<<<<< HEAD
-    split.add("pairs", 1);
-    split.add("answers", question.answers.len() as u64);
-    let unanswered = u64::from(question.answers.is_empty());
-    split.add("unanswered", unanswered);
-    split.add_distinct("questions", "", question_id(&question.id, separators));
-    split.add_distinct("question_texts", "", &question.question);
-    split.add_distinct("contexts", "", &question.context);
-=======
     split.add("pairs", None, 1);
     split.add("answers", None, question.answers.len() as u64);
     let unanswered = u64::from(question.answers.is_empty());
@@ -434,7 +290,6 @@ fn count_question(split: &mut Split, question: &Question, separators: &[String])
     split.add_distinct("questions", None, question_id(&question.id, separators));
     split.add_distinct("question_texts", None, &question.question);
     split.add_distinct("contexts", None, &question.context);
->>>>>>> data
     (
         hash([question.question.as_str(), question.context.as_str()]),
         hash(question.answers.iter().map(|answer| answer.text.as_str())),

@@ -1,6 +1,6 @@
 //! Which stages have a result already, which have none, and why. Starts no stage and changes nothing but the index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -707,10 +707,7 @@ pub enum PlanState {
 ///
 /// # Errors
 /// All missing or unreadable inputs at once.
-pub fn plan_rows(
-    planner: &mut Planner<'_>,
-    selected: &[StageId],
-) -> Result<Vec<PlanRow>, Vec<Diagnostic>> {
+pub fn plan_rows(planner: &mut Planner<'_>, selected: &[StageId], forced: &BTreeSet<StageId>) -> Result<Vec<PlanRow>, Vec<Diagnostic>> {
     let mut rows: Vec<PlanRow> = Vec::with_capacity(selected.len());
     let mut problems = Vec::new();
     let mut misses: Vec<StageId> = Vec::new();
@@ -721,6 +718,11 @@ pub fn plan_rows(
             Err(problem) => {
                 problems.push(problem);
                 continue;
+            }
+            Ok(Decision::Hit(_)) if forced.contains(id) => {
+                planner.forget(*id);
+                misses.push(*id);
+                row(planner, stage, PlanState::WillRun, "forced".to_owned())
             }
             Ok(Decision::Hit(known)) => PlanRow {
                 stage: stage.name.clone(),

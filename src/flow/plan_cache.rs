@@ -144,7 +144,7 @@ fn name(options: &LoadOptions<'_>) -> Digest {
         program.ok(),
         file,
         options.file,
-        options.profile,
+        options.profiles,
         options.set,
         options.mirrors,
         kinds,

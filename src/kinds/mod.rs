@@ -7,10 +7,8 @@ use flow::kind::{KindEntry, kind};
 pub mod command;
 pub mod dataset;
 pub mod fetch;
+pub mod report;
 
 /// Every kind of stage, in the order of the documentation.
-pub const KINDS: &[KindEntry] = &[
-    kind::<fetch::Fetch>(),
-    kind::<dataset::Dataset>(),
-    kind::<command::Command>(),
-];
+pub const KINDS: &[KindEntry] =
+    &[kind::<fetch::Fetch>(), kind::<dataset::Dataset>(), kind::<report::Report>(), kind::<command::Command>()];

@@ -51,6 +51,7 @@ impl StageKind for Report {
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;
+    const IS_REPORT: bool = true;
 
     fn ports(&self) -> Ports {
         Ports {

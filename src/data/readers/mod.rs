@@ -185,13 +185,10 @@ pub static ODDITIES: &[(&str, &str)] = &[
     ),
     ("multiline_fields", "quoted fields over several lines"),
     (
-<<<<<<< HEAD
-=======
         "quoted_fields",
         "lines with a field wholly in quotes, kept as they are; perhaps `quoting: csv` is meant",
     ),
     (
->>>>>>> data
         "spaced_concepts",
         "concepts with spaces around them, kept as they are",
     ),

@@ -219,15 +219,12 @@ impl Records<'_> {
             self.fields.clear();
             let fields = self.lines.text().split(self.separator);
             self.fields.extend(fields.map(str::to_owned));
-<<<<<<< HEAD
-=======
             let quoted =
                 |field: &String| field.len() > 1 && field.starts_with('"') && field.ends_with('"');
             if self.fields.iter().any(quoted) {
                 self.tally
                     .odd("quoted_fields", || self.lines.place(self.first_line));
             }
->>>>>>> data
             return Ok(true);
         }
         match parse(self.lines.text(), self.separator, &mut self.fields) {
@@ -377,8 +374,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
-=======
     fn counts_quotes_that_nobody_reads() {
         let text = "sentence\tlabel\n\"a \"\"b\"\"\"\tx\n\"c\" d\tx\n";
         let options = Options {
@@ -392,7 +387,6 @@ mod tests {
     }
 
     #[test]
->>>>>>> data
     fn numbers_examples_without_an_id_and_reads_without_a_header() {
         let options = Options {
             columns: Columns {

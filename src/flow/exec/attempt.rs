@@ -644,3 +644,17 @@ fn salvage(from: &Path, to: &Path) {
         let _ = fs_err::rename(from, to);
     }
 }
+
+/// The last attempt at a key that has no record, as its folder tells it.
+#[must_use]
+pub fn last_attempt(store: &Store, key: &crate::digest::Digest) -> Option<record::Attempt> {
+    read_attempts(&store.work_path(key)).pop()
+}
+
+/// The log of the last attempt at a key that has no record.
+#[must_use]
+pub fn last_log(store: &Store, key: &crate::digest::Digest) -> Option<PathBuf> {
+    let work = store.work_path(key);
+    let last = attempt_numbers(&work).pop()?;
+    Some(work.join(format!("{last}.log"))).filter(|path| path.exists())
+}

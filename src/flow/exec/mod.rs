@@ -8,3 +8,5 @@ pub mod place;
 pub mod process;
 pub mod sandbox;
 pub mod supervisor;
+
+pub use attempt::{last_attempt, last_log};

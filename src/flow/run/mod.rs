@@ -27,6 +27,7 @@ pub mod slots;
 
 pub use guard::format_seconds;
 pub use log::{RunLine, RunLog, read_runs};
+pub use publish::conflicts as publish_conflicts;
 use pool::{Pool, PoolMessage};
 use slots::Slots;
 
@@ -203,13 +204,7 @@ pub fn run(
     let started = Instant::now();
     let in_use = store.mark_in_use().map_err(environment)?;
     let planner = Planner::new(workflow, store, kinds).map_err(environment)?;
-    let selected = if options.targets.is_empty() {
-        (0..workflow.stages.len())
-            .map(|index| StageId(u32::try_from(index).expect("stages are numbered in 32 bits")))
-            .collect()
-    } else {
-        crate::graph::upstream(workflow, &options.targets)
-    };
+    let selected = selected(workflow, &options.targets);
     let (sender, messages) = mpsc::channel();
     let jobs = if options.jobs == 0 {
         slots::cores()
@@ -262,6 +257,15 @@ pub fn run(
     let summary = run.finish().map_err(environment)?;
     drop(in_use);
     Ok(summary)
+}
+
+/// The stages that bringing `targets` about takes, in workflow order; no target means all.
+#[must_use]
+pub fn selected(workflow: &Workflow, targets: &[StageId]) -> Vec<StageId> {
+    if targets.is_empty() {
+        return (0_u32..).zip(&workflow.stages).map(|(index, _)| StageId(index)).collect();
+    }
+    crate::graph::upstream(workflow, targets)
 }
 
 impl Run<'_, '_> {

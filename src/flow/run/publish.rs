@@ -1,5 +1,6 @@
 //! Results where people look for them: `publish:` folders and placed reports. Never overwrites what it did not write.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,35 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::ReportPlace;
 use crate::plan::Known;
-use crate::spec::{METRICS, StageId};
+use crate::spec::{METRICS, StageId, StageSpec, Workflow};
 use crate::store::object::LINK_FILE_FROM_BYTES;
 use crate::store::{StoreError, remove_tree};
+
+/// Stages that would publish to one place.
+#[must_use]
+pub fn conflicts(workflow: &Workflow) -> Vec<Diagnostic> {
+    let mut places: BTreeMap<String, &StageSpec> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for stage in &workflow.stages {
+        let Some(folder) = &stage.policy.publish else { continue };
+        for output in &stage.outputs {
+            let place = format!("{}/{}", folder.trim_end_matches('/'), output.path);
+            if let Some(other) = places.insert(place.clone(), stage) {
+                let help = match stage.axes.first() {
+                    Some(axis) => format!("put the axes into `publish`, such as `{folder}/${{matrix.{}}}`", axis.name),
+                    None => "give one of them another folder".to_owned(),
+                };
+                let problem = Diagnostic::error(
+                    "spec::publish_conflict",
+                    format!("`{}` and `{}` would both publish to `{place}`", other.name, stage.name),
+                );
+                problems.push(problem.at(stage.span, "publishes there too").help(help));
+            }
+        }
+    }
+    problems.truncate(10);
+    problems
+}
 
 impl Run<'_, '_> {
     /// Brings a stage's published outputs up to date. Returns why the stage must be remade when their bytes are gone.

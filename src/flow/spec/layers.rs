@@ -20,11 +20,11 @@ impl Loader<'_> {
         &mut self,
         node: Node,
         file: &Path,
-        profile: Option<&str>,
+        profiles: &[String],
         set: &[String],
     ) -> Node {
         let mut node = self.extend(node, file);
-        node = self.apply_profile(node, profile);
+        node = self.apply_profiles(node, profiles);
         for (index, setting) in set.iter().enumerate() {
             self.apply_setting(&mut node, setting, index);
         }
@@ -88,7 +88,7 @@ impl Loader<'_> {
         merged
     }
 
-    fn apply_profile(&mut self, mut node: Node, profile: Option<&str>) -> Node {
+    fn apply_profiles(&mut self, mut node: Node, chosen: &[String]) -> Node {
         let profiles = node.find("profiles").cloned();
         let entries = profiles
             .as_ref()
@@ -96,10 +96,8 @@ impl Loader<'_> {
         for entry in entries {
             self.check_profile(entry);
         }
-        let Some(name) = profile else {
-            return node;
-        };
-        match entries.iter().find(|entry| entry.key == name) {
+        for name in chosen {
+        match entries.iter().find(|entry| entry.key == *name) {
             Some(chosen) => {
                 if let (Value::Map(base), Value::Map(over)) = (&mut node.value, &chosen.value.value)
                 {
@@ -119,6 +117,7 @@ impl Loader<'_> {
                         )),
                 );
             }
+        }
         }
         node
     }
@@ -335,7 +334,7 @@ fn put(params: Option<&mut Node>, name: &str, value: Node) -> Result<(), (String
     let Value::Map(entries) = &mut params.value else {
         return Err((name.to_owned(), Vec::new()));
     };
-    if let Some(entry) = entries.iter_mut().find(|entry| entry.key == name) {
+    if let Some(entry) = entries.iter_mut().find(|entry| entry.key == *name) {
         entry.value = value;
         return Ok(());
     }

@@ -297,7 +297,7 @@ fn choose_output(
         .inputs
         .iter()
         .find(|port| port.name == need.port)
-        .and_then(|port| port.output);
+        .map_or(ports.any_output, |port| port.output);
     if let Some(preferred) = preferred
         && (has(preferred) || preferred == METRICS)
     {

@@ -19,8 +19,8 @@ use crate::source::{SourceId, Sources, Span};
 pub struct LoadOptions<'a> {
     /// The pipeline file.
     pub file: &'a Path,
-    /// `--profile`.
-    pub profile: Option<&'a str>,
+    /// `--profile`, in order; later ones win.
+    pub profiles: &'a [String],
     /// `--set NAME=VALUE`, in order.
     pub set: &'a [String],
     /// The program's table of kinds.
@@ -125,7 +125,7 @@ pub(super) fn load_text(text: &str, kinds: &[KindEntry]) -> Result<Loaded, LoadF
     let mut loader = Loader::new(Path::new("/"), false);
     let document = loader
         .parse("fuzz.yaml", file, text)
-        .map(|node| loader.settle(node, file, None, &[]));
+        .map(|node| loader.settle(node, file, &[], &[]));
     let locked = BTreeMap::new();
     let context = Context {
         root: Path::new("/"),
@@ -269,7 +269,7 @@ impl<'a> Loader<'a> {
     /// The document with everything merged in.
     fn document(&mut self, options: &LoadOptions<'_>) -> Option<Node> {
         let node = self.node(options.file, "the pipeline file", None)?;
-        Some(self.settle(node, options.file, options.profile, options.set))
+        Some(self.settle(node, options.file, options.profiles, options.set))
     }
 
     /// The digests of the lock file; nothing when there is none.

@@ -124,10 +124,11 @@ impl Scene {
     }
 
     pub(super) fn load(&self, profile: Option<&str>, set: &[&str]) -> Result<Loaded, LoadFailure> {
+        let profiles: Vec<String> = profile.iter().map(|&s| s.to_owned()).collect();
         let set: Vec<String> = set.iter().map(|&s| s.to_owned()).collect();
         load(&LoadOptions {
             file: &self.folder.path().join("main.yaml"),
-            profile,
+            profiles: &profiles,
             set: &set,
             kinds: KINDS,
             mirrors: &[],
@@ -570,7 +571,7 @@ fn the_folder_pipelines_is_not_the_root() {
     let file = scene.path().join("pipelines/p.yaml");
     let options = LoadOptions {
         file: &file,
-        profile: None,
+        profiles: &[],
         set: &[],
         kinds: KINDS,
         mirrors: &[],

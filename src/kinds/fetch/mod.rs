@@ -231,6 +231,16 @@ impl Fetch {
         vec![item("data", "data".to_owned(), &self.single())]
     }
 
+    /// Whether a file of it comes from its true origin without a digest in the pipeline file, so that the lock counts.
+    #[must_use]
+    pub fn is_unpinned(&self) -> bool {
+        self.items().iter().any(|item| {
+            !item.spec.is_pinned()
+                && matches!(item.source, Source::Url(_))
+                && !self.settings.mirrors.contains_key(&item.name)
+        })
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             bytes: self.max_unpacked_bytes.unwrap_or(MAX_UNPACKED_BYTES),

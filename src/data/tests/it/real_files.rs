@@ -278,12 +278,9 @@ fn chemprot_rows() {
         "false",
     );
     let counts = corpus.prepare(&shared);
-<<<<<<< HEAD
-=======
     // Read without quoting, the 59 quoted sentences of dev do not pass unnoticed.
     let unquoted = blue(&corpus.splits, Quoting::None, "false").prepare(&shared);
     assert_eq!(unquoted.get("dev", "quoted_fields", ""), 59);
->>>>>>> data
     assert_eq!(counts.splits("examples", SPLITS), [18_760, 11_820, 16_350]);
     assert_eq!(counts.splits("relations", SPLITS), [4157, 2416, 3458]);
     assert_eq!(counts.get("", "relations", ""), 10_031);
@@ -330,10 +327,7 @@ fn ddi_rows() {
     }
     assert_eq!(counts.get("train", "relations", ""), 2939);
     assert_eq!(counts.get("", "relations", ""), 4922);
-<<<<<<< HEAD
-=======
     assert!(counts.0.oddities.is_empty(), "{:?}", counts.0.oddities);
->>>>>>> data
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! `exec` and `supervise`: this program as a stage, and as the keeper of stages. Spoken to over files and pipes.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+
+use flow::exec::job::{ExecOrder, ExecResult, ExecWork};
+use flow::kind::{StageContext, StageError};
+
+use crate::console::bug::EXIT_CODE;
+use crate::kinds::KINDS;
+
+/// Serves a run as a supervisor.
+pub(super) fn supervise() -> u8 {
+    match flow::exec::supervisor::serve() {
+        Ok(()) => 0,
+        Err(_) => EXIT_CODE,
+    }
+}
+
+/// Carries out one stage in its folder.
+pub(super) fn exec(file: &Path) -> u8 {
+    let order = fs_err::read(file).map_err(|error| error.to_string()).and_then(|text| {
+        serde_json::from_slice::<ExecOrder>(&text).map_err(|error| error.to_string())
+    });
+    let order = match order {
+        Ok(order) => order,
+        Err(error) => return say(&format!("`{}` is not an order: {error}", file.display()), 2),
+    };
+    if let Err(error) = std::env::set_current_dir(&order.folder) {
+        return say(&format!("cannot enter `{}`: {error}", order.folder.display()), 3);
+    }
+    match order.work {
+        ExecWork::Sandboxed { argv, readable } => {
+            if let Err(error) = flow::exec::sandbox::restrict(&order.folder, &readable) {
+                return say(&format!("{error}\n{}", error.diagnostic.help.clone().unwrap_or_default()), 3);
+            }
+            let Some((program, arguments)) = argv.split_first() else { return say("the command line is empty", 2) };
+            let error = std::process::Command::new(program).args(arguments).exec();
+            say(&format!("cannot start `{program}`: {error}"), 127)
+        }
+        ExecWork::Kind { kind, config, inputs, scratch, progress, result, offline, root, cores } => {
+            let context = StageContext {
+                folder: order.folder,
+                inputs,
+                scratch,
+                offline,
+                root,
+                cores,
+                progress_file: Some(progress),
+            };
+            let ended: ExecResult = match KINDS.iter().find(|entry| entry.name == kind) {
+                Some(entry) => (entry.run)(&config, &context),
+                None => Err(StageError::new("kind::unknown", format!("there is no kind `{kind}`")).bug()),
+            };
+            let code = u8::from(ended.is_err());
+            let text = serde_json::to_vec(&ended).expect("results serialise");
+            match fs_err::write(&result, text) {
+                Ok(()) => code,
+                Err(error) => say(&format!("the result cannot be written: {error}"), 3),
+            }
+        }
+    }
+}
+
+/// A line for the stage's log.
+fn say(line: &str, code: u8) -> u8 {
+    if let Ok(mut console) = crate::console::Console::new(crate::console::Options::default()) {
+        console.note(line);
+    }
+    code
+}

@@ -1,0 +1,67 @@
+//! `pipeline plan`: what would run, certainly or possibly, why, and for how long.
+
+use flow::plan::{PlanRow, PlanState, plan_rows};
+
+use super::Done;
+use super::args::PlanArgs;
+use super::session::Session;
+use crate::console::table::{Align, Cell, Table};
+use crate::console::terminal::{Ink, Look};
+use crate::console::{Console, format};
+
+/// Prints the plan.
+pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
+    let session = Session::open(&args.pipeline, console)?;
+    let targets = session.targets(&args.selection, console)?;
+    let mut forced = if args.selection.force.is_empty() { Vec::new() } else { session.stages(&args.selection.force, console)? };
+    if args.selection.refresh {
+        forced.extend(super::lock::unpinned(&session));
+    }
+    let selected = flow::run::selected(session.workflow(), &targets);
+    let mut planner = session.planner()?;
+    let rows = plan_rows(&mut planner, &selected, &forced.into_iter().collect())
+        .map_err(|problems| session.failure(problems, console))?;
+    // Hashes of large inputs are worth keeping even though nothing ran.
+    let _ = planner.flush();
+    if args.json {
+        console.json(&rows);
+    } else {
+        console.text(&table(&rows));
+        console.note(&closing(&rows));
+    }
+    Ok(0)
+}
+
+fn table(rows: &[PlanRow]) -> String {
+    let mut table = Table::new([("STAGE", Align::Left), ("STATE", Align::Left), ("TIME", Align::Right), ("BECAUSE", Align::Left)]);
+    for row in rows.iter().filter(|row| row.state != PlanState::Cached) {
+        let (ink, state) = match row.state {
+            PlanState::WillRun => (Ink::Accent, "will run"),
+            _ => (Ink::Faint, "may run"),
+        };
+        let time = row.seconds.map(format::duration).unwrap_or_default();
+        table.row([
+            Cell::new(Ink::Text, &row.stage),
+            Cell::new(ink, state),
+            Cell::new(Ink::Text, time),
+            Cell::new(Ink::Faint, &row.because),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render(Look::of_stdout(), true) }
+}
+
+fn closing(rows: &[PlanRow]) -> String {
+    let count = |state| rows.iter().filter(|row| row.state == state).count();
+    let (cached, will, may) = (count(PlanState::Cached), count(PlanState::WillRun), count(PlanState::MayRun));
+    let running = || rows.iter().filter(|row| row.state != PlanState::Cached);
+    let seconds: f64 = running().filter_map(|row| row.seconds).sum();
+    let unknown = running().filter(|row| row.seconds.is_none()).count();
+    let mut line = format!("{will} will run, {may} may run, {cached} cached");
+    if seconds > 0.0 {
+        line.push_str(&format!("; about {} of work by past times", format::duration(seconds)));
+        if unknown > 0 {
+            line.push_str(&format!(", {unknown} of them never timed"));
+        }
+    }
+    line
+}

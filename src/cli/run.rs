@@ -1,0 +1,85 @@
+//! `pipeline run`.
+
+use std::collections::BTreeSet;
+
+use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::run::{RunOptions, run as run_stages};
+use flow::spec::StageId;
+
+use super::Done;
+use super::args::RunArgs;
+use super::session::Session;
+use crate::console::Console;
+use crate::kinds::KINDS;
+
+/// Brings the selected stages about.
+pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
+    let session = Session::open(&args.pipeline, console)?;
+    let mut set = |selectors: &[String]| -> Result<BTreeSet<StageId>, Failure> {
+        if selectors.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        session.stages(selectors, console).map(|ids| ids.into_iter().collect())
+    };
+    let (mut force, yes, keep_old) = (set(&args.selection.force)?, set(&args.yes)?, set(&args.keep_old)?);
+    if args.selection.refresh {
+        force.extend(super::lock::unpinned(&session));
+    }
+    if args.locked {
+        super::lock::require_all(&session)?;
+    }
+    let options = RunOptions {
+        jobs: args.jobs.unwrap_or(0) as usize,
+        keep_going: args.keep_going,
+        targets: session.targets(&args.selection, console)?,
+        force,
+        yes,
+        keep_old,
+        confirm_over_seconds: args.confirm_over.as_secs_f64(),
+        offline: args.offline,
+        program: std::path::PathBuf::new(),
+        arguments: std::env::args().collect(),
+    };
+    let summary = match run_stages(session.workflow(), &session.store, KINDS, &options, console) {
+        Ok(summary) => summary,
+        Err(failure) => {
+            console.set_sources(&session.ready.sources());
+            return Err(failure);
+        }
+    };
+    if !summary.pins.is_empty() {
+        super::lock::write(&args.pipeline, &session, &summary.pins, args.locked, console)?;
+    }
+    super::report::write_run_pages(&session, &summary, console);
+    if let Some(signal) = &summary.interrupted {
+        return Ok(if signal == "SIGINT" { 130 } else { 143 });
+    }
+    if let Some(class) = summary.class {
+        return Ok(class.exit_code());
+    }
+    if args.strict {
+        return strict(&session, &summary.reports, console);
+    }
+    Ok(0)
+}
+
+/// `--strict`: a claim that is not met fails the run.
+fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut Console) -> Done {
+    let mut unmet = Vec::new();
+    for report in reports {
+        let Some(record) = session.store.find_record(&report.key) else { continue };
+        for name in ["claims_differing", "claims_missing"] {
+            let count = super::status::number_of(&session.store, &record, name);
+            if count > 0.0 {
+                unmet.push(
+                    Diagnostic::error("run::claims", format!("{count} of the claims of `{}`: {}", report.stage, name.replace('_', " ")))
+                        .help(format!("open {}/index.html", report.path)),
+                );
+            }
+        }
+    }
+    if unmet.is_empty() {
+        return Ok(0);
+    }
+    Ok(console.fail(&Failure { class: Class::Stage, diagnostics: unmet }))
+}
