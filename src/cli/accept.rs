@@ -20,17 +20,26 @@ pub(super) fn accept(args: &AcceptArgs, console: &mut Console) -> Done {
     let stage = &session.workflow().stages[id.index()];
     let name = &stage.name;
     let refuse = |code: &str, message: String, help: String| {
-        Err(Failure::one(Class::Input, Diagnostic::error(code, message).help(help)))
+        Err(Failure::one(
+            Class::Input,
+            Diagnostic::error(code, message).help(help),
+        ))
     };
     let mut planner = session.planner()?;
     let mut decision = Decision::Open;
     for upstream in flow::graph::upstream(session.workflow(), &[id]) {
-        decision = planner.decide(upstream).map_err(|problem| session.failure(vec![problem], console))?;
+        decision = planner
+            .decide(upstream)
+            .map_err(|problem| session.failure(vec![problem], console))?;
     }
     let (key, manifest) = match decision {
         Decision::Miss { key, manifest } => (key, manifest),
         Decision::Hit(_) => {
-            return refuse("accept::cached", format!("`{name}` has a record under its present key"), "there is nothing to accept".into());
+            return refuse(
+                "accept::cached",
+                format!("`{name}` has a record under its present key"),
+                "there is nothing to accept".into(),
+            );
         }
         Decision::Open => {
             return refuse(
@@ -41,31 +50,54 @@ pub(super) fn accept(args: &AcceptArgs, console: &mut Console) -> Done {
         }
     };
     let Some(old) = planner.last_record(stage, &key) else {
-        return refuse("accept::no_record", format!("`{name}` has no earlier result to accept"), format!("`pipeline run FILE '{name}'` makes one"));
+        return refuse(
+            "accept::no_record",
+            format!("`{name}` has no earlier result to accept"),
+            format!("`pipeline run FILE '{name}'` makes one"),
+        );
     };
-    let mut missing: Vec<&str> = stage.outputs.iter().map(|output| output.name.as_str()).collect();
+    let mut missing: Vec<&str> = stage
+        .outputs
+        .iter()
+        .map(|output| output.name.as_str())
+        .collect();
     missing.retain(|output| !old.outputs.contains_key(*output));
     if !missing.is_empty() {
         return refuse(
             "accept::outputs",
-            format!("the earlier result of `{name}` has no output {}", flow::spec::suggest::list(&missing)),
+            format!(
+                "the earlier result of `{name}` has no output {}",
+                flow::spec::suggest::list(&missing)
+            ),
             "a result with other outputs cannot stand in; run the stage".into(),
         );
     }
     let changes = manifest.changes_from(&flow::key::Manifest(old.manifest.clone()));
     let mut record = old.clone();
-    record.accepted = Some(Accepted { reason: args.reason.clone(), from: old.key, date: clock::rfc3339(clock::now_ns()) });
+    record.accepted = Some(Accepted {
+        reason: args.reason.clone(),
+        from: old.key,
+        date: clock::rfc3339(clock::now_ns()),
+    });
     (record.key, record.manifest) = (key, manifest.0);
     let written = session
         .store
         .write_record(&record)
         .and_then(|()| append_record(session.store.dir(), &key, &entry_of(&record)));
     written.map_err(|error| {
-        Failure::one(Class::Environment, Diagnostic::error("accept::write", "the record cannot be written").detail(error.to_string()))
+        Failure::one(
+            Class::Environment,
+            Diagnostic::error("accept::write", "the record cannot be written")
+                .detail(error.to_string()),
+        )
     })?;
     planner.note_key(stage, key);
     let _ = planner.flush();
-    console.note(&format!("`{name}`: the result of {} is accepted for the key {}", old.finished, key.short()));
+    console.note(&format!(
+        "`{name}`: the result of {} is accepted for the key {}",
+        old.finished,
+        key.short()
+    ));
     for change in changes.iter().map(Change::words) {
         console.note(&format!("  {change}"));
     }

@@ -18,7 +18,10 @@ pub(super) fn check(args: &CheckArgs, console: &mut Console) -> Done {
         console.json::<[()]>(&[]);
     } else {
         let stages = format::counted(session.workflow().stages.len(), "stage");
-        console.note(&format!("{}: {stages}, no errors", args.pipeline.file.display()));
+        console.note(&format!(
+            "{}: {stages}, no errors",
+            args.pipeline.file.display()
+        ));
     }
     Ok(0)
 }

@@ -23,7 +23,8 @@ pub(super) fn diff(args: &DiffArgs, console: &mut Console) -> Done {
     let id = pipeline_id(session.workflow());
     let runs: Vec<RunLine> = read_runs(&session.store)
         .map_err(|error| {
-            let diagnostic = Diagnostic::error("run::cache", "the runs cannot be read").detail(error.to_string());
+            let diagnostic = Diagnostic::error("run::cache", "the runs cannot be read")
+                .detail(error.to_string());
             Failure::one(Class::Environment, diagnostic)
         })?
         .into_iter()
@@ -44,7 +45,10 @@ pub(super) fn diff(args: &DiffArgs, console: &mut Console) -> Done {
             same += 1;
             continue;
         }
-        let (a, b) = (facts(&session.store, left, stage), facts(&session.store, right, stage));
+        let (a, b) = (
+            facts(&session.store, left, stage),
+            facts(&session.store, right, stage),
+        );
         let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
         for name in names {
             let (old, new) = (a.get(name), b.get(name));
@@ -52,7 +56,9 @@ pub(super) fn diff(args: &DiffArgs, console: &mut Console) -> Done {
                 continue;
             }
             let difference = match (old, new) {
-                (Some(Fact::Number(old)), Some(Fact::Number(new))) => format!("{:+}", rounded(new - old)),
+                (Some(Fact::Number(old)), Some(Fact::Number(new))) => {
+                    format!("{:+}", rounded(new - old))
+                }
                 _ => String::new(),
             };
             let shown = |fact: Option<&Fact>| fact.map_or_else(|| "-".to_owned(), Fact::text);
@@ -68,7 +74,10 @@ pub(super) fn diff(args: &DiffArgs, console: &mut Console) -> Done {
     if !table.is_empty() {
         console.text(&table.render(Look::of_stdout(), true));
     }
-    console.note(&format!("{} the same in both runs", format::counted(same, "stage")));
+    console.note(&format!(
+        "{} the same in both runs",
+        format::counted(same, "stage")
+    ));
     Ok(0)
 }
 
@@ -101,7 +110,12 @@ fn facts(store: &Store, run: &RunLine, stage: &str) -> BTreeMap<String, Fact> {
         facts.insert(path.to_owned(), Fact::Text(value.to_owned()));
     }
     for row in rows_of(store, &record) {
-        let parts = [row.dataset.as_deref(), row.split.as_deref(), Some(row.metric.as_str()), row.class.as_deref()];
+        let parts = [
+            row.dataset.as_deref(),
+            row.split.as_deref(),
+            Some(row.metric.as_str()),
+            row.class.as_deref(),
+        ];
         let name = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
         facts.insert(format!("number {name}"), Fact::Number(row.value));
     }
@@ -110,17 +124,37 @@ fn facts(store: &Store, run: &RunLine, stage: &str) -> BTreeMap<String, Fact> {
 
 fn find<'a>(runs: &'a [RunLine], selector: &RunSelector) -> Result<&'a RunLine, Failure> {
     let refuse = |message: String| {
-        let last: Vec<&str> = runs.iter().rev().take(5).map(|run| run.run.as_str()).collect();
-        let help = if last.is_empty() { "this pipeline has not run yet".to_owned() } else { format!("the last runs are {}", last.join(", ")) };
-        Failure::one(Class::Input, Diagnostic::error("cli::no_run", message).help(help))
+        let last: Vec<&str> = runs
+            .iter()
+            .rev()
+            .take(5)
+            .map(|run| run.run.as_str())
+            .collect();
+        let help = if last.is_empty() {
+            "this pipeline has not run yet".to_owned()
+        } else {
+            format!("the last runs are {}", last.join(", "))
+        };
+        Failure::one(
+            Class::Input,
+            Diagnostic::error("cli::no_run", message).help(help),
+        )
     };
     match selector {
         RunSelector::Latest(back) => {
             let index = runs.len().checked_sub(*back as usize + 1);
-            index.and_then(|index| runs.get(index)).ok_or_else(|| refuse(format!("there are {} only", format::counted(runs.len(), "run"))))
+            index.and_then(|index| runs.get(index)).ok_or_else(|| {
+                refuse(format!(
+                    "there are {} only",
+                    format::counted(runs.len(), "run")
+                ))
+            })
         }
         RunSelector::Id(id) => {
-            let found: Vec<&RunLine> = runs.iter().filter(|run| run.run.starts_with(id.as_str())).collect();
+            let found: Vec<&RunLine> = runs
+                .iter()
+                .filter(|run| run.run.starts_with(id.as_str()))
+                .collect();
             match found.as_slice() {
                 [one] => Ok(one),
                 [] => Err(refuse(format!("there is no run `{id}`"))),

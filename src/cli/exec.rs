@@ -19,26 +19,49 @@ pub(super) fn supervise() -> u8 {
 
 /// Carries out one stage in its folder.
 pub(super) fn exec(file: &Path) -> u8 {
-    let order = fs_err::read(file).map_err(|error| error.to_string()).and_then(|text| {
-        serde_json::from_slice::<ExecOrder>(&text).map_err(|error| error.to_string())
-    });
+    let order = fs_err::read(file)
+        .map_err(|error| error.to_string())
+        .and_then(|text| {
+            serde_json::from_slice::<ExecOrder>(&text).map_err(|error| error.to_string())
+        });
     let order = match order {
         Ok(order) => order,
         Err(error) => return say(&format!("`{}` is not an order: {error}", file.display()), 2),
     };
     if let Err(error) = std::env::set_current_dir(&order.folder) {
-        return say(&format!("cannot enter `{}`: {error}", order.folder.display()), 3);
+        return say(
+            &format!("cannot enter `{}`: {error}", order.folder.display()),
+            3,
+        );
     }
     match order.work {
         ExecWork::Sandboxed { argv, readable } => {
             if let Err(error) = flow::exec::sandbox::restrict(&order.folder, &readable) {
-                return say(&format!("{error}\n{}", error.diagnostic.help.clone().unwrap_or_default()), 3);
+                return say(
+                    &format!(
+                        "{error}\n{}",
+                        error.diagnostic.help.clone().unwrap_or_default()
+                    ),
+                    3,
+                );
             }
-            let Some((program, arguments)) = argv.split_first() else { return say("the command line is empty", 2) };
+            let Some((program, arguments)) = argv.split_first() else {
+                return say("the command line is empty", 2);
+            };
             let error = std::process::Command::new(program).args(arguments).exec();
             say(&format!("cannot start `{program}`: {error}"), 127)
         }
-        ExecWork::Kind { kind, config, inputs, scratch, progress, result, offline, root, cores } => {
+        ExecWork::Kind {
+            kind,
+            config,
+            inputs,
+            scratch,
+            progress,
+            result,
+            offline,
+            root,
+            cores,
+        } => {
             let context = StageContext {
                 folder: order.folder,
                 inputs,
@@ -50,7 +73,9 @@ pub(super) fn exec(file: &Path) -> u8 {
             };
             let ended: ExecResult = match KINDS.iter().find(|entry| entry.name == kind) {
                 Some(entry) => (entry.run)(&config, &context),
-                None => Err(StageError::new("kind::unknown", format!("there is no kind `{kind}`")).bug()),
+                None => Err(
+                    StageError::new("kind::unknown", format!("there is no kind `{kind}`")).bug(),
+                ),
             };
             let code = u8::from(ended.is_err());
             let text = serde_json::to_vec(&ended).expect("results serialise");

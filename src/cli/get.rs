@@ -1,8 +1,8 @@
 //! `pipeline get` and `pipeline path`: outputs for people.
 
+use flow::content::Content;
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::digest::Digest;
-use flow::content::Content;
 use flow::plan::Decision;
 use flow::spec::{METRICS, StageId, StageSpec};
 use flow::store::StoreError;
@@ -20,11 +20,18 @@ pub(super) fn get(args: &GetArgs, console: &mut Console) -> Done {
     fs_err::create_dir_all(&args.to).map_err(|error| disk(&error))?;
     let several = found.len() > 1;
     for output in &found {
-        let name = if several { format!("{}.{}", safe(&output.stage.name), output.file) } else { output.file.clone() };
+        let name = if several {
+            format!("{}.{}", safe(&output.stage.name), output.file)
+        } else {
+            output.file.clone()
+        };
         let to = args.to.join(name);
         if std::fs::symlink_metadata(&to).is_ok() {
-            let diagnostic = Diagnostic::error("cli::exists", format!("`{}` is there already", to.display()))
-                .help("move it away, or name another folder with `--to`");
+            let diagnostic = Diagnostic::error(
+                "cli::exists",
+                format!("`{}` is there already", to.display()),
+            )
+            .help("move it away, or name another folder with `--to`");
             return Err(Failure::one(Class::Input, diagnostic));
         }
         let temporary = to.with_file_name(format!(".{}.{}.tmp", output.file, std::process::id()));
@@ -46,14 +53,37 @@ pub(super) fn path(args: &PathArgs, console: &mut Console) -> Done {
     let session = Session::open(&args.pipeline, console)?;
     for output in outputs(&session, &args.output, console)? {
         if !session.store.has(&output.content) {
-            return Err(unreadable(&session, &output, &StoreError::Missing { digest: output.content.digest }));
+            return Err(unreadable(
+                &session,
+                &output,
+                &StoreError::Missing {
+                    digest: output.content.digest,
+                },
+            ));
         }
         if output.content.form == flow::content::Form::Tree {
-            let diagnostic = Diagnostic::error("cli::tree", format!("output `{}` of `{}` is a folder, kept as single files", output.name, output.stage.name))
-                .help(format!("`pipeline get {} '{}.{}' --to DIR` copies it", args.pipeline.file.display(), output.stage.name, output.name));
+            let diagnostic = Diagnostic::error(
+                "cli::tree",
+                format!(
+                    "output `{}` of `{}` is a folder, kept as single files",
+                    output.name, output.stage.name
+                ),
+            )
+            .help(format!(
+                "`pipeline get {} '{}.{}' --to DIR` copies it",
+                args.pipeline.file.display(),
+                output.stage.name,
+                output.name
+            ));
             return Err(Failure::one(Class::Input, diagnostic));
         }
-        console.text(&session.store.object_path(&output.content.digest).display().to_string());
+        console.text(
+            &session
+                .store
+                .object_path(&output.content.digest)
+                .display()
+                .to_string(),
+        );
     }
     Ok(0)
 }
@@ -66,38 +96,75 @@ struct Found<'a> {
     key: Digest,
 }
 
-fn outputs<'a>(session: &'a Session, selector: &OutputSelector, console: &mut Console) -> Result<Vec<Found<'a>>, Failure> {
+fn outputs<'a>(
+    session: &'a Session,
+    selector: &OutputSelector,
+    console: &mut Console,
+) -> Result<Vec<Found<'a>>, Failure> {
     let ids = session.stages(std::slice::from_ref(&selector.stage), console)?;
     let mut planner = session.planner()?;
     let mut found = Vec::new();
     for id in flow::graph::upstream(session.workflow(), &ids) {
-        let decision = planner.decide(id).map_err(|problem| session.failure(vec![problem], console))?;
+        let decision = planner
+            .decide(id)
+            .map_err(|problem| session.failure(vec![problem], console))?;
         if !ids.contains(&id) {
             continue;
         }
         let stage = &session.workflow().stages[id.index()];
-        let Decision::Hit(known) = decision else { return Err(not_cached(stage, id)) };
+        let Decision::Hit(known) = decision else {
+            return Err(not_cached(stage, id));
+        };
         let name = match &selector.output {
             Some(name) => name.clone(),
-            None => stage.outputs.first().map_or_else(|| METRICS.to_owned(), |output| output.name.clone()),
+            None => stage
+                .outputs
+                .first()
+                .map_or_else(|| METRICS.to_owned(), |output| output.name.clone()),
         };
         let Some(content) = known.entry.output(&name).copied() else {
-            let names: Vec<&str> = known.entry.outputs.iter().map(|(name, _)| name.as_str()).collect();
-            let diagnostic = Diagnostic::error("spec::unknown_output", format!("`{}` has no output `{name}`", stage.name))
-                .help(format!("it has {}", flow::spec::suggest::list(&names)));
+            let names: Vec<&str> = known
+                .entry
+                .outputs
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            let diagnostic = Diagnostic::error(
+                "spec::unknown_output",
+                format!("`{}` has no output `{name}`", stage.name),
+            )
+            .help(format!("it has {}", flow::spec::suggest::list(&names)));
             return Err(Failure::one(Class::Input, diagnostic));
         };
-        let declared = stage.outputs.iter().find(|output| output.name == name).map(|output| output.path.as_str());
-        let file = declared.unwrap_or("metrics.jsonl").rsplit('/').next().unwrap_or(&name).to_owned();
-        found.push(Found { stage, name, file, content, key: known.key });
+        let declared = stage
+            .outputs
+            .iter()
+            .find(|output| output.name == name)
+            .map(|output| output.path.as_str());
+        let file = declared
+            .unwrap_or("metrics.jsonl")
+            .rsplit('/')
+            .next()
+            .unwrap_or(&name)
+            .to_owned();
+        found.push(Found {
+            stage,
+            name,
+            file,
+            content,
+            key: known.key,
+        });
     }
     let _ = planner.flush();
     Ok(found)
 }
 
 fn not_cached(stage: &StageSpec, _: StageId) -> Failure {
-    let diagnostic = Diagnostic::error("cli::not_cached", format!("`{}` has no result yet", stage.name))
-        .help(format!("`pipeline run FILE '{}'` makes it", stage.name));
+    let diagnostic = Diagnostic::error(
+        "cli::not_cached",
+        format!("`{}` has no result yet", stage.name),
+    )
+    .help(format!("`pipeline run FILE '{}'` makes it", stage.name));
     Failure::one(Class::Input, diagnostic)
 }
 
@@ -105,16 +172,33 @@ fn unreadable(session: &Session, output: &Found<'_>, error: &StoreError) -> Fail
     let name = &output.stage.name;
     match error {
         StoreError::Missing { .. } => {
-            let diagnostic = Diagnostic::error("cli::no_bytes", format!("the record of `{name}` is there, its bytes are not in the cache"))
-                .detail(format!("key {}", output.key.short()))
-                .help(format!("`pipeline run FILE '{name}' --force '{name}'` makes them again"));
+            let diagnostic = Diagnostic::error(
+                "cli::no_bytes",
+                format!("the record of `{name}` is there, its bytes are not in the cache"),
+            )
+            .detail(format!("key {}", output.key.short()))
+            .help(format!(
+                "`pipeline run FILE '{name}' --force '{name}'` makes them again"
+            ));
             Failure::one(Class::Environment, diagnostic)
         }
         StoreError::Corrupt { digest, .. } => {
             let moved = session.store.quarantine(digest).is_ok();
-            let diagnostic = Diagnostic::error("store::corrupt", format!("object {} of `{name}` does not match its digest", digest.short()))
-                .detail(if moved { "moved to cache/quarantine" } else { "it cannot be moved to cache/quarantine" })
-                .help(format!("`pipeline run FILE '{name}' --force '{name}'` makes it again"));
+            let diagnostic = Diagnostic::error(
+                "store::corrupt",
+                format!(
+                    "object {} of `{name}` does not match its digest",
+                    digest.short()
+                ),
+            )
+            .detail(if moved {
+                "moved to cache/quarantine"
+            } else {
+                "it cannot be moved to cache/quarantine"
+            })
+            .help(format!(
+                "`pipeline run FILE '{name}' --force '{name}'` makes it again"
+            ));
             Failure::one(Class::Environment, diagnostic)
         }
         StoreError::Io(error) => disk(error),
@@ -122,11 +206,14 @@ fn unreadable(session: &Session, output: &Found<'_>, error: &StoreError) -> Fail
 }
 
 fn disk(error: &std::io::Error) -> Failure {
-    let diagnostic = Diagnostic::error("cli::write", "the copy cannot be written").detail(error.to_string());
+    let diagnostic =
+        Diagnostic::error("cli::write", "the copy cannot be written").detail(error.to_string());
     Failure::one(Class::Environment, diagnostic)
 }
 
 /// A stage's name as part of a file name.
 fn safe(name: &str) -> String {
-    name.chars().map(|c| if c == '/' { '_' } else { c }).collect()
+    name.chars()
+        .map(|c| if c == '/' { '_' } else { c })
+        .collect()
 }

@@ -9,10 +9,19 @@ use crate::console::Console;
 
 /// The starter's files. Tests run it as it is.
 const FILES: &[(&str, &str)] = &[
-    ("pipelines/starter.yaml", include_str!("starter/starter.yaml")),
-    ("stages/count-words.yaml", include_str!("starter/count-words.yaml")),
+    (
+        "pipelines/starter.yaml",
+        include_str!("starter/starter.yaml"),
+    ),
+    (
+        "stages/count-words.yaml",
+        include_str!("starter/count-words.yaml"),
+    ),
     ("data/words.txt", include_str!("starter/words.txt")),
-    ("cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"),
+    (
+        "cache/CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55\n",
+    ),
     (".gitignore", "/cache/*\n!/cache/CACHEDIR.TAG\n/reports/*\n"),
 ];
 
@@ -24,8 +33,11 @@ pub(super) fn init(folder: &Path, console: &mut Console) -> Done {
         .map(|(name, _)| format!("`{}`", folder.join(name).display()))
         .collect();
     if !there.is_empty() {
-        let diagnostic = Diagnostic::error("init::exists", format!("{} is there already", there.join(", ")))
-            .help("name another folder: `pipeline init DIR`");
+        let diagnostic = Diagnostic::error(
+            "init::exists",
+            format!("{} is there already", there.join(", ")),
+        )
+        .help("name another folder: `pipeline init DIR`");
         return Err(Failure::one(Class::Input, diagnostic));
     }
     for (name, text) in FILES {
@@ -33,9 +45,13 @@ pub(super) fn init(folder: &Path, console: &mut Console) -> Done {
         if is_shared(name) && path.exists() {
             continue;
         }
-        let written = path.parent().map_or(Ok(()), fs_err::create_dir_all).and_then(|()| fs_err::write(&path, text));
+        let written = path
+            .parent()
+            .map_or(Ok(()), fs_err::create_dir_all)
+            .and_then(|()| fs_err::write(&path, text));
         written.map_err(|error| {
-            let diagnostic = Diagnostic::error("init::write", "the starter cannot be written").detail(error.to_string());
+            let diagnostic = Diagnostic::error("init::write", "the starter cannot be written")
+                .detail(error.to_string());
             Failure::one(Class::Environment, diagnostic)
         })?;
         console.note(&format!("wrote {}", path.display()));

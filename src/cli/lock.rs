@@ -29,12 +29,18 @@ pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
     let path = lock_path(&args.pipeline.file);
     let mut lock = read(&path)?;
     let unpinned = unpinned(&session);
-    let names: BTreeSet<&str> = unpinned.iter().map(|id| session.workflow().stages[id.index()].name.as_str()).collect();
+    let names: BTreeSet<&str> = unpinned
+        .iter()
+        .map(|id| session.workflow().stages[id.index()].name.as_str())
+        .collect();
     for id in &update {
         let name = &session.workflow().stages[id.index()].name;
         if !names.contains(name.as_str()) {
-            let diagnostic = Diagnostic::error("lock::not_unpinned", format!("`{name}` is not an unpinned fetch"))
-                .help("only what has no `sha256` or `blake3` in the file is locked");
+            let diagnostic = Diagnostic::error(
+                "lock::not_unpinned",
+                format!("`{name}` is not an unpinned fetch"),
+            )
+            .help("only what has no `sha256` or `blake3` in the file is locked");
             return Err(Failure::one(Class::Input, diagnostic));
         }
         lock.stages.remove(name);
@@ -43,11 +49,19 @@ pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
     let targets: Vec<StageId> = unpinned
         .iter()
         .copied()
-        .filter(|id| !lock.stages.contains_key(&session.workflow().stages[id.index()].name))
+        .filter(|id| {
+            !lock
+                .stages
+                .contains_key(&session.workflow().stages[id.index()].name)
+        })
         .collect();
     save(&path, &lock)?;
     if targets.is_empty() {
-        console.note(&format!("{}: {}, nothing to add", path.display(), format::counted(lock.stages.len(), "download")));
+        console.note(&format!(
+            "{}: {}, nothing to add",
+            path.display(),
+            format::counted(lock.stages.len(), "download")
+        ));
         return Ok(0);
     }
     // The lock is part of the key: without the old entries these stages are looked at as they stand in the file.
@@ -72,7 +86,9 @@ pub(super) fn unpinned(session: &Session) -> Vec<StageId> {
         .map(StageId)
         .zip(stages)
         .filter(|(_, stage)| {
-            stage.kind == "fetch" && serde_json::from_str::<Fetch>(&stage.config).is_ok_and(|fetch| fetch.is_unpinned())
+            stage.kind == "fetch"
+                && serde_json::from_str::<Fetch>(&stage.config)
+                    .is_ok_and(|fetch| fetch.is_unpinned())
         })
         .map(|(id, _)| id)
         .collect()
@@ -87,11 +103,18 @@ pub(super) fn require_all(session: &Session) -> Result<(), Failure> {
         .map(|id| &session.workflow().stages[id.index()])
         .filter(|stage| !lock.stages.contains_key(&stage.name))
         .map(|stage| {
-            Diagnostic::error("lock::not_locked", format!("`{}` is not in `{}`", stage.name, path.display()))
-                .help("`pipeline lock FILE` adds it; commit the lock file")
+            Diagnostic::error(
+                "lock::not_locked",
+                format!("`{}` is not in `{}`", stage.name, path.display()),
+            )
+            .help("`pipeline lock FILE` adds it; commit the lock file")
         })
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(Failure::input(missing)) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::input(missing))
+    }
 }
 
 /// Adds what a run fetched to the lock file, and lets the records count under the keys that follow from it.
@@ -107,8 +130,17 @@ pub(super) fn write(
     let date = clock::rfc3339(clock::now_ns());
     let mut added = BTreeMap::new();
     for (stage, pin) in pins {
-        let entry = LockEntry { url: pin.url.clone(), digest: pin.digest.clone(), bytes: pin.bytes, date: Some(date.clone()) };
-        if lock.stages.get(stage).is_some_and(|known| known.digest == entry.digest) {
+        let entry = LockEntry {
+            url: pin.url.clone(),
+            digest: pin.digest.clone(),
+            bytes: pin.bytes,
+            date: Some(date.clone()),
+        };
+        if lock
+            .stages
+            .get(stage)
+            .is_some_and(|known| known.digest == entry.digest)
+        {
             continue;
         }
         lock.stages.insert(stage.clone(), entry);
@@ -133,30 +165,48 @@ pub(super) fn write(
     let again = Session::open(args, console)?;
     let mut planner = again.planner()?;
     for (id, stage) in (0_u32..).map(StageId).zip(&again.workflow().stages) {
-        let Some(record) = old.get(stage.name.as_str()).and_then(|key| session.store.find_record(key)) else { continue };
+        let Some(record) = old
+            .get(stage.name.as_str())
+            .and_then(|key| session.store.find_record(key))
+        else {
+            continue;
+        };
         if let Ok(Decision::Miss { key, manifest }) = planner.decide(id) {
             let mut record = record;
             (record.key, record.manifest) = (key, manifest.0);
             let entry = flow::exec::job::entry_of(&record);
-            let written = session.store.write_record(&record).and_then(|()| append_record(session.store.dir(), &key, &entry));
+            let written = session
+                .store
+                .write_record(&record)
+                .and_then(|()| append_record(session.store.dir(), &key, &entry));
             written.map_err(|error| disk(&path, &error))?;
             planner.note_key(stage, key);
         }
     }
     planner.flush().map_err(|error| disk(&path, &error))?;
-    console.note(&format!("locked {} in {}", format::counted(added.len(), "download"), path.display()));
+    console.note(&format!(
+        "locked {} in {}",
+        format::counted(added.len(), "download"),
+        path.display()
+    ));
     Ok(())
 }
 
 fn read(path: &std::path::Path) -> Result<Lock, Failure> {
     match fs_err::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-            let diagnostic = Diagnostic::error("spec::lock", format!("the lock file `{}` cannot be understood", path.display()))
-                .detail(error.to_string())
-                .help("restore it from version control, or remove it and run `pipeline lock`");
+            let diagnostic = Diagnostic::error(
+                "spec::lock",
+                format!("the lock file `{}` cannot be understood", path.display()),
+            )
+            .detail(error.to_string())
+            .help("restore it from version control, or remove it and run `pipeline lock`");
             Failure::one(Class::Input, diagnostic)
         }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Lock { version: 1, stages: BTreeMap::new() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Lock {
+            version: 1,
+            stages: BTreeMap::new(),
+        }),
         Err(error) => Err(disk(path, &error)),
     }
 }
@@ -170,13 +220,19 @@ fn save(path: &std::path::Path, lock: &Lock) -> Result<(), Failure> {
     let temporary = path.with_extension(format!("lock.{}.tmp", std::process::id()));
     let saved = fs_err::write(&temporary, text).and_then(|()| fs_err::rename(&temporary, path));
     saved.map_err(|error| {
-        let _ = std::fs::remove_file(&temporary);
+        let _ = fs_err::remove_file(&temporary);
         disk(path, &error)
     })
 }
 
 fn disk(path: &std::path::Path, error: &std::io::Error) -> Failure {
-    let diagnostic = Diagnostic::error("lock::write", format!("the lock file `{}` cannot be written or read", path.display()))
-        .detail(error.to_string());
+    let diagnostic = Diagnostic::error(
+        "lock::write",
+        format!(
+            "the lock file `{}` cannot be written or read",
+            path.display()
+        ),
+    )
+    .detail(error.to_string());
     Failure::one(Class::Environment, diagnostic)
 }

@@ -16,7 +16,10 @@ pub(super) fn log(args: &StageArgs, console: &mut Console) -> Done {
     let name = session.workflow().stages[id.index()].name.clone();
     let mut key = None;
     for upstream in flow::graph::upstream(session.workflow(), &[id]) {
-        match planner.decide(upstream).map_err(|problem| session.failure(vec![problem], console))? {
+        match planner
+            .decide(upstream)
+            .map_err(|problem| session.failure(vec![problem], console))?
+        {
             Decision::Hit(known) if upstream == id => key = Some(known.key),
             Decision::Miss { key: planned, .. } if upstream == id => key = Some(planned),
             _ => {}
@@ -36,16 +39,23 @@ pub(super) fn log(args: &StageArgs, console: &mut Console) -> Done {
                 console.note(&format!("`{name}` printed nothing"));
                 return Ok(0);
             };
-            let text = fs_err::read(session.store.object_path(&content.digest)).map_err(|error| {
-                let diagnostic = Diagnostic::error("cli::no_bytes", format!("the log of `{name}` is not in the cache any more"))
+            let text =
+                fs_err::read(session.store.object_path(&content.digest)).map_err(|error| {
+                    let diagnostic = Diagnostic::error(
+                        "cli::no_bytes",
+                        format!("the log of `{name}` is not in the cache any more"),
+                    )
                     .detail(error.to_string());
-                Failure::one(Class::Environment, diagnostic)
-            })?;
+                    Failure::one(Class::Environment, diagnostic)
+                })?;
             console.bytes(&text);
             return Ok(0);
         }
     }
-    let diagnostic = Diagnostic::error("cli::no_log", format!("`{name}` has not run yet"))
-        .help(format!("`pipeline run {} '{name}'` runs it", args.pipeline.file.display()));
+    let diagnostic =
+        Diagnostic::error("cli::no_log", format!("`{name}` has not run yet")).help(format!(
+            "`pipeline run {} '{name}'` runs it",
+            args.pipeline.file.display()
+        ));
     Err(Failure::one(Class::Input, diagnostic))
 }

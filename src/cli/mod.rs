@@ -41,7 +41,11 @@ pub fn main() -> ExitCode {
             Ok(args) => start(args),
             Err(refusal) => {
                 if let Ok(mut console) = Console::new(Options::default()) {
-                    if refusal.asked_for { console.text(&refusal.text) } else { console.note(refusal.text.trim_end()) }
+                    if refusal.asked_for {
+                        console.text(&refusal.text);
+                    } else {
+                        console.note(refusal.text.trim_end());
+                    }
                 }
                 refusal.exit_code
             }
@@ -61,7 +65,10 @@ fn start(args: Args) -> u8 {
     let mut console = match Console::new(Options { json, events }) {
         Ok(console) => console,
         Err(failure) => {
-            return Console::new(Options::default()).map_or(Class::Environment.exit_code(), |mut console| console.fail(&failure));
+            return Console::new(Options::default())
+                .map_or(Class::Environment.exit_code(), |mut console| {
+                    console.fail(&failure)
+                });
         }
     };
     let code = match dispatch(args.command, &mut console) {
@@ -123,7 +130,10 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
 }
 
 fn unknown_command(name: &str) -> Failure {
-    let diagnostic = Diagnostic::error("cli::unknown_command", format!("there is no command `{name}`"))
-        .help("`pipeline --help` lists the commands");
+    let diagnostic = Diagnostic::error(
+        "cli::unknown_command",
+        format!("there is no command `{name}`"),
+    )
+    .help("`pipeline --help` lists the commands");
     Failure::one(Class::Input, diagnostic)
 }

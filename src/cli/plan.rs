@@ -13,7 +13,11 @@ use crate::console::{Console, format};
 pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
     let session = Session::open(&args.pipeline, console)?;
     let targets = session.targets(&args.selection, console)?;
-    let mut forced = if args.selection.force.is_empty() { Vec::new() } else { session.stages(&args.selection.force, console)? };
+    let mut forced = if args.selection.force.is_empty() {
+        Vec::new()
+    } else {
+        session.stages(&args.selection.force, console)?
+    };
     if args.selection.refresh {
         forced.extend(super::lock::unpinned(&session));
     }
@@ -33,7 +37,12 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
 }
 
 fn table(rows: &[PlanRow]) -> String {
-    let mut table = Table::new([("STAGE", Align::Left), ("STATE", Align::Left), ("TIME", Align::Right), ("BECAUSE", Align::Left)]);
+    let mut table = Table::new([
+        ("STAGE", Align::Left),
+        ("STATE", Align::Left),
+        ("TIME", Align::Right),
+        ("BECAUSE", Align::Left),
+    ]);
     for row in rows.iter().filter(|row| row.state != PlanState::Cached) {
         let (ink, state) = match row.state {
             PlanState::WillRun => (Ink::Accent, "will run"),
@@ -47,18 +56,29 @@ fn table(rows: &[PlanRow]) -> String {
             Cell::new(Ink::Faint, &row.because),
         ]);
     }
-    if table.is_empty() { String::new() } else { table.render(Look::of_stdout(), true) }
+    if table.is_empty() {
+        String::new()
+    } else {
+        table.render(Look::of_stdout(), true)
+    }
 }
 
 fn closing(rows: &[PlanRow]) -> String {
     let count = |state| rows.iter().filter(|row| row.state == state).count();
-    let (cached, will, may) = (count(PlanState::Cached), count(PlanState::WillRun), count(PlanState::MayRun));
+    let (cached, will, may) = (
+        count(PlanState::Cached),
+        count(PlanState::WillRun),
+        count(PlanState::MayRun),
+    );
     let running = || rows.iter().filter(|row| row.state != PlanState::Cached);
     let seconds: f64 = running().filter_map(|row| row.seconds).sum();
     let unknown = running().filter(|row| row.seconds.is_none()).count();
     let mut line = format!("{will} will run, {may} may run, {cached} cached");
     if seconds > 0.0 {
-        line.push_str(&format!("; about {} of work by past times", format::duration(seconds)));
+        line.push_str(&format!(
+            "; about {} of work by past times",
+            format::duration(seconds)
+        ));
         if unknown > 0 {
             line.push_str(&format!(", {unknown} of them never timed"));
         }

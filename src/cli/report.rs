@@ -19,7 +19,8 @@ pub(super) fn write_run_pages(session: &Session, summary: &RunSummary, console: 
     json.push(b'\n');
     for report in &summary.reports {
         let folder = session.workflow().root.join(&report.path);
-        let written = fs_err::write(folder.join("run.html"), &html).and_then(|()| fs_err::write(folder.join("run.json"), &json));
+        let written = fs_err::write(folder.join("run.html"), &html)
+            .and_then(|()| fs_err::write(folder.join("run.json"), &json));
         if let Err(error) = written {
             console.note(&format!("the page of this run cannot be written: {error}"));
         }
@@ -28,7 +29,10 @@ pub(super) fn write_run_pages(session: &Session, summary: &RunSummary, console: 
 
 fn page(summary: &RunSummary) -> Page {
     let ended = clock::now_ns();
-    #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of a run fit by far")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "nanoseconds of a run fit by far"
+    )]
     let began = ended - (summary.wall_seconds * 1e9) as i128;
     let counts = summary.counts;
     Page {
@@ -60,7 +64,11 @@ fn page(summary: &RunSummary) -> Page {
                 device: (!stage.device.is_empty()).then(|| stage.device.clone()),
             })
             .collect(),
-        warnings: summary.warnings.iter().map(|warning| warning.message.clone()).collect(),
+        warnings: summary
+            .warnings
+            .iter()
+            .map(|warning| warning.message.clone())
+            .collect(),
         reports: vec!["index.html".to_owned()],
     }
 }

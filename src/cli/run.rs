@@ -19,9 +19,15 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         if selectors.is_empty() {
             return Ok(BTreeSet::new());
         }
-        session.stages(selectors, console).map(|ids| ids.into_iter().collect())
+        session
+            .stages(selectors, console)
+            .map(|ids| ids.into_iter().collect())
     };
-    let (mut force, yes, keep_old) = (set(&args.selection.force)?, set(&args.yes)?, set(&args.keep_old)?);
+    let (mut force, yes, keep_old) = (
+        set(&args.selection.force)?,
+        set(&args.yes)?,
+        set(&args.keep_old)?,
+    );
     if args.selection.refresh {
         force.extend(super::lock::unpinned(&session));
     }
@@ -48,7 +54,13 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         }
     };
     if !summary.pins.is_empty() {
-        super::lock::write(&args.pipeline, &session, &summary.pins, args.locked, console)?;
+        super::lock::write(
+            &args.pipeline,
+            &session,
+            &summary.pins,
+            args.locked,
+            console,
+        )?;
     }
     super::report::write_run_pages(&session, &summary, console);
     if let Some(signal) = &summary.interrupted {
@@ -67,13 +79,22 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
 fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut Console) -> Done {
     let mut unmet = Vec::new();
     for report in reports {
-        let Some(record) = session.store.find_record(&report.key) else { continue };
+        let Some(record) = session.store.find_record(&report.key) else {
+            continue;
+        };
         for name in ["claims_differing", "claims_missing"] {
             let count = super::status::number_of(&session.store, &record, name);
             if count > 0.0 {
                 unmet.push(
-                    Diagnostic::error("run::claims", format!("{count} of the claims of `{}`: {}", report.stage, name.replace('_', " ")))
-                        .help(format!("open {}/index.html", report.path)),
+                    Diagnostic::error(
+                        "run::claims",
+                        format!(
+                            "{count} of the claims of `{}`: {}",
+                            report.stage,
+                            name.replace('_', " ")
+                        ),
+                    )
+                    .help(format!("open {}/index.html", report.path)),
                 );
             }
         }
@@ -81,5 +102,8 @@ fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut
     if unmet.is_empty() {
         return Ok(0);
     }
-    Ok(console.fail(&Failure { class: Class::Stage, diagnostics: unmet }))
+    Ok(console.fail(&Failure {
+        class: Class::Stage,
+        diagnostics: unmet,
+    }))
 }

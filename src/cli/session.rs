@@ -39,9 +39,18 @@ impl Session {
             Failure::one(Class::Environment, diagnostic)
         })?;
         let mirrors = mirrors(args, &root)?;
-        let set: Vec<String> =
-            args.settings.iter().map(|setting| format!("{}={}", setting.name, setting.value)).collect();
-        let options = LoadOptions { file: &args.file, profiles: &args.profiles, set: &set, kinds: KINDS, mirrors: &mirrors };
+        let set: Vec<String> = args
+            .settings
+            .iter()
+            .map(|setting| format!("{}={}", setting.name, setting.value))
+            .collect();
+        let options = LoadOptions {
+            file: &args.file,
+            profiles: &args.profiles,
+            set: &set,
+            kinds: KINDS,
+            mirrors: &mirrors,
+        };
         let ready = match load_cached(&options, &store) {
             Ok(ready) => ready,
             Err(failure) => {
@@ -69,39 +78,58 @@ impl Session {
     /// A planner over the workflow.
     pub(super) fn planner(&self) -> Result<Planner<'_>, Failure> {
         Planner::new(self.workflow(), &self.store, KINDS).map_err(|error| {
-            let diagnostic = Diagnostic::error("run::cache", "the plan cannot be made").detail(error.to_string());
+            let diagnostic = Diagnostic::error("run::cache", "the plan cannot be made")
+                .detail(error.to_string());
             Failure::one(Class::Environment, diagnostic)
         })
     }
 
     /// The stages that selectors mean.
-    pub(super) fn stages(&self, selectors: &[String], console: &mut Console) -> Result<Vec<StageId>, Failure> {
+    pub(super) fn stages(
+        &self,
+        selectors: &[String],
+        console: &mut Console,
+    ) -> Result<Vec<StageId>, Failure> {
         select(self.workflow(), selectors).map_err(|problems| self.failure(problems, console))
     }
 
     /// The one stage a selector means.
-    pub(super) fn one_stage(&self, selector: &str, console: &mut Console) -> Result<StageId, Failure> {
+    pub(super) fn one_stage(
+        &self,
+        selector: &str,
+        console: &mut Console,
+    ) -> Result<StageId, Failure> {
         let found = self.stages(&[selector.to_owned()], console)?;
         match found.as_slice() {
             [one] => Ok(*one),
             many => {
-                let names: Vec<String> =
-                    many.iter().take(5).map(|id| format!("'{}'", self.workflow().stages[id.index()].name)).collect();
-                let diagnostic =
-                    Diagnostic::error("cli::many_stages", format!("`{selector}` means {} stages", many.len()))
-                        .help(format!("name one, such as {}", names.join(", ")));
+                let names: Vec<String> = many
+                    .iter()
+                    .take(5)
+                    .map(|id| format!("'{}'", self.workflow().stages[id.index()].name))
+                    .collect();
+                let diagnostic = Diagnostic::error(
+                    "cli::many_stages",
+                    format!("`{selector}` means {} stages", many.len()),
+                )
+                .help(format!("name one, such as {}", names.join(", ")));
                 Err(Failure::one(Class::Input, diagnostic))
             }
         }
     }
 
     /// The stages to bring about: those named, of the kinds named; what they need comes with them.
-    pub(super) fn targets(&self, selection: &SelectionArgs, console: &mut Console) -> Result<Vec<StageId>, Failure> {
+    pub(super) fn targets(
+        &self,
+        selection: &SelectionArgs,
+        console: &mut Console,
+    ) -> Result<Vec<StageId>, Failure> {
         for kind in &selection.kinds {
             if !KINDS.iter().any(|entry| entry.name == kind) {
                 let names = KINDS.iter().map(|entry| entry.name);
-                let diagnostic = Diagnostic::error("cli::unknown_kind", format!("there is no kind `{kind}`"))
-                    .help(flow::spec::suggest::help(kind, names, "there are no kinds"));
+                let diagnostic =
+                    Diagnostic::error("cli::unknown_kind", format!("there is no kind `{kind}`"))
+                        .help(flow::spec::suggest::help(kind, names, "there are no kinds"));
                 return Err(Failure::one(Class::Input, diagnostic));
             }
         }
@@ -110,11 +138,18 @@ impl Session {
         }
         let mut targets = self.stages(&selection.stages, console)?;
         if !selection.kinds.is_empty() {
-            targets.retain(|id| selection.kinds.contains(&self.workflow().stages[id.index()].kind));
+            targets.retain(|id| {
+                selection
+                    .kinds
+                    .contains(&self.workflow().stages[id.index()].kind)
+            });
             if targets.is_empty() {
                 let kinds = selection.kinds.join("`, `");
-                let diagnostic = Diagnostic::error("cli::no_stage", format!("no selected stage is of kind `{kinds}`"))
-                    .help("`pipeline graph FILE` shows the stages");
+                let diagnostic = Diagnostic::error(
+                    "cli::no_stage",
+                    format!("no selected stage is of kind `{kinds}`"),
+                )
+                .help("`pipeline graph FILE` shows the stages");
                 return Err(Failure::one(Class::Input, diagnostic));
             }
         }
@@ -128,24 +163,45 @@ impl Session {
     }
 
     fn fail_if_any(&self, problems: Vec<Diagnostic>, console: &mut Console) -> Result<(), Failure> {
-        if problems.is_empty() { Ok(()) } else { Err(self.failure(problems, console)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(self.failure(problems, console))
+        }
     }
 }
 
 fn missing_file(args: &PipelineArgs) -> Diagnostic {
     let file = args.file.display();
-    let diagnostic = Diagnostic::error("cli::no_file", format!("there is no pipeline file `{file}`"));
+    let diagnostic = Diagnostic::error(
+        "cli::no_file",
+        format!("there is no pipeline file `{file}`"),
+    );
     let folder = args.file.parent().map(PathBuf::from).unwrap_or_default();
-    let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        folder
+    };
     let candidates: Vec<String> = [folder.clone(), folder.join("pipelines")]
         .iter()
         .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"))
-        .map(|path| path.strip_prefix("./").unwrap_or(&path).display().to_string())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|ending| ending == "yaml" || ending == "yml")
+        })
+        .map(|path| {
+            path.strip_prefix("./")
+                .unwrap_or(&path)
+                .display()
+                .to_string()
+        })
         .collect();
-    let nearest = flow::spec::suggest::nearest(&file.to_string(), candidates.iter().map(String::as_str)).map(str::to_owned);
+    let nearest =
+        flow::spec::suggest::nearest(&file.to_string(), candidates.iter().map(String::as_str))
+            .map(str::to_owned);
     match (nearest, candidates.first()) {
         (Some(name), _) => diagnostic.help(format!("did you mean `{name}`?")),
         (None, Some(name)) => diagnostic.help(format!("there is `{name}`")),
@@ -155,13 +211,25 @@ fn missing_file(args: &PipelineArgs) -> Diagnostic {
 
 /// `--mirror` before `--mirrors`, each file's lines in order; relative folders start at the pipeline's root.
 fn mirrors(args: &PipelineArgs, root: &std::path::Path) -> Result<Vec<(String, String)>, Failure> {
-    let mut mirrors: Vec<(String, String)> =
-        args.mirrors.iter().map(|mirror| (mirror.prefix.clone(), mirror.target.clone())).collect();
-    let Some(file) = &args.mirrors_file else { return Ok(mirrors) };
-    let path = if file.exists() { file.clone() } else { root.join(file) };
+    let mut mirrors: Vec<(String, String)> = args
+        .mirrors
+        .iter()
+        .map(|mirror| (mirror.prefix.clone(), mirror.target.clone()))
+        .collect();
+    let Some(file) = &args.mirrors_file else {
+        return Ok(mirrors);
+    };
+    let path = if file.exists() {
+        file.clone()
+    } else {
+        root.join(file)
+    };
     let text = fs_err::read_to_string(&path).map_err(|error| {
-        let diagnostic = Diagnostic::error("cli::mirrors", format!("the mirrors file `{}` cannot be read", file.display()))
-            .detail(error.to_string());
+        let diagnostic = Diagnostic::error(
+            "cli::mirrors",
+            format!("the mirrors file `{}` cannot be read", file.display()),
+        )
+        .detail(error.to_string());
         Failure::one(Class::Input, diagnostic)
     })?;
     let mut problems = Vec::new();
@@ -174,9 +242,16 @@ fn mirrors(args: &PipelineArgs, root: &std::path::Path) -> Result<Vec<(String, S
             Ok(mirror) => mirrors.push((mirror.prefix, mirror.target)),
             Err(error) => {
                 let message = format!("{}:{}: {error}", file.display(), number + 1);
-                problems.push(Diagnostic::error("cli::mirrors", message).help("a line is `URL_PREFIX=DIR_OR_URL`"));
+                problems.push(
+                    Diagnostic::error("cli::mirrors", message)
+                        .help("a line is `URL_PREFIX=DIR_OR_URL`"),
+                );
             }
         }
     }
-    if problems.is_empty() { Ok(mirrors) } else { Err(Failure::input(problems)) }
+    if problems.is_empty() {
+        Ok(mirrors)
+    } else {
+        Err(Failure::input(problems))
+    }
 }

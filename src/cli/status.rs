@@ -59,8 +59,18 @@ pub(super) fn status(args: &StatusArgs, console: &mut Console) -> Done {
                 problems.push(problem);
                 continue;
             }
-            Ok(Decision::Hit(known)) => row(State::Cached, Some(known.key), Some(known.entry.seconds), String::new()),
-            Ok(Decision::Open) => row(State::Outdated, None, None, "depends on a stage that is outdated".to_owned()),
+            Ok(Decision::Hit(known)) => row(
+                State::Cached,
+                Some(known.key),
+                Some(known.entry.seconds),
+                String::new(),
+            ),
+            Ok(Decision::Open) => row(
+                State::Outdated,
+                None,
+                None,
+                "depends on a stage that is outdated".to_owned(),
+            ),
             Ok(Decision::Miss { key, manifest }) => {
                 let because = planner.why(stage, &key, &manifest).words();
                 let (state, because) = state_of(&session.store, &key, because);
@@ -79,7 +89,12 @@ pub(super) fn status(args: &StatusArgs, console: &mut Console) -> Done {
         console.json(&rows);
         return Ok(0);
     }
-    let mut table = Table::new([("STAGE", Align::Left), ("STATE", Align::Left), ("TIME", Align::Right), ("BECAUSE", Align::Left)]);
+    let mut table = Table::new([
+        ("STAGE", Align::Left),
+        ("STATE", Align::Left),
+        ("TIME", Align::Right),
+        ("BECAUSE", Align::Left),
+    ]);
     for row in &rows {
         let (ink, state) = match row.state {
             State::Cached => (Ink::Good, "cached"),
@@ -108,20 +123,32 @@ fn state_of(store: &Store, key: &flow::digest::Digest, because: String) -> (Stat
         return (State::Running, format!("by {holder}"));
     }
     match flow::exec::last_attempt(store, key) {
-        Some(attempt) if attempt.end == "failed" => (State::Failed, format!("failed {}", attempt.started)),
-        Some(attempt) if attempt.end == "stopped" => (State::Outdated, format!("stopped {}", attempt.started)),
+        Some(attempt) if attempt.end == "failed" => {
+            (State::Failed, format!("failed {}", attempt.started))
+        }
+        Some(attempt) if attempt.end == "stopped" => {
+            (State::Outdated, format!("stopped {}", attempt.started))
+        }
         _ => (State::Outdated, because),
     }
 }
 
 /// The sum of a record's numbers of one name, 0 where it has none.
 pub(super) fn number_of(store: &Store, record: &Record, metric: &str) -> f64 {
-    rows_of(store, record).iter().filter(|row| row.metric == metric).map(|row| row.value).sum()
+    rows_of(store, record)
+        .iter()
+        .filter(|row| row.metric == metric)
+        .map(|row| row.value)
+        .sum()
 }
 
 /// The metric rows of a record; none where their object is gone.
 pub(super) fn rows_of(store: &Store, record: &Record) -> Vec<MetricRow> {
-    let Some(content) = record.outputs.get(METRICS) else { return Vec::new() };
-    let text = std::fs::read_to_string(store.object_path(&content.digest)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let Some(content) = record.outputs.get(METRICS) else {
+        return Vec::new();
+    };
+    let text = fs_err::read_to_string(store.object_path(&content.digest)).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }

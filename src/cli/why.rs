@@ -28,10 +28,20 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
             Ok(Decision::Open) => {}
             Ok(Decision::Hit(known)) if upstream == id => {
                 let record = planner.store.find_record(&known.key);
-                let made = record.as_ref().map(|record| format!(" of {}", record.finished)).unwrap_or_default();
-                console.text(&format!("{name} is cached: its record{made} has the key {}", known.key.short()));
+                let made = record
+                    .as_ref()
+                    .map(|record| format!(" of {}", record.finished))
+                    .unwrap_or_default();
+                console.text(&format!(
+                    "{name} is cached: its record{made} has the key {}",
+                    known.key.short()
+                ));
                 if let Some(accepted) = record.and_then(|record| record.accepted) {
-                    console.text(&format!("  accepted from {}: {}", accepted.from.short(), accepted.reason));
+                    console.text(&format!(
+                        "  accepted from {}: {}",
+                        accepted.from.short(),
+                        accepted.reason
+                    ));
                 }
                 let _ = planner.flush();
                 return Ok(0);
@@ -39,17 +49,28 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
             Ok(Decision::Hit(_)) => {}
             Ok(Decision::Miss { key, manifest }) => {
                 let why = planner.why(stage, &key, &manifest);
-                let old = planner.last_record(stage, &key).map(|record| Manifest(record.manifest));
+                let old = planner
+                    .last_record(stage, &key)
+                    .map(|record| Manifest(record.manifest));
                 console.text(&explain(name, &why, old.as_ref(), &manifest));
                 let _ = planner.flush();
                 return Ok(0);
             }
         }
     }
-    let upstream = open.map_or_else(|| "its inputs".to_owned(), |id| format!("`{}`", planner.stage(id).name));
-    console.text(&format!("{name} may run: {upstream} runs first, and decides by the bytes it gives"));
+    let upstream = open.map_or_else(
+        || "its inputs".to_owned(),
+        |id| format!("`{}`", planner.stage(id).name),
+    );
+    console.text(&format!(
+        "{name} may run: {upstream} runs first, and decides by the bytes it gives"
+    ));
     if let Some(upstream) = open {
-        console.note(&format!("`pipeline why {} '{}'` says why that runs", args.pipeline.file.display(), planner.stage(upstream).name));
+        console.note(&format!(
+            "`pipeline why {} '{}'` says why that runs",
+            args.pipeline.file.display(),
+            planner.stage(upstream).name
+        ));
     }
     let _ = planner.flush();
     Ok(0)
@@ -57,7 +78,12 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
 
 fn explain(name: &str, why: &Why, old: Option<&Manifest>, new: &Manifest) -> String {
     let changes = match why {
-        Why::New => return format!("{name} will run: it has no record yet in this pipeline\n{}", listing(new)),
+        Why::New => {
+            return format!(
+                "{name} will run: it has no record yet in this pipeline\n{}",
+                listing(new)
+            );
+        }
         Why::Lost => return format!("{name} will run: its record is gone from the cache"),
         Why::Changed(changes) => changes,
     };
@@ -78,7 +104,10 @@ fn explain(name: &str, why: &Why, old: Option<&Manifest>, new: &Manifest) -> Str
         .collect();
     if !same.is_empty() {
         let more = same.len().saturating_sub(SAME_SHOWN);
-        text.push_str(&format!("    same: {}", same[..same.len().min(SAME_SHOWN)].join(", ")));
+        text.push_str(&format!(
+            "    same: {}",
+            same[..same.len().min(SAME_SHOWN)].join(", ")
+        ));
         if more > 0 {
             text.push_str(&format!(", and {more} more"));
         }
@@ -88,5 +117,8 @@ fn explain(name: &str, why: &Why, old: Option<&Manifest>, new: &Manifest) -> Str
 }
 
 fn listing(manifest: &Manifest) -> String {
-    manifest.lines().map(|(path, value)| format!("  + {path} = {}\n", shorten(value))).collect()
+    manifest
+        .lines()
+        .map(|(path, value)| format!("  + {path} = {}\n", shorten(value)))
+        .collect()
 }

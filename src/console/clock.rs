@@ -27,7 +27,7 @@ impl Clock for MachineClock {
     }
 
     fn wall(&self) -> SystemTime {
-        SystemTime::now()
+        flow::clock::now()
     }
 }
 

@@ -2,12 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// This machine's time.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one door to the clock")]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Nanoseconds since 1970 by this machine's clock.
 #[must_use]
 pub fn now_ns() -> i128 {
-    #[expect(clippy::disallowed_methods, reason = "the one door to the clock")]
-    let now = SystemTime::now();
-    match now.duration_since(UNIX_EPOCH) {
+    match now().duration_since(UNIX_EPOCH) {
         Ok(after) => i128::try_from(after.as_nanos()).unwrap_or(i128::MAX),
         Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap_or(i128::MAX),
     }

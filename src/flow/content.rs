@@ -334,7 +334,7 @@ pub fn walk(
         .sort_by_file_name()
         .into_iter();
     while let Some(entry) = walker.next() {
-        let entry = entry.map_err(walk_error)?;
+        let entry = entry.map_err(|error| walk_error(&error))?;
         if entry.depth() == 0 {
             continue;
         }
@@ -365,7 +365,7 @@ pub fn walk(
                 found.push((relative, entry.into_path(), None));
             }
         } else if kind.is_file() {
-            let metadata = entry.metadata().map_err(walk_error)?;
+            let metadata = entry.metadata().map_err(|error| walk_error(&error))?;
             found.push((relative, entry.into_path(), Some(metadata)));
         } else {
             return Err(invalid(format!(
@@ -381,7 +381,7 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-fn walk_error(error: walkdir::Error) -> io::Error {
+fn walk_error(error: &walkdir::Error) -> io::Error {
     if let Some(ancestor) = error.loop_ancestor() {
         let path = error
             .path()

@@ -55,7 +55,7 @@ impl Manifest {
             let port = &input.port;
             match content {
                 PortContent::KeyOnly(item) => {
-                    lines.push((format!("environment.{port}"), item.content.line()))
+                    lines.push((format!("environment.{port}"), item.content.line()));
                 }
                 PortContent::One(item) => {
                     push_item(&mut lines, format!("input.{port}"), item, with_records);
@@ -162,9 +162,9 @@ pub fn axes_text(axes: &[Axis]) -> String {
             .chars()
             .all(|c| !matches!(c, ',' | '=' | '[' | ']' | '"' | ' ') && !c.is_control());
         if is_plain {
-            text.push_str(&axis.text)
+            text.push_str(&axis.text);
         } else {
-            text.push_str(&json(&axis.text))
+            text.push_str(&json(&axis.text));
         }
     }
     text

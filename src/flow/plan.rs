@@ -707,7 +707,11 @@ pub enum PlanState {
 ///
 /// # Errors
 /// All missing or unreadable inputs at once.
-pub fn plan_rows(planner: &mut Planner<'_>, selected: &[StageId], forced: &BTreeSet<StageId>) -> Result<Vec<PlanRow>, Vec<Diagnostic>> {
+pub fn plan_rows(
+    planner: &mut Planner<'_>,
+    selected: &[StageId],
+    forced: &BTreeSet<StageId>,
+) -> Result<Vec<PlanRow>, Vec<Diagnostic>> {
     let mut rows: Vec<PlanRow> = Vec::with_capacity(selected.len());
     let mut problems = Vec::new();
     let mut misses: Vec<StageId> = Vec::new();

@@ -55,7 +55,7 @@ impl Ready {
                 for (name, path, text) in texts {
                     let text = match (text, path) {
                         (Some(text), _) => text.clone(),
-                        (None, Some(path)) => std::fs::read_to_string(path).unwrap_or_default(),
+                        (None, Some(path)) => fs_err::read_to_string(path).unwrap_or_default(),
                         (None, None) => String::new(),
                     };
                     sources.add(name.clone(), path.as_deref(), text);
@@ -115,10 +115,10 @@ pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, Lo
 }
 
 fn find(path: &Path) -> Option<CachedPlan> {
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = fs_err::read(path).ok()?;
     let plan: CachedPlan = postcard::from_bytes(bytes.strip_prefix(HEADER)?).ok()?;
     let is_unchanged = plan.read.iter().all(|(path, digest)| {
-        std::fs::read(path).ok().map(|text| Use::File.digest(&text)) == *digest
+        fs_err::read(path).ok().map(|text| Use::File.digest(&text)) == *digest
     }) && plan
         .workflow
         .environment

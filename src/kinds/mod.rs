@@ -10,5 +10,9 @@ pub mod fetch;
 pub mod report;
 
 /// Every kind of stage, in the order of the documentation.
-pub const KINDS: &[KindEntry] =
-    &[kind::<fetch::Fetch>(), kind::<dataset::Dataset>(), kind::<report::Report>(), kind::<command::Command>()];
+pub const KINDS: &[KindEntry] = &[
+    kind::<fetch::Fetch>(),
+    kind::<dataset::Dataset>(),
+    kind::<report::Report>(),
+    kind::<command::Command>(),
+];

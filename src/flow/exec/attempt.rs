@@ -78,7 +78,7 @@ impl Attempt {
             }
             remove_tree(&folder)?;
             for suffix in ["log", "order.json", "result.json", "progress"] {
-                let _ = std::fs::remove_file(attempt.work.join(format!("{old}.{suffix}")));
+                let _ = fs_err::remove_file(attempt.work.join(format!("{old}.{suffix}")));
             }
         }
         fs_err::create_dir(&attempt.folder)?;
@@ -377,7 +377,7 @@ impl Attempt {
     }
 
     fn read_result(&self) -> Option<ExecResult> {
-        serde_json::from_slice(&std::fs::read(self.beside("result.json")).ok()?).ok()
+        serde_json::from_slice(&fs_err::read(self.beside("result.json")).ok()?).ok()
     }
 
     pub(super) fn tainted(&self, job: &Job, damage: &Damage) -> StageError {
@@ -611,7 +611,7 @@ fn attempt_numbers(work: &Path) -> Vec<u32> {
 
 /// The attempts so far; one without an end was killed together with its supervisor.
 fn read_attempts(work: &Path) -> Vec<record::Attempt> {
-    let text = std::fs::read_to_string(work.join("attempts.jsonl")).unwrap_or_default();
+    let text = fs_err::read_to_string(work.join("attempts.jsonl")).unwrap_or_default();
     let mut attempts: Vec<record::Attempt> = Vec::new();
     for attempt in text
         .lines()

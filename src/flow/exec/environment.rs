@@ -76,7 +76,7 @@ fn output_of(argv: &[String], variables: &BTreeMap<OsString, OsString>, folder: 
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if started.elapsed() < RECORD_LIMIT => {
-                std::thread::sleep(Duration::from_millis(2))
+                std::thread::sleep(Duration::from_millis(2));
             }
             _ => {
                 let _ = child.kill();

@@ -141,7 +141,7 @@ fn children_of_this() -> Vec<Pid> {
     };
     for task in tasks.filter_map(Result::ok) {
         // Kernels without CONFIG_PROC_CHILDREN lack the file; there only the group is killed.
-        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let text = fs_err::read_to_string(task.path().join("children")).unwrap_or_default();
         children.extend(
             text.split_whitespace()
                 .filter_map(|pid| Pid::from_raw(pid.parse().ok()?)),
@@ -179,7 +179,7 @@ pub fn kill_leftovers(work: &Path) -> usize {
             if pid == rustix::process::getpid() {
                 continue;
             }
-            let Ok(environment) = std::fs::read(process.path().join("environ")) else {
+            let Ok(environment) = fs_err::read(process.path().join("environ")) else {
                 continue;
             };
             if environment

@@ -98,7 +98,7 @@ fn program_folders() -> Vec<PathBuf> {
         };
         match entry.parent() {
             Some(parent) if parent.parent().is_some() && Some(parent) != home.as_deref() => {
-                folders.push(parent.to_path_buf())
+                folders.push(parent.to_path_buf());
             }
             _ => folders.push(entry),
         }

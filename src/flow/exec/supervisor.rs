@@ -259,7 +259,7 @@ impl Supervisor {
         self.jobs += 1;
         let this = self.jobs;
         drain(reader, log.clone(), move || {
-            drop(closed.send(Message::OutputClosed(this)))
+            drop(closed.send(Message::OutputClosed(this)));
         })?;
         let exited = self.sender.clone();
         let mut child = child;

@@ -87,7 +87,7 @@ impl RunLog {
             hasher.update(name.as_bytes()).update(b"\n").update(&key.0);
         }
         let digest = Digest::from(&hasher);
-        let last = std::fs::read_to_string(&self.latest).unwrap_or_default();
+        let last = fs_err::read_to_string(&self.latest).unwrap_or_default();
         let (last_run, last_digest) = last.trim().split_once(' ').unwrap_or(("", ""));
         let is_same = last_digest == digest.to_string()
             && self
@@ -159,7 +159,7 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
         {
             match event["event"].as_str() {
                 Some("run_begun") => {
-                    line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned()
+                    line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned();
                 }
                 Some("stage_finished") => {
                     if let (Some(stage), Some(Ok(key))) = (

@@ -27,8 +27,8 @@ pub mod slots;
 
 pub use guard::format_seconds;
 pub use log::{RunLine, RunLog, read_runs};
-pub use publish::conflicts as publish_conflicts;
 use pool::{Pool, PoolMessage};
+pub use publish::conflicts as publish_conflicts;
 use slots::Slots;
 
 /// How long a busy key or a redraw waits.
@@ -263,7 +263,10 @@ pub fn run(
 #[must_use]
 pub fn selected(workflow: &Workflow, targets: &[StageId]) -> Vec<StageId> {
     if targets.is_empty() {
-        return (0_u32..).zip(&workflow.stages).map(|(index, _)| StageId(index)).collect();
+        return (0_u32..)
+            .zip(&workflow.stages)
+            .map(|(index, _)| StageId(index))
+            .collect();
     }
     crate::graph::upstream(workflow, targets)
 }
@@ -397,28 +400,28 @@ impl Run<'_, '_> {
                 self.planner.forget(id);
                 self.set(id, State::Ready);
             }
-            Decision::Hit(known) => self.over_with_result(id, known, End::Cached),
+            Decision::Hit(known) => self.over_with_result(id, &known, End::Cached),
             Decision::Miss { key, manifest } => {
                 let why = self.planner.why(stage, &key, &manifest);
-                if self.options.keep_old.contains(&id) {
-                    if let Some(old) = self.planner.last_record(stage, &key) {
-                        let warning = Diagnostic::warning(
-                            "run::kept_old",
-                            format!(
-                                "`{}` is outdated; its result of {} is used as asked",
-                                stage.name, old.finished
-                            ),
-                        )
-                        .detail(why.words());
-                        self.warn(Some(id), warning);
-                        let known = Known {
-                            key: old.key,
-                            entry: crate::exec::job::entry_of(&old),
-                        };
-                        self.planner.learn(id, known.clone());
-                        self.over_with_result(id, known, End::Cached);
-                        return Ok(None);
-                    }
+                if self.options.keep_old.contains(&id)
+                    && let Some(old) = self.planner.last_record(stage, &key)
+                {
+                    let warning = Diagnostic::warning(
+                        "run::kept_old",
+                        format!(
+                            "`{}` is outdated; its result of {} is used as asked",
+                            stage.name, old.finished
+                        ),
+                    )
+                    .detail(why.words());
+                    self.warn(Some(id), warning);
+                    let known = Known {
+                        key: old.key,
+                        entry: crate::exec::job::entry_of(&old),
+                    };
+                    self.planner.learn(id, known.clone());
+                    self.over_with_result(id, &known, End::Cached);
+                    return Ok(None);
                 }
                 if let Some(guard) = self.guard(id, &key, &why) {
                     self.histories[id.index()].key = Some(key);
@@ -451,14 +454,15 @@ impl Run<'_, '_> {
     }
 
     /// A stage is over and its result known: tells dependents.
-    fn over_with_result(&mut self, id: StageId, known: Known, end: End) {
+    fn over_with_result(&mut self, id: StageId, known: &Known, end: End) {
         let stage = self.planner.stage(id);
         self.histories[id.index()].key = Some(known.key);
-        if let Some(rebuild) = self.publish(id, &known) {
-            if self.stopping.is_none() && !matches!(end, End::Executed) {
-                self.remake(id, rebuild);
-                return;
-            }
+        if let Some(rebuild) = self.publish(id, known)
+            && self.stopping.is_none()
+            && !matches!(end, End::Executed)
+        {
+            self.remake(id, rebuild);
+            return;
         }
         if end == End::Cached {
             let event = Event::StageCached {
@@ -568,7 +572,7 @@ impl Run<'_, '_> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    self.observer.tick()
+                    self.observer.tick();
                 }
             }
         }
@@ -616,7 +620,7 @@ impl Run<'_, '_> {
         let (key, manifest) = match self.planner.decide(id) {
             Ok(Decision::Miss { key, manifest }) => (key, manifest),
             Ok(Decision::Hit(known)) if force == Force::No => {
-                return self.over_with_result(id, known, End::Shared);
+                return self.over_with_result(id, &known, End::Shared);
             }
             Ok(Decision::Hit(known)) => {
                 self.planner.forget(id);
@@ -936,7 +940,7 @@ impl Run<'_, '_> {
         self.histories[id.index()].key = Some(known.key);
         self.histories[id.index()].force = Force::No;
         self.finished_event(id, end);
-        self.over_with_result(id, known, end);
+        self.over_with_result(id, &known, end);
     }
 
     /// A result made again must have the same bytes; if not, that is a fact about the stage people want to know.
@@ -1072,14 +1076,14 @@ impl Run<'_, '_> {
                     .map(|output| output.keep);
                 let parts = self.planner.store.parts(content);
                 if policy.unwrap_or_default() == Keep::Always {
-                    keep.extend(parts)
+                    keep.extend(parts);
                 } else {
-                    drop_.extend(parts)
+                    drop_.extend(parts);
                 }
             }
         }
         for digest in drop_.difference(&keep) {
-            let _ = std::fs::remove_file(self.planner.store.object_path(digest));
+            let _ = fs_err::remove_file(self.planner.store.object_path(digest));
         }
     }
 }

@@ -20,17 +20,25 @@ pub fn conflicts(workflow: &Workflow) -> Vec<Diagnostic> {
     let mut places: BTreeMap<String, &StageSpec> = BTreeMap::new();
     let mut problems = Vec::new();
     for stage in &workflow.stages {
-        let Some(folder) = &stage.policy.publish else { continue };
+        let Some(folder) = &stage.policy.publish else {
+            continue;
+        };
         for output in &stage.outputs {
             let place = format!("{}/{}", folder.trim_end_matches('/'), output.path);
             if let Some(other) = places.insert(place.clone(), stage) {
                 let help = match stage.axes.first() {
-                    Some(axis) => format!("put the axes into `publish`, such as `{folder}/${{matrix.{}}}`", axis.name),
+                    Some(axis) => format!(
+                        "put the axes into `publish`, such as `{folder}/${{matrix.{}}}`",
+                        axis.name
+                    ),
                     None => "give one of them another folder".to_owned(),
                 };
                 let problem = Diagnostic::error(
                     "spec::publish_conflict",
-                    format!("`{}` and `{}` would both publish to `{place}`", other.name, stage.name),
+                    format!(
+                        "`{}` and `{}` would both publish to `{place}`",
+                        other.name, stage.name
+                    ),
                 );
                 problems.push(problem.at(stage.span, "publishes there too").help(help));
             }

@@ -97,27 +97,31 @@ impl Loader<'_> {
             self.check_profile(entry);
         }
         for name in chosen {
-        match entries.iter().find(|entry| entry.key == *name) {
-            Some(chosen) => {
-                if let (Value::Map(base), Value::Map(over)) = (&mut node.value, &chosen.value.value)
-                {
-                    *base = overlay_entries(std::mem::take(base), over.clone());
+            match entries.iter().find(|entry| entry.key == *name) {
+                Some(chosen) => {
+                    if let (Value::Map(base), Value::Map(over)) =
+                        (&mut node.value, &chosen.value.value)
+                    {
+                        *base = overlay_entries(std::mem::take(base), over.clone());
+                    }
                 }
-            }
-            None => {
-                let names = entries.iter().map(|entry| entry.key.as_str());
-                let span = profiles.as_ref().map(|profiles| profiles.key_span);
-                self.problems.push(
-                    Diagnostic::error("spec::unknown_profile", format!("unknown profile `{name}`"))
+                None => {
+                    let names = entries.iter().map(|entry| entry.key.as_str());
+                    let span = profiles.as_ref().map(|profiles| profiles.key_span);
+                    self.problems.push(
+                        Diagnostic::error(
+                            "spec::unknown_profile",
+                            format!("unknown profile `{name}`"),
+                        )
                         .at_if(span, "the profiles stand here")
                         .help(suggest::help(
                             name,
                             names,
                             "the file has no profiles; leave `--profile` out",
                         )),
-                );
+                    );
+                }
             }
-        }
         }
         node
     }

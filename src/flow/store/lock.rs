@@ -55,7 +55,7 @@ impl Drop for Claim {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        if std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+        if fs_err::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = fs_err::remove_file(&self.path);
         }
     }
@@ -127,7 +127,7 @@ impl Store {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                    let holder = fs_err::read_to_string(&path).unwrap_or_default();
                     return Ok(TryKey::Busy(holder_name(&holder)));
                 }
                 Err(TryLockError::Error(error)) if is_refused(&error) => return try_claim(&folder),
@@ -176,7 +176,7 @@ fn try_claim(folder: &Path) -> io::Result<TryKey> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        let there = fs_err::read_to_string(&path).unwrap_or_default();
         if !is_stale(&path, &there) {
             return Ok(TryKey::Busy(holder_name(&there)));
         }
@@ -186,8 +186,8 @@ fn try_claim(folder: &Path) -> io::Result<TryKey> {
             std::process::id(),
             crate::clock::now_ns()
         ));
-        if std::fs::rename(&path, &aside).is_ok() {
-            if std::fs::read_to_string(&aside).is_ok_and(|text| text != there) {
+        if fs_err::rename(&path, &aside).is_ok() {
+            if fs_err::read_to_string(&aside).is_ok_and(|text| text != there) {
                 let _ = std::fs::hard_link(&aside, &path);
             }
             let _ = fs_err::remove_file(&aside);
@@ -204,7 +204,7 @@ fn keep_fresh(path: PathBuf, text: String) -> io::Result<Claim> {
         .spawn(move || {
             while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
                 // Writing (not only touching) moves the time by the file server's clock.
-                if std::fs::read_to_string(&file).is_ok_and(|there| there == content) {
+                if fs_err::read_to_string(&file).is_ok_and(|there| there == content) {
                     let _ = fs_err::write(&file, &content);
                 }
             }

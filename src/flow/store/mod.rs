@@ -162,7 +162,7 @@ impl Store {
 
 /// Renames, making the target's folder when it is missing.
 pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
-    match std::fs::rename(from, to) {
+    match fs_err::rename(from, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = to.parent() {

@@ -275,7 +275,7 @@ impl Store {
             walkdir::WalkDir::new(to)
                 .into_iter()
                 .filter_map(Result::ok)
-                .filter(|entry| entry.path_is_symlink())
+                .filter(walkdir::DirEntry::path_is_symlink)
                 .map(walkdir::DirEntry::into_path)
                 .collect()
         } else {

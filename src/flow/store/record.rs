@@ -108,7 +108,7 @@ impl Store {
     /// The record of a key, if there is a readable one.
     #[must_use]
     pub fn find_record(&self, key: &Digest) -> Option<Record> {
-        let text = std::fs::read_to_string(self.record_path(key)).ok()?;
+        let text = fs_err::read_to_string(self.record_path(key)).ok()?;
         let record: Record = serde_json::from_str(&text).ok()?;
         (record.version <= RECORD_VERSION && record.key == *key).then_some(record)
     }
@@ -128,7 +128,7 @@ impl Store {
 #[must_use]
 pub fn this_machine() -> Machine {
     let name = rustix::system::uname();
-    let processor = std::fs::read_to_string("/proc/cpuinfo")
+    let processor = fs_err::read_to_string("/proc/cpuinfo")
         .ok()
         .and_then(|text| {
             let line = text.lines().find(|line| line.starts_with("model name"))?;
@@ -153,7 +153,7 @@ pub fn this_machine() -> Machine {
 /// Bytes of memory of this machine, 0 where it does not say.
 #[must_use]
 pub fn total_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|line| {
         line.strip_prefix("MemTotal:")?
             .trim()
