@@ -844,9 +844,9 @@ impl Run<'_, '_> {
                 }
                 self.compare_with_before(id, &entry);
                 self.remember_objects(&entry);
-                self.result(id, Known { key, entry }, End::Executed);
+                self.result(id, &Known { key, entry }, End::Executed);
             }
-            Outcome::Shared { entry } => self.result(id, Known { key, entry }, End::Shared),
+            Outcome::Shared { entry } => self.result(id, &Known { key, entry }, End::Shared),
             Outcome::Busy { holder } => {
                 if !self.histories[id.index()].waiting_said {
                     self.histories[id.index()].waiting_said = true;
@@ -933,14 +933,14 @@ impl Run<'_, '_> {
         self.set(id, State::Ready);
     }
 
-    fn result(&mut self, id: StageId, known: Known, end: End) {
+    fn result(&mut self, id: StageId, known: &Known, end: End) {
         let stage = self.planner.stage(id);
         self.planner.note_key(stage, known.key);
         self.planner.learn(id, known.clone());
         self.histories[id.index()].key = Some(known.key);
         self.histories[id.index()].force = Force::No;
         self.finished_event(id, end);
-        self.over_with_result(id, &known, end);
+        self.over_with_result(id, known, end);
     }
 
     /// A result made again must have the same bytes; if not, that is a fact about the stage people want to know.
