@@ -15,8 +15,9 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
-use crate::key::{Change, Manifest, PlannedItem, PortContent};
+use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
+use crate::notes::{self, Notes};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -60,6 +61,8 @@ pub struct Planner<'a> {
     ignore: Ignore,
     clock_ns: i64,
     known: Vec<Option<Known>>,
+    /// Notes of known stages, inherited ones included; empty for most.
+    notes: Vec<Notes>,
     paths: BTreeMap<String, Content>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
     surroundings: BTreeMap<String, String>,
@@ -84,6 +87,7 @@ impl<'a> Planner<'a> {
             ignore: Ignore::load(&workflow.root)?,
             clock_ns: store.server_clock_ns()?,
             known: vec![None; workflow.stages.len()],
+            notes: vec![Notes::new(); workflow.stages.len()],
             paths: BTreeMap::new(),
             globs: BTreeMap::new(),
             surroundings: BTreeMap::new(),
@@ -106,6 +110,26 @@ impl<'a> Planner<'a> {
     /// Notes the result of a stage.
     pub fn learn(&mut self, id: StageId, known: Known) {
         self.index.learn(known.key, known.entry.clone());
+        self.set_known(id, known);
+    }
+
+    /// Notes are gathered as stages become known: upstream comes first, so one look at each input is enough.
+    fn set_known(&mut self, id: StageId, known: Known) {
+        let mut notes = Notes::new();
+        if known.entry.has_notes {
+            notes = self
+                .store
+                .find_record(&known.key)
+                .map(|record| record.notes)
+                .unwrap_or_default();
+        }
+        for output in inputs_of(self.stage(id)) {
+            let upstream = &self.notes[output.stage.index()];
+            if !upstream.is_empty() {
+                notes::inherit(&mut notes, upstream);
+            }
+        }
+        self.notes[id.index()] = notes;
         self.known[id.index()] = Some(known);
     }
 
@@ -148,7 +172,7 @@ impl<'a> Planner<'a> {
         match entry {
             Some(entry) => {
                 let known = Known { key, entry };
-                self.known[id.index()] = Some(known.clone());
+                self.set_known(id, known.clone());
                 Ok(Decision::Hit(known))
             }
             None => Ok(Decision::Miss { key, manifest }),
@@ -246,7 +270,11 @@ impl<'a> Planner<'a> {
         Ok(Some(PlannedItem {
             content: *content,
             axes: producer.axes.clone(),
-            record: Some((known.key, known.entry.device.clone())),
+            record: Some(ItemRecord {
+                key: known.key,
+                device: known.entry.device.clone(),
+                notes: self.notes[output.stage.index()].clone(),
+            }),
         }))
     }
 
@@ -504,7 +532,7 @@ impl<'a> Planner<'a> {
             };
             let items = items
                 .into_iter()
-                .map(|item| self.job_item(item, source.clone(), with_records))
+                .map(|item| Self::job_item(item, source.clone(), with_records))
                 .collect();
             inputs.push(JobInput {
                 port: input.port.clone(),
@@ -517,16 +545,16 @@ impl<'a> Planner<'a> {
         Ok(inputs)
     }
 
-    fn job_item(&self, item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
-        let (key, device) = item.record.unzip();
-        let mut notes = key
-            .and_then(|key| self.store.find_record(&key))
-            .map(|record| record.notes)
-            .unwrap_or_default();
-        if !with_records {
-            // These travel into the record; the rest is for kinds whose key knows of it.
-            notes
-                .retain(|name, _| matches!(name.as_str(), "stand_in" | "redistribute" | "licence"));
+    fn job_item(item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
+        let (mut key, mut device, mut notes) = (None, None, Notes::new());
+        if let Some(record) = item.record {
+            (key, device) = (Some(record.key), Some(record.device));
+            // What does not travel is for kinds whose key knows of it.
+            notes = if with_records {
+                record.notes
+            } else {
+                notes::travelling(&record.notes)
+            };
         }
         JobItem {
             source,

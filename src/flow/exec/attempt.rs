@@ -27,6 +27,7 @@ use crate::content::Content;
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Pin, StageError, StageReport};
 use crate::metric::MetricRow;
+use crate::notes::{self, Notes};
 use crate::numbers;
 use crate::spec::{Launch, METRICS};
 use crate::store::index::{IndexEntry, append_record};
@@ -463,8 +464,7 @@ impl Attempt {
         let seconds = self.seconds();
         let mut attempts = std::mem::take(&mut self.earlier);
         attempts.push(self.as_recorded("done"));
-        let mut notes = inherited_notes(job);
-        notes.extend(report.notes);
+        let notes = report.notes;
         let record = Record {
             version: RECORD_VERSION,
             key: job.key,
@@ -488,6 +488,7 @@ impl Attempt {
             environment: std::mem::take(&mut self.environment),
             log,
             notes,
+            inherited: inherited_notes(job),
             accepted: None,
         };
         store.write_record(&record)?;
@@ -532,37 +533,16 @@ fn machine() -> &'static Machine {
     MACHINE.get_or_init(this_machine)
 }
 
-/// Licence and origin facts of everything upstream stay with what was made of it.
-fn inherited_notes(job: &Job) -> BTreeMap<String, serde_json::Value> {
-    let mut notes = BTreeMap::new();
+/// What the inputs hand on.
+fn inherited_notes(job: &Job) -> Notes {
+    let mut notes = Notes::new();
     for item in job.inputs.iter().flat_map(|input| &input.items) {
-        for name in ["stand_in", "redistribute"] {
-            if let Some(value) = item.notes.get(name) {
-                notes.insert(name.to_owned(), value.clone());
-            }
-        }
-        if let Some(licences) = item.notes.get("licence") {
-            let known = notes
-                .entry("licence".to_owned())
-                .or_insert_with(|| serde_json::json!([]));
-            if let serde_json::Value::Array(known) = known {
-                let new = match licences {
-                    serde_json::Value::Array(many) => many.clone(),
-                    one => vec![one.clone()],
-                };
-                for licence in new {
-                    if !known.contains(&licence) {
-                        known.push(licence);
-                    }
-                }
-                known.sort_by_key(ToString::to_string);
-            }
-        }
+        notes::inherit(&mut notes, &item.notes);
     }
     notes
 }
 
-fn device(job: &Job, notes: &BTreeMap<String, serde_json::Value>) -> String {
+fn device(job: &Job, notes: &Notes) -> String {
     if let Some(serde_json::Value::String(device)) = notes.get("device") {
         return device.clone();
     }

@@ -177,6 +177,6 @@ mod tests {
         log.take(b"one\ntwo\x1b[31m red\x1b[0m\nold\rnew\n");
         log.finish().expect("finishes");
         assert_eq!(log.last_lines(20), ["one", "two red", "new"]);
-        assert_eq!(fs_err::read(&path).expect("read").len(), 30);
+        assert_eq!(fs_err::read(&path).expect("read").len(), 29);
     }
 }

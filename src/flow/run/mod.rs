@@ -602,14 +602,17 @@ impl Run<'_, '_> {
         for id in due {
             self.set(id, State::Ready);
         }
-        for id in self.ready.clone() {
-            if !self.pool.has_room() || self.is_ending() {
-                break;
+        while self.pool.has_room() && !self.is_ending() {
+            let (planner, slots) = (&self.planner, &mut self.slots);
+            let next = self
+                .ready
+                .iter()
+                .copied()
+                .find(|id| slots.fits(planner.stage(*id)));
+            match next {
+                Some(id) => self.start(id),
+                None => break,
             }
-            if !self.ready.contains(&id) || !self.slots.fits(self.planner.stage(id)) {
-                continue;
-            }
-            self.start(id);
         }
     }
 
