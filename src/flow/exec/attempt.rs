@@ -10,8 +10,9 @@
 //! All of it goes when a result is recorded, and stays when one is not.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -20,7 +21,7 @@ use std::time::Instant;
 use super::environment::{self, quoted};
 use super::job::{ExecOrder, ExecResult, ExecWork, Job, entry_of};
 use super::place::{Damage, Placed};
-use super::process::{ATTEMPT_VARIABLE, kill_leftovers, signal_name};
+use super::process::{ATTEMPT_VARIABLE, find_program, kill_leftovers, signal_name};
 use super::supervisor::{Ending, Why};
 use crate::clock;
 use crate::content::Content;
@@ -199,13 +200,19 @@ impl Attempt {
                         "the command line is empty",
                     ));
                 };
-                let first = if first.contains('/') && !first.starts_with('/') {
+                let variables = environment::variables(&job.policy.env);
+                let named = if first.contains('/') {
                     self.folder.join(first).into_os_string()
                 } else {
                     first.into()
                 };
+                let path = variables
+                    .get(OsStr::new("PATH"))
+                    .map_or(OsStr::new("/usr/bin:/bin"), OsString::as_os_str);
+                let program_file = find_program(&named, path)
+                    .ok_or_else(|| self.not_started(job, &io::ErrorKind::NotFound.into()))?;
                 if job.policy.sandbox {
-                    let mut argv = vec![first.to_string_lossy().into_owned()];
+                    let mut argv = vec![program_file.to_string_lossy().into_owned()];
                     argv.extend(rest.iter().cloned());
                     self.write_order(ExecWork::Sandboxed {
                         argv,
@@ -214,12 +221,10 @@ impl Attempt {
                     command = Command::new(&this_program);
                     command.arg("exec").arg(self.beside("order.json"));
                 } else {
-                    command = Command::new(first);
-                    command.args(rest);
+                    command = Command::new(program_file);
+                    command.arg0(first).args(rest);
                 }
-                command
-                    .env_clear()
-                    .envs(environment::variables(&job.policy.env));
+                command.env_clear().envs(variables);
                 command.env("PIPELINE_CORES", job.policy.resources.cores.to_string());
                 command.env("PIPELINE_PROGRESS", self.progress_path());
                 let mut shown = vec![

@@ -4,9 +4,9 @@
 //! adopts orphans (Linux's child subreaper). What a killed supervisor leaves behind is found by the variable
 //! [`ATTEMPT_VARIABLE`] in its environment when the same key is taken up again.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal};
 
@@ -51,6 +51,23 @@ pub fn base_environment() -> Vec<(OsString, OsString)> {
                 })
         })
         .collect()
+}
+
+/// The file a program's name means: the first executable file of that name in `path`. A name with a `/` is taken as it is.
+///
+/// Looking it up here, not in the forked child, lets the child be started without copying this process.
+#[must_use]
+pub fn find_program(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name));
+    }
+    std::env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .find(|file| {
+            fs_err::metadata(file).is_ok_and(|metadata| {
+                metadata.is_file() && crate::content::is_executable(&metadata)
+            })
+        })
 }
 
 /// Makes this process the parent of its orphaned descendants, so that none escapes. Linux only; elsewhere a no-op.
