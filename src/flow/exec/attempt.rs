@@ -57,7 +57,7 @@ impl Attempt {
         let earlier_numbers = attempt_numbers(&work);
         let mut earlier = Vec::new();
         if !earlier_numbers.is_empty() {
-            kill_leftovers(&work);
+            kill_leftovers(std::slice::from_ref(&work));
             earlier = read_attempts(&work);
         }
         let number = earlier_numbers.last().map_or(1, |last| last + 1);
@@ -498,9 +498,17 @@ impl Attempt {
         };
         store.write_record(&record)?;
         let entry = entry_of(&record);
-        append_record(store.dir(), &job.key, &entry)?;
-        remove_tree(&self.work)?;
-        Ok((entry, report.pin, report.warnings))
+        // The result stands from here on: what cannot be written now costs the next run time, not the result.
+        let mut warnings = report.warnings;
+        if let Err(error) = append_record(store.dir(), &job.key, &entry) {
+            let warning =
+                Diagnostic::warning("store::index", "the index of the cache cannot be written")
+                    .detail(error.to_string());
+            warnings.push(warning);
+        }
+        // A runner that asks for the key just now makes the folder anew; the next sweep has it.
+        let _ = remove_tree(&self.work);
+        Ok((entry, report.pin, warnings))
     }
 
     /// Keeps the folder of an attempt that recorded nothing; its checkpoint goes to where the next one finds it.
