@@ -219,5 +219,8 @@ fn a_page_falls_into_files_and_steps() {
     let steps = steps(console);
     assert_eq!(steps.len(), 2);
     assert_eq!(steps[0].command, "one \\\n  two");
-    assert_eq!((steps[0].expected.as_slice(), steps[0].at), (&["x".to_owned()][..], 8));
+    assert_eq!(
+        (steps[0].expected.as_slice(), steps[0].at),
+        (&["x".to_owned()][..], 8)
+    );
 }

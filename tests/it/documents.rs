@@ -101,5 +101,8 @@ fn yaml_blocks_are_pipelines_that_pass_check() {
             checked += 1;
         }
     }
-    assert!(checked >= 15, "only {checked} pipelines were found in the pages");
+    assert!(
+        checked >= 15,
+        "only {checked} pipelines were found in the pages"
+    );
 }

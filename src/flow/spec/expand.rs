@@ -251,14 +251,7 @@ impl<'a> Maker<'a> {
         if ports.declares_outputs {
             outputs::read(outputs, &ports, stage, kind, problems);
         }
-        let needs = needs::read(
-            find("needs"),
-            &ports,
-            stage,
-            entry.key_span,
-            kind,
-            problems,
-        );
+        let needs = needs::read(find("needs"), &ports, stage, entry.key_span, kind, problems);
         for need in needs {
             let origin = match need.source {
                 needs::Source::Path(path) => Origin::Path(path),
