@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use crate::shell;
 use crate::space::Space;
 
 /// A fenced block.
@@ -108,7 +109,7 @@ fn steps(block: &Block) -> Vec<Step> {
 
 /// Lines ready for comparison; lines that begin with the clock stand in any order, since stages run side by side.
 fn comparable(space: &Space, lines: &[String]) -> Vec<String> {
-    let text = space.plain(&lines.join("\n"));
+    let text = shell::plain(space, &lines.join("\n"));
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for run in lines.chunk_by_mut(|a, b| a.starts_with("CLOCK ") && b.starts_with("CLOCK ")) {
         run.sort();
@@ -142,7 +143,7 @@ pub(crate) fn run(path: &Path) {
     for part in parts(&page) {
         let block = match part {
             Part::Before(command) => {
-                let printed = space.shell(&command);
+                let printed = shell::run(&space, &command);
                 assert_eq!(printed.code, 0, "`{command}`: {}", printed.text);
                 continue;
             }
@@ -155,7 +156,7 @@ pub(crate) fn run(path: &Path) {
             continue;
         }
         for step in steps(&block) {
-            let printed = space.shell(&step.command);
+            let printed = shell::run(&space, &step.command);
             let mut lines: Vec<String> = printed.text.lines().map(str::to_owned).collect();
             if printed.code != 0 {
                 lines.push(format!("[exit code {}]", printed.code));
@@ -172,12 +173,9 @@ pub(crate) fn run(path: &Path) {
                 step.expected.join("\n"),
                 lines.join("\n")
             ));
-            let here = fs_err::canonicalize(space.path()).expect("the folder is there");
-            let lines = lines
-                .iter()
-                .map(|line| line.replace(&here.display().to_string(), "/home/me/paper"))
-                .collect();
-            edits.push((step.at, step.expected.len(), lines));
+            let here = space.root().display().to_string();
+            let lines = lines.iter().map(|line| line.replace(&here, shell::HERE));
+            edits.push((step.at, step.expected.len(), lines.collect()));
         }
     }
     if overwrite {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::document::{self, Part};
+use crate::shell;
 use crate::space::Space;
 
 fn root() -> &'static Path {
@@ -78,7 +79,7 @@ fn yaml_blocks_are_pipelines_that_pass_check() {
         for part in document::parts(&text) {
             let block = match part {
                 Part::Before(command) => {
-                    space.shell(&command);
+                    shell::run(&space, &command);
                     continue;
                 }
                 Part::Block(block) => block,
@@ -92,7 +93,7 @@ fn yaml_blocks_are_pipelines_that_pass_check() {
                 continue;
             }
             space.write(name, &text);
-            let printed = space.shell(&format!("pipeline check {name}"));
+            let printed = shell::run(&space, &format!("pipeline check {name}"));
             assert_eq!(
                 printed.code, 0,
                 "{page}:{}: the pipeline does not pass:\n{}",

@@ -1,6 +1,7 @@
 //! The gallery of messages: what a person sees who made one mistake. One snapshot each, the file above the message.
 
-use crate::space::{PROGRAM, Space};
+use crate::shell::{self, PROGRAM};
+use crate::space::Space;
 
 /// A pipeline file with a mistake, and the command that meets it.
 fn show(name: &str, pipeline: &str, command: &str) {
@@ -11,7 +12,7 @@ fn show(name: &str, pipeline: &str, command: &str) {
 }
 
 fn judge(name: &str, space: &Space, pipeline: &str, command: &str) {
-    let printed = space.shell(command);
+    let printed = shell::run(space, command);
     let shown = keep_columns(space, &printed.text.replace(PROGRAM, "pipeline"));
     let text = format!(
         "{}\n$ {command}\n{shown}[exit code {}]",
@@ -31,9 +32,9 @@ fn keep_columns(space: &Space, text: &str) -> String {
             let line = if framed(line) {
                 line.trim_end().to_owned()
             } else {
-                space.plain(line)
+                shell::plain(space, line)
             };
-            line.replace(&space.path().display().to_string(), "HERE") + "\n"
+            line.replace(&space.root().display().to_string(), "HERE") + "\n"
         })
         .collect()
 }

@@ -11,6 +11,9 @@ use crate::space::Space;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pipeline");
 
+/// What pages call the folder they are run in.
+pub(crate) const HERE: &str = "/home/me/paper";
+
 /// What a command printed and how it ended.
 pub(crate) struct Printed {
     /// Standard output and standard error as they came.
@@ -21,7 +24,9 @@ pub(crate) struct Printed {
 
 /// Runs a line of shell in the folder, with the program on `PATH` and nothing of the surroundings that it listens to.
 pub(crate) fn run(space: &Space, line: &str) -> Printed {
-    let bin = Path::new(PROGRAM).parent().expect("programs lie in folders");
+    let bin = Path::new(PROGRAM)
+        .parent()
+        .expect("programs lie in folders");
     let path = std::env::var("PATH").unwrap_or_default();
     let child = Command::new("sh")
         .args(["-c", &format!("exec 2>&1\n{line}")])
@@ -64,7 +69,9 @@ pub(crate) fn plain(space: &Space, text: &str) -> String {
         .map(|(rule, to)| (Regex::new(rule).expect("rules are regular"), to))
         .collect()
     });
-    let mut text = text.replace(&space.root().display().to_string(), "HERE");
+    let mut text = text
+        .replace(&space.root().display().to_string(), "HERE")
+        .replace(HERE, "HERE");
     for (rule, to) in RULES.iter() {
         text = rule.replace_all(&text, *to).into_owned();
     }
