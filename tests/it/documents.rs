@@ -32,6 +32,29 @@ macro_rules! pages {
 
 pages! {
     readme: "README.md";
+    docs_caching: "docs/caching.md";
+    docs_checkpoints: "docs/checkpoints.md";
+    docs_cli: "docs/cli.md";
+    docs_coming_from: "docs/coming-from.md";
+    docs_commands: "docs/commands.md";
+    docs_getting_started: "docs/getting-started.md";
+    docs_kinds: "docs/kinds.md";
+    docs_pipeline_file: "docs/pipeline-file.md";
+    docs_reports: "docs/reports.md";
+    docs_troubleshooting: "docs/troubleshooting.md";
+    cmd_accept: "tests/cmd/accept.md";
+    cmd_check: "tests/cmd/check.md";
+    cmd_diff: "tests/cmd/diff.md";
+    cmd_get: "tests/cmd/get.md";
+    cmd_graph: "tests/cmd/graph.md";
+    cmd_init: "tests/cmd/init.md";
+    cmd_lock: "tests/cmd/lock.md";
+    cmd_log: "tests/cmd/log.md";
+    cmd_plan: "tests/cmd/plan.md";
+    cmd_run: "tests/cmd/run.md";
+    cmd_shell: "tests/cmd/shell.md";
+    cmd_status: "tests/cmd/status.md";
+    cmd_why: "tests/cmd/why.md";
 }
 
 #[test]
