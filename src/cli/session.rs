@@ -38,6 +38,7 @@ impl Session {
                 .help("choose another place with `--cache`, or make this one writable and leave it some space");
             Failure::one(Class::Environment, diagnostic)
         })?;
+        store.prefetch_index();
         let mirrors = mirrors(args, &root)?;
         let set: Vec<String> = args
             .settings

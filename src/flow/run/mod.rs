@@ -326,6 +326,7 @@ impl Run<'_, '_> {
             stages: self.selected.len(),
         };
         self.emit(&event);
+        self.planner.prefetch(&self.selected);
         let mut problems = Vec::new();
         let mut held = Vec::new();
         for id in self.selected.clone() {

@@ -60,7 +60,7 @@ struct Remembered {
 }
 
 /// Bytes below which a rewrite never pays.
-const REWRITE_FROM_BYTES: u64 = 4 << 20;
+const REWRITE_FROM_BYTES: u64 = 1 << 20;
 
 /// A modification time is settled when it lies this far before the clock it is compared with; coarse kernel clocks tick every 10 ms at most.
 const SETTLED_NS: i64 = 20_000_000;
@@ -276,17 +276,23 @@ impl Index {
     /// Whether most of the file is outdated lines.
     #[must_use]
     pub fn wants_rewrite(&self) -> bool {
-        let live = self.records.len() + self.fresh.len() + self.files.len();
-        self.text.len() as u64 > REWRITE_FROM_BYTES && self.lines > 4 * live.max(1)
+        // A record has a line, and mostly one for the stage's last key.
+        let live = 2 * (self.records.len() + self.fresh.len()) + self.files.len();
+        self.text.len() as u64 > REWRITE_FROM_BYTES && 3 * self.lines > 4 * live
     }
 
-    /// Writes only what still counts, by temporary file and rename. Lines another process appends meanwhile may be
+    /// Ends its use: writes only what still counts, by temporary file and rename. Lines another process appends meanwhile may be
     /// lost, which costs a look at a record file or a hash.
     ///
     /// # Errors
     /// When the disk or the file system refuses; the old index stays.
     pub fn rewrite(&mut self, store: &super::Store) -> io::Result<()> {
         self.flush()?;
+        // What is in memory goes first: two indexes at once would double the program's peak.
+        self.text = Vec::new();
+        self.records = HashMap::new();
+        self.files = HashMap::new();
+        self.last = None;
         let mut fresh = Self::load(store.dir())?;
         let mut text = String::new();
         let mut keys: Vec<_> = fresh

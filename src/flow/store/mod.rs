@@ -14,8 +14,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::digest::Digest;
+use index::Index;
 
 pub mod gc;
 pub mod index;
@@ -27,6 +30,7 @@ pub mod record;
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    index: Mutex<Option<JoinHandle<io::Result<Index>>>>,
 }
 
 /// Why the store could not do something.
@@ -61,6 +65,7 @@ impl Store {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let store = Self {
             dir: dir.to_path_buf(),
+            index: Mutex::new(None),
         };
         if !dir.join("records-v1").is_dir() {
             for folder in [
@@ -80,6 +85,31 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    /// Begins to read the index on another thread, for [`Store::load_index`].
+    pub fn prefetch_index(&self) {
+        let dir = self.dir.clone();
+        let thread = std::thread::Builder::new()
+            .name("index".into())
+            .spawn(move || Index::load(&dir));
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = thread.ok();
+    }
+
+    /// The index, read now unless it was prefetched.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn load_index(&self) -> io::Result<Index> {
+        let prefetched = self
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match prefetched.map(JoinHandle::join) {
+            Some(Ok(index)) => index,
+            _ => Index::load(&self.dir),
+        }
     }
 
     /// The `cache/` folder.
