@@ -1,5 +1,10 @@
 //! The program from outside: whole runs of the binary in folders of their own. Knows no internals.
 
 mod faults_kill;
+mod faults_output;
+mod faults_runners;
+mod faults_signals;
+mod faults_slots;
+mod faults_stage;
 mod processes;
 mod space;

@@ -444,7 +444,9 @@ impl Attempt {
             // Two names may point at one path; it is moved once.
             let content = match taken.get(output.path.as_str()) {
                 Some(content) => *content,
-                None => store.ingest(&self.folder.join(&output.path))?,
+                None => store
+                    .ingest(&self.folder.join(&output.path))
+                    .map_err(|error| self.not_kept(job, &output.name, error))?,
             };
             taken.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
@@ -504,6 +506,19 @@ impl Attempt {
         // A runner that asks for the key just now makes the folder anew; the next sweep has it.
         let _ = remove_tree(&self.work);
         Ok((entry, report.pin, warnings))
+    }
+
+    /// An output that no store can keep is the stage's fault; a refusing disk is not.
+    fn not_kept(&self, job: &Job, output: &str, error: io::Error) -> StageError {
+        if error.kind() != io::ErrorKind::InvalidData {
+            return error.into();
+        }
+        StageError::new(
+            "run::bad_output",
+            format!("output `{output}` of `{}` cannot be kept: {error}", job.stage),
+        )
+        .detail(format!("folder kept: {}", self.folder.display()))
+        .help("an output is a file or a folder of files, with names in UTF-8 and without links in a circle")
     }
 
     /// Keeps the folder of an attempt that recorded nothing; its checkpoint goes to where the next one finds it.
