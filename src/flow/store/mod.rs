@@ -62,7 +62,7 @@ impl Store {
         let store = Self {
             dir: dir.to_path_buf(),
         };
-        if !dir.join("records-v1").is_dir() {
+        if !dir.join("records-v1").is_dir() || !dir.join("tmp").is_dir() {
             for folder in [
                 "objects-v1",
                 "runs-v1",
