@@ -1,8 +1,11 @@
 //! The program from outside: whole runs of the binary in folders of their own. Knows no internals.
 
 mod faults_disk;
+mod faults_guard;
 mod faults_kill;
+mod faults_order;
 mod faults_output;
+mod faults_places;
 mod faults_runners;
 mod faults_sandbox;
 mod faults_secrets;
