@@ -26,6 +26,17 @@ pub mod lock;
 pub mod object;
 pub mod record;
 
+/// The folders of a store. Any of them may be removed by hand between runs.
+const FOLDERS: [&str; 7] = [
+    "objects-v1",
+    "runs-v1",
+    "plans-v1",
+    "work",
+    "tmp",
+    "quarantine",
+    "records-v1",
+];
+
 /// The folder of results and its index.
 #[derive(Debug)]
 pub struct Store {
@@ -67,18 +78,14 @@ impl Store {
             dir: dir.to_path_buf(),
             index: Mutex::new(None),
         };
-        if !dir.join("records-v1").is_dir() {
-            for folder in [
-                "objects-v1",
-                "runs-v1",
-                "plans-v1",
-                "work",
-                "tmp",
-                "quarantine",
-                "records-v1",
-            ] {
-                fs_err::create_dir_all(dir.join(folder))?;
+        let is_new = !dir.join("records-v1").is_dir();
+        for folder in FOLDERS {
+            let folder = dir.join(folder);
+            if !folder.is_dir() {
+                fs_err::create_dir_all(folder)?;
             }
+        }
+        if is_new {
             let tag = dir.join("CACHEDIR.TAG");
             if !tag.exists() {
                 fs_err::write(tag, "Signature: 8a477f597d28d172789f06886806bc55\n")?;
