@@ -22,6 +22,8 @@ pub mod index;
 pub mod lock;
 pub mod object;
 pub mod record;
+pub mod survey;
+pub mod verify;
 
 /// The folder of results and its index.
 #[derive(Debug)]
