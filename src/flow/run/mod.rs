@@ -215,7 +215,13 @@ pub fn run(
     let count = workflow.stages.len();
     let run = crate::clock::new_run_id();
     let mut run = Run {
-        log: RunLog::new(store, &run, workflow, &options.arguments),
+        log: RunLog::new(
+            store,
+            &run,
+            workflow,
+            &options.arguments,
+            selected.len() == count,
+        ),
         summary: RunSummary {
             run,
             pipeline: workflow.name.clone(),

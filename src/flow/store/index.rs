@@ -221,8 +221,24 @@ impl Index {
 
     /// The last key of a stage of a pipeline.
     pub fn last_key(&mut self, pipeline: &str, stage: &str) -> Option<Digest> {
+        let names = (pipeline.to_owned(), stage.to_owned());
+        self.load_last().get(&names).copied()
+    }
+
+    /// The last key of every stage of every pipeline, as ((pipeline, stage), key), sorted.
+    pub fn last_keys(&mut self) -> Vec<((String, String), Digest)> {
+        let last = self.load_last();
+        let mut last: Vec<_> = last
+            .iter()
+            .map(|(names, key)| (names.clone(), *key))
+            .collect();
+        last.sort_unstable();
+        last
+    }
+
+    fn load_last(&mut self) -> &mut HashMap<(String, String), Digest> {
         let text = &self.text;
-        let last = self.last.get_or_insert_with(|| {
+        self.last.get_or_insert_with(|| {
             let mut last = HashMap::new();
             for line in text.split_inclusive(|byte| *byte == b'\n') {
                 if line.first() != Some(&b'n') {
@@ -235,8 +251,7 @@ impl Index {
                 }
             }
             last
-        });
-        last.get(&(pipeline.to_owned(), stage.to_owned())).copied()
+        })
     }
 
     /// Notes the key a stage has now.
@@ -327,10 +342,7 @@ impl Index {
                 &payload,
             );
         }
-        fresh.last_key("", "");
-        let mut last: Vec<_> = fresh.last.take().unwrap_or_default().into_iter().collect();
-        last.sort_unstable();
-        for ((pipeline, stage), key) in last {
+        for ((pipeline, stage), key) in fresh.last_keys() {
             let payload = format!(
                 "{key} {} {}",
                 serde_json::to_string(&pipeline).expect("strings serialise"),

@@ -25,6 +25,8 @@ pub mod index;
 pub mod lock;
 pub mod object;
 pub mod record;
+pub mod survey;
+pub mod verify;
 
 /// The folders of a store. Any of them may be removed by hand between runs.
 const FOLDERS: [&str; 7] = [
