@@ -27,6 +27,8 @@ pub enum PortContent {
 /// One thing an input is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedItem {
+    /// The producing stage's output; empty for files.
+    pub output: String,
     /// What it holds.
     pub content: Content,
     /// Axes of the producing stage.

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
 use crate::key::{Change, Manifest, PlannedItem, PortContent};
-use crate::kind::KindEntry;
+use crate::kind::{BY_OUTPUT, KindEntry};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -183,6 +183,7 @@ impl<'a> Planner<'a> {
         input: &Input,
     ) -> Result<Option<PortContent>, Diagnostic> {
         let plain = |content| PlannedItem {
+            output: String::new(),
             content,
             axes: Vec::new(),
             record: None,
@@ -244,6 +245,7 @@ impl<'a> Planner<'a> {
             )));
         };
         Ok(Some(PlannedItem {
+            output: output.output.clone(),
             content: *content,
             axes: producer.axes.clone(),
             record: Some((known.key, known.entry.device.clone())),
@@ -528,6 +530,10 @@ impl<'a> Planner<'a> {
             notes
                 .retain(|name, _| matches!(name.as_str(), "stand_in" | "redistribute" | "licence"));
         }
+        let notes = notes
+            .into_iter()
+            .filter_map(|(name, note)| Some((name, note_of_output(note, &item.output)?)))
+            .collect();
         JobItem {
             source,
             content: item.content,
@@ -834,5 +840,13 @@ fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {
         [] => "its inputs".to_owned(),
         [one] => format!("`{one}`"),
         [first, rest @ ..] => format!("`{first}` and {} more", rest.len()),
+    }
+}
+/// What a note says of one output; all of it where the note does not tell outputs apart or the output is not one of them
+/// (the numbers of a stage rest on everything), nothing where it speaks of others only.
+fn note_of_output(note: serde_json::Value, output: &str) -> Option<serde_json::Value> {
+    match note.get(BY_OUTPUT) {
+        Some(by_output) if output != METRICS => by_output.get(output).cloned(),
+        _ => Some(note),
     }
 }

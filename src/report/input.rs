@@ -12,6 +12,9 @@ use crate::error::ReportError;
 /// The list of instances in a fan-in folder.
 pub const INDEX_FILE: &str = "index.jsonl";
 
+/// In the note `stand_in`, a map from splits to what stands in for each: numbers of the other splits are genuine.
+pub const BY_SPLIT: &str = "by_split";
+
 /// One metric row.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +85,22 @@ impl Instance {
             .iter()
             .find(|(name, _)| name == axis)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// What stands in for the data behind a number of this split (all splits: `None`) and class. The class counts because
+    /// it may name the split that another is compared with.
+    #[must_use]
+    pub fn stand_ins(&self, split: Option<&str>, class: Option<&str>) -> Vec<String> {
+        let note = self.notes.get("stand_in");
+        let parts = note
+            .and_then(|note| note.get(BY_SPLIT))
+            .and_then(Value::as_object);
+        let Some(parts) = parts else {
+            return self.note("stand_in");
+        };
+        let is_meant = |part: &str| split.is_none() || split == Some(part) || class == Some(part);
+        let lines = parts.iter().filter(|(part, _)| is_meant(part));
+        lines.flat_map(|(_, note)| note_lines(note)).collect()
     }
 
     /// What a note says, as lines of text; empty without the note.

@@ -154,7 +154,7 @@ impl Source {
             device: instance.device.clone(),
             licences: instance.note("licence"),
             restricted: mentions_false(instance.notes.get("redistribute")),
-            stand_ins: instance.note("stand_in"),
+            stand_ins: instance.stand_ins(None, None),
             origins: instance.note("origin"),
             facts,
             rows,

@@ -536,23 +536,20 @@ fn machine() -> &'static Machine {
 fn inherited_notes(job: &Job) -> BTreeMap<String, serde_json::Value> {
     let mut notes = BTreeMap::new();
     for item in job.inputs.iter().flat_map(|input| &input.items) {
-        for name in ["stand_in", "redistribute"] {
-            if let Some(value) = item.notes.get(name) {
-                notes.insert(name.to_owned(), value.clone());
-            }
+        if let Some(value) = item.notes.get("redistribute") {
+            notes.insert("redistribute".to_owned(), value.clone());
         }
-        if let Some(licences) = item.notes.get("licence") {
+        for name in ["stand_in", "licence"] {
+            let Some(note) = item.notes.get(name) else {
+                continue;
+            };
             let known = notes
-                .entry("licence".to_owned())
+                .entry(name.to_owned())
                 .or_insert_with(|| serde_json::json!([]));
             if let serde_json::Value::Array(known) = known {
-                let new = match licences {
-                    serde_json::Value::Array(many) => many.clone(),
-                    one => vec![one.clone()],
-                };
-                for licence in new {
-                    if !known.contains(&licence) {
-                        known.push(licence);
+                for fact in facts(note) {
+                    if !known.contains(fact) {
+                        known.push(fact.clone());
                     }
                 }
                 known.sort_by_key(ToString::to_string);
@@ -560,6 +557,15 @@ fn inherited_notes(job: &Job) -> BTreeMap<String, serde_json::Value> {
         }
     }
     notes
+}
+
+/// The single facts of a note, whatever parts of the upstream stage they are about.
+fn facts(note: &serde_json::Value) -> Vec<&serde_json::Value> {
+    match note {
+        serde_json::Value::Array(many) => many.iter().flat_map(facts).collect(),
+        serde_json::Value::Object(parts) => parts.values().flat_map(facts).collect(),
+        one => vec![one],
+    }
 }
 
 fn device(job: &Job, notes: &BTreeMap<String, serde_json::Value>) -> String {
