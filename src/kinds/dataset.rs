@@ -96,8 +96,8 @@ const USUAL_SPLITS: [&str; 3] = ["train", "dev", "test"];
 
 impl StageKind for Dataset {
     const NAME: &'static str = "dataset";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: counts `document_concepts`.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "read a labelled corpus into canonical examples and count what it holds";
 
