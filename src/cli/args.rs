@@ -9,8 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 pub use clap_complete::Shell;
 
 use super::values::{
-    Device, Mirror, OutputSelector, RunSelector, Setting, parse_duration, parse_selector,
-    parse_size,
+    Mirror, OutputSelector, RunSelector, Setting, parse_duration, parse_selector, parse_size,
 };
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
@@ -197,9 +196,6 @@ pub struct RunArgs {
     /// After a failure, go on with what does not depend on it.
     #[arg(short = 'k', long)]
     pub keep_going: bool,
-    /// Where stages that can use a GPU run: `auto`, `cpu`, `cuda` or `cuda:N`.
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::Auto)]
-    pub device: Device,
     /// Never use the network.
     #[arg(long)]
     pub offline: bool,

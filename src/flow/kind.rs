@@ -316,9 +316,6 @@ pub struct InputItem {
     pub notes: BTreeMap<String, serde_json::Value>,
 }
 
-/// In a note, a map from outputs to what holds for each: whoever reads one output sees its part of the note only.
-pub const BY_OUTPUT: &str = "by_output";
-
 impl StageContext {
     /// The path of an input.
     ///

@@ -15,8 +15,9 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
-use crate::key::{Change, Manifest, PlannedItem, PortContent};
-use crate::kind::{BY_OUTPUT, KindEntry};
+use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
+use crate::kind::KindEntry;
+use crate::notes::{self, ByInput, Notes};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -60,6 +61,8 @@ pub struct Planner<'a> {
     ignore: Ignore,
     clock_ns: i64,
     known: Vec<Option<Known>>,
+    /// Notes of known stages, inherited ones included; empty for most.
+    notes: Vec<Notes>,
     paths: BTreeMap<String, Content>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
     surroundings: BTreeMap<String, String>,
@@ -84,6 +87,7 @@ impl<'a> Planner<'a> {
             ignore: Ignore::load(&workflow.root)?,
             clock_ns: store.server_clock_ns()?,
             known: vec![None; workflow.stages.len()],
+            notes: vec![Notes::new(); workflow.stages.len()],
             paths: BTreeMap::new(),
             globs: BTreeMap::new(),
             surroundings: BTreeMap::new(),
@@ -106,6 +110,32 @@ impl<'a> Planner<'a> {
     /// Notes the result of a stage.
     pub fn learn(&mut self, id: StageId, known: Known) {
         self.index.learn(known.key, known.entry.clone());
+        self.set_known(id, known);
+    }
+
+    /// Notes are gathered as stages become known: upstream comes first, so one look at each input is enough.
+    fn set_known(&mut self, id: StageId, known: Known) {
+        let mut notes = Notes::new();
+        if known.entry.has_notes {
+            notes = self
+                .store
+                .find_record(&known.key)
+                .map(|record| record.notes)
+                .unwrap_or_default();
+        }
+        let mut by_input = ByInput::new(&notes);
+        for input in &self.stage(id).inputs {
+            for output in outputs_of(input) {
+                let upstream = &self.notes[output.stage.index()];
+                if !upstream.is_empty() {
+                    let upstream = notes::of_output(upstream, &output.output);
+                    notes::inherit(&mut notes, &upstream);
+                    by_input.add(&input.port, &upstream);
+                }
+            }
+        }
+        by_input.finish(&mut notes);
+        self.notes[id.index()] = notes;
         self.known[id.index()] = Some(known);
     }
 
@@ -148,7 +178,7 @@ impl<'a> Planner<'a> {
         match entry {
             Some(entry) => {
                 let known = Known { key, entry };
-                self.known[id.index()] = Some(known.clone());
+                self.set_known(id, known.clone());
                 Ok(Decision::Hit(known))
             }
             None => Ok(Decision::Miss { key, manifest }),
@@ -183,7 +213,6 @@ impl<'a> Planner<'a> {
         input: &Input,
     ) -> Result<Option<PortContent>, Diagnostic> {
         let plain = |content| PlannedItem {
-            output: String::new(),
             content,
             axes: Vec::new(),
             record: None,
@@ -245,10 +274,13 @@ impl<'a> Planner<'a> {
             )));
         };
         Ok(Some(PlannedItem {
-            output: output.output.clone(),
             content: *content,
             axes: producer.axes.clone(),
-            record: Some((known.key, known.entry.device.clone())),
+            record: Some(ItemRecord {
+                key: known.key,
+                device: known.entry.device.clone(),
+                notes: notes::of_output(&self.notes[output.stage.index()], &output.output),
+            }),
         }))
     }
 
@@ -506,7 +538,7 @@ impl<'a> Planner<'a> {
             };
             let items = items
                 .into_iter()
-                .map(|item| self.job_item(item, source.clone(), with_records))
+                .map(|item| Self::job_item(item, source.clone(), with_records))
                 .collect();
             inputs.push(JobInput {
                 port: input.port.clone(),
@@ -519,21 +551,17 @@ impl<'a> Planner<'a> {
         Ok(inputs)
     }
 
-    fn job_item(&self, item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
-        let (key, device) = item.record.unzip();
-        let mut notes = key
-            .and_then(|key| self.store.find_record(&key))
-            .map(|record| record.notes)
-            .unwrap_or_default();
-        if !with_records {
-            // These travel into the record; the rest is for kinds whose key knows of it.
-            notes
-                .retain(|name, _| matches!(name.as_str(), "stand_in" | "redistribute" | "licence"));
+    fn job_item(item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
+        let (mut key, mut device, mut notes) = (None, None, Notes::new());
+        if let Some(record) = item.record {
+            (key, device) = (Some(record.key), Some(record.device));
+            // What does not travel is for kinds whose key knows of it.
+            notes = if with_records {
+                record.notes
+            } else {
+                notes::travelling(&record.notes)
+            };
         }
-        let notes = notes
-            .into_iter()
-            .filter_map(|(name, note)| Some((name, note_of_output(note, &item.output)?)))
-            .collect();
         JobItem {
             source,
             content: item.content,
@@ -823,11 +851,16 @@ fn bytes_of(entry: &IndexEntry) -> u64 {
 
 /// Every stage output a stage reads.
 pub fn inputs_of(stage: &StageSpec) -> impl Iterator<Item = &OutputRef> {
-    stage.inputs.iter().flat_map(|input| match &input.origin {
+    stage.inputs.iter().flat_map(outputs_of)
+}
+
+/// Every stage output an input is made of.
+fn outputs_of(input: &Input) -> &[OutputRef] {
+    match &input.origin {
         Origin::Stage(output) => std::slice::from_ref(output),
         Origin::Many(outputs) => outputs.as_slice(),
         Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
-    })
+    }
 }
 
 fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {
@@ -840,13 +873,5 @@ fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {
         [] => "its inputs".to_owned(),
         [one] => format!("`{one}`"),
         [first, rest @ ..] => format!("`{first}` and {} more", rest.len()),
-    }
-}
-/// What a note says of one output; all of it where the note does not tell outputs apart or the output is not one of them
-/// (the numbers of a stage rest on everything), nothing where it speaks of others only.
-fn note_of_output(note: serde_json::Value, output: &str) -> Option<serde_json::Value> {
-    match note.get(BY_OUTPUT) {
-        Some(by_output) if output != METRICS => by_output.get(output).cloned(),
-        _ => Some(note),
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use data::error::DataError;
 use data::example::Task;
@@ -21,7 +21,7 @@ use flow::kind::{
     BindContext, ConfigProblem, Ports, StageContext, StageError, StageInput, StageKind, StageReport,
 };
 use flow::metric::MetricRow;
-use report::BY_SPLIT;
+use flow::notes::NUMBERS_BY_INPUT;
 
 /// `with:` of a stage of kind `dataset`.
 ///
@@ -84,7 +84,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 fn reader_schema(_: &mut SchemaGenerator) -> Schema {
-    let choices: Vec<Value> = READERS
+    let choices: Vec<serde_json::Value> = READERS
         .iter()
         .map(|reader| json!({"const": reader.name(), "description": reader.doc()}))
         .collect();
@@ -181,7 +181,7 @@ impl StageKind for Dataset {
         };
         let prepared = prepare(&splits, &settings, &folder, &mut progress).map_err(stage_error)?;
         Ok(StageReport {
-            notes: stand_ins(stage),
+            notes: [(NUMBERS_BY_INPUT.to_owned(), json!(true))].into(),
             warnings: self.warnings(&prepared),
             numbers: prepared.rows.into_iter().map(metric_row).collect(),
             ..StageReport::default()
@@ -538,28 +538,6 @@ impl Dataset {
         }
         warnings
     }
-}
-
-/// Which splits rest on stand-ins: a number of the others does not.
-fn stand_ins(stage: &StageContext) -> BTreeMap<String, Value> {
-    let mut by_split: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for (split, input) in &stage.inputs {
-        for note in input
-            .items
-            .iter()
-            .filter_map(|item| item.notes.get("stand_in"))
-        {
-            let known = by_split.entry(split).or_default();
-            match note {
-                Value::Array(many) => known.extend(many.iter().cloned()),
-                one => known.push(one.clone()),
-            }
-        }
-    }
-    let note = (!by_split.is_empty()).then(|| json!({ BY_SPLIT: by_split }));
-    note.into_iter()
-        .map(|note| ("stand_in".to_owned(), note))
-        .collect()
 }
 
 fn is_name(text: &str) -> bool {

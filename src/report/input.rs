@@ -12,8 +12,9 @@ use crate::error::ReportError;
 /// The list of instances in a fan-in folder.
 pub const INDEX_FILE: &str = "index.jsonl";
 
-/// In the note `stand_in`, a map from splits to what stands in for each: numbers of the other splits are genuine.
-pub const BY_SPLIT: &str = "by_split";
+/// In the note `stand_in`, a map from inputs to what stands in for each. Numbers of a split rest on the input of its name:
+/// those of the others are genuine.
+const BY_INPUT: &str = "by_input";
 
 /// One metric row.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -93,7 +94,7 @@ impl Instance {
     pub fn stand_ins(&self, split: Option<&str>, class: Option<&str>) -> Vec<String> {
         let note = self.notes.get("stand_in");
         let parts = note
-            .and_then(|note| note.get(BY_SPLIT))
+            .and_then(|note| note.get(BY_INPUT))
             .and_then(Value::as_object);
         let Some(parts) = parts else {
             return self.note("stand_in");

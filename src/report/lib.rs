@@ -23,6 +23,6 @@ pub mod table;
 
 pub use assemble::{Report, build};
 pub use error::ReportError;
-pub use input::{BY_SPLIT, INDEX_FILE, Instance, load_index};
+pub use input::{INDEX_FILE, Instance, load_index};
 pub use options::{Claim, Options};
 pub use run_page::{RunSummary, RunTotals, StageLine, render_run};

@@ -135,7 +135,13 @@ impl ClaimLine {
 
 impl Source {
     fn of(instance: &Instance, rows: usize) -> Self {
-        let known = ["licence", "origin", "stand_in", "redistribute"];
+        let known = [
+            "licence",
+            "numbers_by_input",
+            "origin",
+            "redistribute",
+            "stand_in",
+        ];
         let facts = instance
             .notes
             .keys()

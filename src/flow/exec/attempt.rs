@@ -10,8 +10,9 @@
 //! All of it goes when a result is recorded, and stays when one is not.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -20,13 +21,14 @@ use std::time::Instant;
 use super::environment::{self, quoted};
 use super::job::{ExecOrder, ExecResult, ExecWork, Job, entry_of};
 use super::place::{Damage, Placed};
-use super::process::{ATTEMPT_VARIABLE, kill_leftovers, signal_name};
+use super::process::{ATTEMPT_VARIABLE, find_program, kill_leftovers, signal_name};
 use super::supervisor::{Ending, Why};
 use crate::clock;
 use crate::content::Content;
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Pin, StageError, StageReport};
 use crate::metric::MetricRow;
+use crate::notes::{self, Notes};
 use crate::numbers;
 use crate::spec::{Launch, METRICS};
 use crate::store::index::{IndexEntry, append_record};
@@ -55,7 +57,7 @@ impl Attempt {
         let earlier_numbers = attempt_numbers(&work);
         let mut earlier = Vec::new();
         if !earlier_numbers.is_empty() {
-            kill_leftovers(&work);
+            kill_leftovers(std::slice::from_ref(&work));
             earlier = read_attempts(&work);
         }
         let number = earlier_numbers.last().map_or(1, |last| last + 1);
@@ -198,13 +200,19 @@ impl Attempt {
                         "the command line is empty",
                     ));
                 };
-                let first = if first.contains('/') && !first.starts_with('/') {
+                let variables = environment::variables(&job.policy.env);
+                let named = if first.contains('/') {
                     self.folder.join(first).into_os_string()
                 } else {
                     first.into()
                 };
+                let path = variables
+                    .get(OsStr::new("PATH"))
+                    .map_or(OsStr::new("/usr/bin:/bin"), OsString::as_os_str);
+                let program_file = find_program(&named, path)
+                    .ok_or_else(|| self.not_started(job, &io::ErrorKind::NotFound.into()))?;
                 if job.policy.sandbox {
-                    let mut argv = vec![first.to_string_lossy().into_owned()];
+                    let mut argv = vec![program_file.to_string_lossy().into_owned()];
                     argv.extend(rest.iter().cloned());
                     self.write_order(ExecWork::Sandboxed {
                         argv,
@@ -213,12 +221,10 @@ impl Attempt {
                     command = Command::new(&this_program);
                     command.arg("exec").arg(self.beside("order.json"));
                 } else {
-                    command = Command::new(first);
-                    command.args(rest);
+                    command = Command::new(program_file);
+                    command.arg0(first).args(rest);
                 }
-                command
-                    .env_clear()
-                    .envs(environment::variables(&job.policy.env));
+                command.env_clear().envs(variables);
                 command.env("PIPELINE_CORES", job.policy.resources.cores.to_string());
                 command.env("PIPELINE_PROGRESS", self.progress_path());
                 let mut shown = vec![
@@ -463,8 +469,7 @@ impl Attempt {
         let seconds = self.seconds();
         let mut attempts = std::mem::take(&mut self.earlier);
         attempts.push(self.as_recorded("done"));
-        let mut notes = inherited_notes(job);
-        notes.extend(report.notes);
+        let notes = report.notes;
         let record = Record {
             version: RECORD_VERSION,
             key: job.key,
@@ -488,13 +493,22 @@ impl Attempt {
             environment: std::mem::take(&mut self.environment),
             log,
             notes,
+            inherited: inherited_notes(job),
             accepted: None,
         };
         store.write_record(&record)?;
         let entry = entry_of(&record);
-        append_record(store.dir(), &job.key, &entry)?;
-        remove_tree(&self.work)?;
-        Ok((entry, report.pin, report.warnings))
+        // The result stands from here on: what cannot be written now costs the next run time, not the result.
+        let mut warnings = report.warnings;
+        if let Err(error) = append_record(store.dir(), &job.key, &entry) {
+            let warning =
+                Diagnostic::warning("store::index", "the index of the cache cannot be written")
+                    .detail(error.to_string());
+            warnings.push(warning);
+        }
+        // A runner that asks for the key just now makes the folder anew; the next sweep has it.
+        let _ = remove_tree(&self.work);
+        Ok((entry, report.pin, warnings))
     }
 
     /// Keeps the folder of an attempt that recorded nothing; its checkpoint goes to where the next one finds it.
@@ -532,43 +546,16 @@ fn machine() -> &'static Machine {
     MACHINE.get_or_init(this_machine)
 }
 
-/// Licence and origin facts of everything upstream stay with what was made of it.
-fn inherited_notes(job: &Job) -> BTreeMap<String, serde_json::Value> {
-    let mut notes = BTreeMap::new();
+/// What the inputs hand on.
+fn inherited_notes(job: &Job) -> Notes {
+    let mut notes = Notes::new();
     for item in job.inputs.iter().flat_map(|input| &input.items) {
-        if let Some(value) = item.notes.get("redistribute") {
-            notes.insert("redistribute".to_owned(), value.clone());
-        }
-        for name in ["stand_in", "licence"] {
-            let Some(note) = item.notes.get(name) else {
-                continue;
-            };
-            let known = notes
-                .entry(name.to_owned())
-                .or_insert_with(|| serde_json::json!([]));
-            if let serde_json::Value::Array(known) = known {
-                for fact in facts(note) {
-                    if !known.contains(fact) {
-                        known.push(fact.clone());
-                    }
-                }
-                known.sort_by_key(ToString::to_string);
-            }
-        }
+        notes::inherit(&mut notes, &item.notes);
     }
     notes
 }
 
-/// The single facts of a note, whatever parts of the upstream stage they are about.
-fn facts(note: &serde_json::Value) -> Vec<&serde_json::Value> {
-    match note {
-        serde_json::Value::Array(many) => many.iter().flat_map(facts).collect(),
-        serde_json::Value::Object(parts) => parts.values().flat_map(facts).collect(),
-        one => vec![one],
-    }
-}
-
-fn device(job: &Job, notes: &BTreeMap<String, serde_json::Value>) -> String {
+fn device(job: &Job, notes: &Notes) -> String {
     if let Some(serde_json::Value::String(device)) = notes.get("device") {
         return device.clone();
     }

@@ -203,6 +203,7 @@ pub fn run(
     };
     let started = Instant::now();
     let in_use = store.mark_in_use().map_err(environment)?;
+    let killed = crate::exec::sweep::sweep(store);
     let planner = Planner::new(workflow, store, kinds).map_err(environment)?;
     let selected = selected(workflow, &options.targets);
     let (sender, messages) = mpsc::channel();
@@ -253,6 +254,18 @@ pub fn run(
         warned: BTreeSet::new(),
     };
     run.begin()?;
+    if killed > 0 {
+        let processes = if killed == 1 {
+            "1 process".to_owned()
+        } else {
+            format!("{killed} processes")
+        };
+        let warning = Diagnostic::warning(
+            "run::leftovers",
+            format!("an earlier run was killed and left {processes} at work; they were killed"),
+        );
+        run.warn(None, warning);
+    }
     run.work();
     let summary = run.finish().map_err(environment)?;
     drop(in_use);
@@ -602,14 +615,17 @@ impl Run<'_, '_> {
         for id in due {
             self.set(id, State::Ready);
         }
-        for id in self.ready.clone() {
-            if !self.pool.has_room() || self.is_ending() {
-                break;
+        while self.pool.has_room() && !self.is_ending() {
+            let (planner, slots) = (&self.planner, &mut self.slots);
+            let next = self
+                .ready
+                .iter()
+                .copied()
+                .find(|id| slots.fits(planner.stage(*id)));
+            match next {
+                Some(id) => self.start(id),
+                None => break,
             }
-            if !self.ready.contains(&id) || !self.slots.fits(self.planner.stage(id)) {
-                continue;
-            }
-            self.start(id);
         }
     }
 
@@ -811,7 +827,7 @@ impl Run<'_, '_> {
     fn lost(&mut self, id: StageId) {
         self.slots.give_back(self.planner.stage(id));
         if let State::Running(running) = &self.states[id.index()] {
-            crate::exec::process::kill_leftovers(&self.planner.store.work_path(&running.key));
+            crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
         }
         let name = &self.planner.stage(id).name;
         let diagnostic = Diagnostic::error(

@@ -3,7 +3,7 @@
 //! Format `records-v1/index`: lines `TAG CRC PAYLOAD`, the CRC-32 (8 hex digits) being of the payload. A torn or
 //! foreign line is skipped. Later lines win. Tags:
 //!
-//! - `r KEY SECONDS DEVICE (NAME FORM DIGEST BYTES)…`: a record. The record file is the truth.
+//! - `r KEY SECONDS DEVICE NOTES (NAME FORM DIGEST BYTES)…`: a record. The record file is the truth.
 //! - `d KEY`: that record is gone.
 //! - `s SIZE MTIME INODE CLOCK DIGEST PATH`: the digest of a file while its stamp stands still. Trusted only when
 //!   MTIME lies before CLOCK, the file server's time before the file was read (git's racy-timestamp rule).
@@ -33,6 +33,8 @@ pub struct IndexEntry {
     pub seconds: f64,
     /// The device it was made on, without spaces.
     pub device: String,
+    /// Whether the record has notes, so that the record file need be read for them.
+    pub has_notes: bool,
     /// Outputs by name.
     pub outputs: Vec<(String, Content)>,
 }
@@ -376,7 +378,8 @@ fn record_payload(key: &Digest, entry: &IndexEntry) -> String {
     } else {
         entry.device.replace(char::is_whitespace, "_")
     };
-    let mut payload = format!("{key} {} {device}", entry.seconds);
+    let notes = if entry.has_notes { "notes" } else { "-" };
+    let mut payload = format!("{key} {} {device} {notes}", entry.seconds);
     for (name, content) in &entry.outputs {
         let _ = write!(
             payload,
@@ -397,6 +400,7 @@ fn parse_record(payload: &str) -> Option<IndexEntry> {
         "-" => String::new(),
         device => device.to_owned(),
     };
+    let has_notes = words.next()? == "notes";
     let mut outputs = Vec::new();
     while let Some(name) = words.next() {
         let form = Form::from_word(words.next()?)?;
@@ -414,6 +418,7 @@ fn parse_record(payload: &str) -> Option<IndexEntry> {
     Some(IndexEntry {
         seconds,
         device,
+        has_notes,
         outputs,
     })
 }
@@ -465,6 +470,7 @@ mod tests {
         IndexEntry {
             seconds: 1.5,
             device: "cpu".into(),
+            has_notes: true,
             outputs: vec![("lines".into(), content)],
         }
     }

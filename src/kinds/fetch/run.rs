@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flow::event::Progress;
-use flow::kind::{BY_OUTPUT, Pin, StageContext, StageError, StageKind as _, StageReport};
+use flow::kind::{Pin, StageContext, StageError, StageKind as _, StageReport};
+use flow::notes::BY_OUTPUT;
 use serde_json::{Map, Value, json};
 use url::Url;
 
