@@ -23,7 +23,7 @@ use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
 use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
-use crate::notes::{self, Notes};
+use crate::notes::{self, ByInput, Notes};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -180,12 +180,18 @@ impl<'a> Planner<'a> {
                 .map(|record| record.notes)
                 .unwrap_or_default();
         }
-        for output in inputs_of(self.stage(id)) {
-            let upstream = &self.notes[output.stage.index()];
-            if !upstream.is_empty() {
-                notes::inherit(&mut notes, upstream);
+        let mut by_input = ByInput::new(&notes);
+        for input in &self.stage(id).inputs {
+            for output in outputs_of(input) {
+                let upstream = &self.notes[output.stage.index()];
+                if !upstream.is_empty() {
+                    let upstream = notes::of_output(upstream, &output.output);
+                    notes::inherit(&mut notes, &upstream);
+                    by_input.add(&input.port, &upstream);
+                }
             }
         }
+        by_input.finish(&mut notes);
         self.notes[id.index()] = notes;
         self.known[id.index()] = Some(known);
     }
@@ -330,7 +336,7 @@ impl<'a> Planner<'a> {
             record: Some(ItemRecord {
                 key: known.key,
                 device: known.entry.device.clone(),
-                notes: self.notes[output.stage.index()].clone(),
+                notes: notes::of_output(&self.notes[output.stage.index()], &output.output),
             }),
         }))
     }
@@ -920,11 +926,16 @@ fn bytes_of(entry: &IndexEntry) -> u64 {
 
 /// Every stage output a stage reads.
 pub fn inputs_of(stage: &StageSpec) -> impl Iterator<Item = &OutputRef> {
-    stage.inputs.iter().flat_map(|input| match &input.origin {
+    stage.inputs.iter().flat_map(outputs_of)
+}
+
+/// Every stage output an input is made of.
+fn outputs_of(input: &Input) -> &[OutputRef] {
+    match &input.origin {
         Origin::Stage(output) => std::slice::from_ref(output),
         Origin::Many(outputs) => outputs.as_slice(),
         Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
-    })
+    }
 }
 
 fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {
