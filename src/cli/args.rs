@@ -135,6 +135,23 @@ pub enum Command {
     /// Start and watch stages for a runner, over standard input and output
     #[command(hide = true)]
     Supervise,
+    /// Work on this program's own repository
+    #[command(hide = true, subcommand)]
+    Dev(DevCommand),
+}
+
+/// `pipeline dev …`.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Write the files that are made from the program: schema, reference of commands, tables of keys
+    Generate {
+        /// The root of the repository.
+        #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+        root: PathBuf,
+        /// Write nothing; fail and name what would change.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// Which pipeline, and the settings that can change a key.

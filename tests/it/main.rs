@@ -1,5 +1,7 @@
 //! The program from outside: whole runs of the binary in folders of their own. Knows no internals.
 
+mod document;
+mod documents;
 mod faults_disk;
 mod faults_guard;
 mod faults_kill;
@@ -12,5 +14,7 @@ mod faults_secrets;
 mod faults_signals;
 mod faults_slots;
 mod faults_stage;
+mod gallery;
 mod processes;
+mod shell;
 mod space;

@@ -910,16 +910,10 @@ impl Run<'_, '_> {
                 has_checkpoint,
             } => {
                 self.histories[id.index()].seconds = seconds;
-                let kept = if has_checkpoint {
-                    "; its checkpoint is kept"
-                } else {
-                    ""
-                };
-                let warning = Diagnostic::warning(
-                    "run::stopped",
-                    format!("`{}` was stopped{kept}", stage.name),
-                );
-                self.warn(Some(id), warning);
+                if has_checkpoint {
+                    let message = format!("the checkpoint of `{}` is kept", stage.name);
+                    self.warn(Some(id), Diagnostic::warning("run::stopped", message));
+                }
                 self.finished_event(id, End::Stopped);
                 self.over(id, End::Stopped);
                 self.skip_downstream(id);
@@ -1025,8 +1019,8 @@ impl Run<'_, '_> {
             match end {
                 End::Executed => counts.executed += 1,
                 End::Cached | End::Shared => counts.cached += 1,
-                End::Failed | End::Held | End::Stopped => counts.failed += 1,
-                End::Skipped => counts.skipped += 1,
+                End::Failed | End::Held => counts.failed += 1,
+                End::Skipped | End::Stopped => counts.skipped += 1,
             }
             let known = self.planner.known(*id);
             if let Some(known) = known {
