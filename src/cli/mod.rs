@@ -10,6 +10,7 @@ use crate::console::{Console, Options, bug};
 
 mod accept;
 pub mod args;
+mod cache;
 mod check;
 mod dev;
 mod diff;
@@ -108,7 +109,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Graph(args) => graph::graph(&args, console),
         Command::Accept(args) => accept::accept(&args, console),
         Command::Lock(args) => lock::lock(&args, console),
-        Command::Cache(_) => Ok(bug::EXIT_CODE),
+        Command::Cache(command) => cache::cache(&command, console),
         Command::Schema => {
             let schema = flow::spec::schema::schema(crate::kinds::KINDS);
             console.text(&format!("{schema:#}"));

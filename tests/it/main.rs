@@ -2,7 +2,18 @@
 
 mod document;
 mod documents;
+mod faults_disk;
+mod faults_guard;
 mod faults_kill;
+mod faults_order;
+mod faults_output;
+mod faults_places;
+mod faults_runners;
+mod faults_sandbox;
+mod faults_secrets;
+mod faults_signals;
+mod faults_slots;
+mod faults_stage;
 mod gallery;
 mod processes;
 mod shell;

@@ -215,7 +215,13 @@ pub fn run(
     let count = workflow.stages.len();
     let run = crate::clock::new_run_id();
     let mut run = Run {
-        log: RunLog::new(store, &run, workflow, &options.arguments),
+        log: RunLog::new(
+            store,
+            &run,
+            workflow,
+            &options.arguments,
+            selected.len() == count,
+        ),
         summary: RunSummary {
             run,
             pipeline: workflow.name.clone(),
@@ -326,6 +332,7 @@ impl Run<'_, '_> {
             stages: self.selected.len(),
         };
         self.emit(&event);
+        self.planner.prefetch(&self.selected);
         let mut problems = Vec::new();
         let mut held = Vec::new();
         for id in self.selected.clone() {
@@ -513,8 +520,7 @@ impl Run<'_, '_> {
     fn fail(&mut self, id: StageId, diagnostic: Diagnostic, class: Class, end: End) {
         self.failed = true;
         self.summary.class = Some(match self.summary.class {
-            Some(Class::Bug) => Class::Bug,
-            Some(Class::Environment) if class == Class::Stage => Class::Environment,
+            Some(before) if severity(before) >= severity(class) => before,
             _ => class,
         });
         let stage = self.planner.stage(id).name.clone();
@@ -1095,5 +1101,15 @@ impl Run<'_, '_> {
         for digest in drop_.difference(&keep) {
             let _ = fs_err::remove_file(self.planner.store.object_path(digest));
         }
+    }
+}
+
+/// Which of several failures decides the exit code, whatever came first.
+fn severity(class: Class) -> u8 {
+    match class {
+        Class::Stage => 0,
+        Class::Input => 1,
+        Class::Environment => 2,
+        Class::Bug => 3,
     }
 }
