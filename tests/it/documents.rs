@@ -43,6 +43,7 @@ pages! {
     docs_reports: "docs/reports.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     cmd_accept: "tests/cmd/accept.md";
+    cmd_cache: "tests/cmd/cache.md";
     cmd_check: "tests/cmd/check.md";
     cmd_diff: "tests/cmd/diff.md";
     cmd_get: "tests/cmd/get.md";

@@ -15,6 +15,7 @@ mod faults_signals;
 mod faults_slots;
 mod faults_stage;
 mod gallery;
+mod house;
 mod processes;
 mod shell;
 mod space;
