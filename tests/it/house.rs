@@ -199,3 +199,24 @@ fn generated_files_are_what_the_program_makes() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
 }
+
+/// The map names tests by their paths; each must be there.
+#[test]
+fn tests_named_by_the_architecture_exist() {
+    let map = fs_err::read_to_string(root().join("src/ARCHITECTURE.md")).expect("the map");
+    let mut code: String = sources().into_iter().map(|(_, text)| text).collect();
+    for path in files_below(&root().join("tests/it")) {
+        if path.extension().is_some_and(|ending| ending == "rs") {
+            code.push_str(&fs_err::read_to_string(path).expect("readable"));
+        }
+    }
+    let named: Vec<&str> = map
+        .split('`')
+        .filter(|words| words.starts_with("flow: ") || words.starts_with("it: "))
+        .filter_map(|words| words.rsplit("::").next().filter(|last| *last != words))
+        .collect();
+    assert!(named.len() >= 15, "{named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}(")), "no test `{name}`");
+    }
+}
