@@ -131,3 +131,27 @@ fn yaml_blocks_are_pipelines_that_pass_check() {
         "only {checked} pipelines were found in the pages"
     );
 }
+
+/// Links to other files lead somewhere; anchors and addresses elsewhere are not looked at.
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut links = 0;
+    for page in PAGES.iter().chain(&["src/ARCHITECTURE.md"]) {
+        let path = root().join(page);
+        let text = fs_err::read_to_string(&path).expect("the page is there");
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap_or_default();
+            let target = target.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") || target.ends_with(".png") {
+                continue;
+            }
+            let folder = path.parent().expect("pages lie in folders");
+            assert!(
+                folder.join(target).exists(),
+                "{page}: `{target}` is not there"
+            );
+            links += 1;
+        }
+    }
+    assert!(links >= 30, "only {links} links were found");
+}
