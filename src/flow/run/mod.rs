@@ -39,6 +39,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How often a stage is planned anew because its inputs move while they are read.
 const MOVING_INPUTS: u32 = 3;
+/// How often a run makes the bytes of one stage again: a disk that loses them must not keep it busy for ever.
+const MOST_REMAKES: u32 = 3;
 
 /// What a run is asked for.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +142,8 @@ struct History {
     tries: u32,
     /// Times its inputs moved.
     moved: u32,
+    /// Times its bytes were made again because they were gone or damaged.
+    remade: u32,
     /// Why it runs.
     because: String,
     /// Whether its record does not count, and why.
@@ -555,6 +559,7 @@ impl Run<'_, '_> {
         }
         history.force = Force::IfIncomplete;
         history.because = because;
+        history.remade += 1;
         self.set(id, State::Ready);
     }
 
@@ -750,6 +755,18 @@ impl Run<'_, '_> {
         }
         if producers.is_empty() {
             return false;
+        }
+        if let Some((producer, _)) = (producers.iter())
+            .find(|(producer, _)| self.histories[producer.index()].remade >= MOST_REMAKES)
+        {
+            let name = &self.planner.stage(*producer).name;
+            let problem = Diagnostic::error(
+                "run::lost_again",
+                format!("the bytes of `{name}` were made {MOST_REMAKES} times and are gone again"),
+            )
+            .help("something removes or damages what is in the cache: look at the disk, and run `pipeline cache verify`");
+            self.fail(id, problem, Class::Environment, End::Failed);
+            return true;
         }
         let count = producers.len();
         for (producer, because) in producers {
