@@ -74,6 +74,9 @@ pub(super) fn accept(args: &AcceptArgs, console: &mut Console) -> Done {
     }
     let changes = manifest.changes_from(&flow::key::Manifest(old.manifest.clone()));
     let mut record = old.clone();
+    record
+        .notes
+        .insert("accepted".to_owned(), args.reason.clone().into());
     record.accepted = Some(Accepted {
         reason: args.reason.clone(),
         from: old.key,

@@ -9,8 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 pub use clap_complete::Shell;
 
 use super::values::{
-    Device, Mirror, OutputSelector, RunSelector, Setting, parse_duration, parse_selector,
-    parse_size,
+    Mirror, OutputSelector, RunSelector, Setting, parse_duration, parse_selector, parse_size,
 };
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
@@ -136,6 +135,23 @@ pub enum Command {
     /// Start and watch stages for a runner, over standard input and output
     #[command(hide = true)]
     Supervise,
+    /// Work on this program's own repository
+    #[command(hide = true, subcommand)]
+    Dev(DevCommand),
+}
+
+/// `pipeline dev …`.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Write the files that are made from the program: schema, reference of commands, tables of keys
+    Generate {
+        /// The root of the repository.
+        #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+        root: PathBuf,
+        /// Write nothing; fail and name what would change.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// Which pipeline, and the settings that can change a key.
@@ -197,9 +213,6 @@ pub struct RunArgs {
     /// After a failure, go on with what does not depend on it.
     #[arg(short = 'k', long)]
     pub keep_going: bool,
-    /// Where stages that can use a GPU run: `auto`, `cpu`, `cuda` or `cuda:N`.
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::Auto)]
-    pub device: Device,
     /// Never use the network.
     #[arg(long)]
     pub offline: bool,

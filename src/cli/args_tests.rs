@@ -36,8 +36,6 @@ fn run_takes_every_flag() {
         "epochs=5",
         "--set",
         "tasks=[ddi, bc5cdr]",
-        "--device",
-        "cuda:1",
         "--kind",
         "finetune",
         "--mirror",
@@ -66,7 +64,6 @@ fn run_takes_every_flag() {
     assert_eq!(run.pipeline.file, PathBuf::from("pipelines/paper.yaml"));
     assert_eq!(run.selection.stages, ["finetune[task=ddi,seed=*]", "table"]);
     assert_eq!(run.jobs, Some(4));
-    assert_eq!(run.device, Device::CudaIndex(1));
     assert_eq!(run.confirm_over, Duration::from_secs(5400));
     assert_eq!(run.pipeline.settings[1].value, "[ddi, bc5cdr]");
     assert_eq!(run.pipeline.cache, Some(PathBuf::from("/scratch/cache")));
@@ -80,7 +77,6 @@ fn run_has_calm_defaults() {
         panic!("run is run");
     };
     assert_eq!(run.confirm_over, Duration::from_secs(3600));
-    assert_eq!(run.device, Device::Auto);
     assert_eq!(run.jobs, None);
     assert!(run.selection.stages.is_empty());
     assert!(!run.keep_going && !run.json);
@@ -119,7 +115,6 @@ fn mistakes_say_what_is_expected() {
         ),
         (&["run", "p.yaml", "--set", "epochs"], "NAME=VALUE"),
         (&["run", "p.yaml", "--mirror", "x"], "URL_PREFIX=DIR_OR_URL"),
-        (&["run", "p.yaml", "--device", "gpu"], "`cuda:N`"),
         (&["run", "p.yaml", "finetune[ddi"], "`]` is missing"),
         (&["run", "p.yaml", "--jobs", "0"], "0 is not in 1.."),
         (&["cache", "gc", "--down-to", "lots"], "expected a size"),

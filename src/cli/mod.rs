@@ -12,6 +12,7 @@ mod accept;
 pub mod args;
 mod cache;
 mod check;
+mod dev;
 mod diff;
 mod exec;
 mod get;
@@ -27,7 +28,7 @@ mod status;
 pub mod values;
 mod why;
 
-use args::{Args, CacheCommand, Command};
+use args::{Args, CacheCommand, Command, DevCommand};
 
 /// What a command ends with: the exit code, or what stopped it.
 type Done = Result<u8, Failure>;
@@ -126,6 +127,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
             }
             None => Err(unknown_command(command.as_deref().unwrap_or_default())),
         },
+        Command::Dev(DevCommand::Generate { root, check }) => dev::generate(&root, check, console),
         Command::Exec { .. } | Command::Supervise => Ok(bug::EXIT_CODE),
     }
 }

@@ -155,47 +155,6 @@ impl fmt::Display for OutputSelector {
     }
 }
 
-/// `auto`, `cpu`, `cuda` or `cuda:N` of `--device`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// A GPU where there is one.
-    #[default]
-    Auto,
-    /// The processor.
-    Cpu,
-    /// Any GPU.
-    Cuda,
-    /// The GPU of this index.
-    CudaIndex(u32),
-}
-
-impl FromStr for Device {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda),
-            _ => match text.strip_prefix("cuda:").map(str::parse) {
-                Some(Ok(index)) => Ok(Self::CudaIndex(index)),
-                _ => refuse("expected `auto`, `cpu`, `cuda` or `cuda:N`, such as `cuda:0`"),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda => f.write_str("cuda"),
-            Self::CudaIndex(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
 /// A run: `latest`, `latest~N`, or an id or its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunSelector {
@@ -336,12 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_and_runs() {
-        for text in ["auto", "cpu", "cuda", "cuda:3"] {
-            assert_eq!(text.parse::<Device>().expect("parses").to_string(), text);
-        }
-        assert!("gpu".parse::<Device>().is_err());
-        assert!("cuda:".parse::<Device>().is_err());
+    fn runs() {
         assert_eq!("latest".parse(), Ok(RunSelector::Latest(0)));
         assert_eq!("latest~2".parse(), Ok(RunSelector::Latest(2)));
         assert_eq!(

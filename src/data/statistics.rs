@@ -11,6 +11,7 @@
 //! | `entities` | chunks of tagging by [`crate::tags::decode`], mentions of spans; by type and in all |
 //! | `concepts` | distinct concepts as the source writes them (`D1\|D2` is one), by type and in all; `-1` is none |
 //! | `concept_identifiers` | distinct single identifiers ([`crate::example::Span::concepts`]) |
+//! | `document_concepts` | distinct pairs of a document and a single identifier, by type and in all: what annotators call annotated concepts |
 //! | `mentions_without_concept` | mentions whose concept is missing or `-1` |
 //! | `labels` | examples a class |
 //! | `relations` | by class and in all: relations of spans, or examples of classes that are not negative |
@@ -250,12 +251,19 @@ fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Spl
 
 fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
     split.add("documents", None, 1);
-    for metric in ["entities", "relations", "mentions_without_concept"] {
+    for metric in [
+        "document_concepts",
+        "entities",
+        "mentions_without_concept",
+        "relations",
+    ] {
         split.add(metric, None, 0);
     }
     let mut labels = Vec::new();
+    let mut of_document: BTreeSet<(&str, &str)> = BTreeSet::new();
     for span in &document.spans {
         split.add_class("entities", &span.label);
+        of_document.extend(span.concepts().map(|one| (span.label.as_str(), one)));
         match span.concept.as_deref() {
             Some(concept) if concept.trim() != "-1" && !concept.trim().is_empty() => {
                 split.add_distinct("concepts", None, concept);
@@ -268,6 +276,9 @@ fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
             _ => split.add("mentions_without_concept", None, 1),
         }
         labels.push(format!("{}\t{}\t{}", span.start, span.end, span.label));
+    }
+    for (label, _) in of_document {
+        split.add_class("document_concepts", label);
     }
     for relation in &document.relations {
         split.add_class("relations", &relation.label);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::digest::{Digest, Use};
+use crate::notes::Notes;
 use crate::spec::{Axis, StageSpec};
 
 /// The content of one input port, as planned.
@@ -31,8 +32,19 @@ pub struct PlannedItem {
     pub content: Content,
     /// Axes of the producing stage.
     pub axes: Vec<Axis>,
-    /// The record it comes from: key and device; `None` for files.
-    pub record: Option<(Digest, String)>,
+    /// The record it comes from; `None` for files.
+    pub record: Option<ItemRecord>,
+}
+
+/// What is known of the record an item comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemRecord {
+    /// Its key.
+    pub key: Digest,
+    /// The device it was made on.
+    pub device: String,
+    /// Its notes and those it inherits.
+    pub notes: Notes,
 }
 
 /// The text that decides a result.
@@ -140,9 +152,13 @@ fn push_item(
     item: &PlannedItem,
     with_records: bool,
 ) {
-    if with_records && let Some((key, device)) = &item.record {
-        lines.push((format!("{path}.device"), json(device)));
-        lines.push((format!("{path}.record"), key.to_string()));
+    if with_records && let Some(record) = &item.record {
+        lines.push((format!("{path}.device"), json(&record.device)));
+        lines.push((format!("{path}.record"), record.key.to_string()));
+        if !record.notes.is_empty() {
+            let notes = serde_json::to_string(&record.notes).expect("notes serialise");
+            lines.push((format!("{path}.notes"), notes));
+        }
     }
     lines.push((path, item.content.line()));
 }

@@ -10,6 +10,7 @@ pub mod graph;
 pub mod key;
 pub mod kind;
 pub mod metric;
+pub mod notes;
 pub mod numbers;
 pub mod plan;
 pub mod plan_cache;

@@ -1,11 +1,17 @@
 //! Which stages have a result already, which have none, and why. Starts no stage and changes nothing but the index.
 
-use std::collections::{BTreeMap, BTreeSet};
+#![expect(
+    clippy::disallowed_types,
+    reason = "maps here are looked up by name only"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use globset::GlobBuilder;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::content::{
@@ -15,12 +21,16 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
-use crate::key::{Change, Manifest, PlannedItem, PortContent};
+use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
+use crate::notes::{self, ByInput, Notes};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
 use crate::store::{Store, StoreError};
+
+/// Stages a core looks at in one go.
+const PREFETCH_AT_ONCE: usize = 256;
 
 /// A stage whose result is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +70,10 @@ pub struct Planner<'a> {
     ignore: Ignore,
     clock_ns: i64,
     known: Vec<Option<Known>>,
-    paths: BTreeMap<String, Content>,
+    /// Notes of known stages, inherited ones included; empty for most.
+    notes: Vec<Notes>,
+    paths: HashMap<String, Content>,
+    published: HashMap<String, Digest>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
     surroundings: BTreeMap<String, String>,
     pipeline_id: String,
@@ -79,16 +92,64 @@ impl<'a> Planner<'a> {
         Ok(Self {
             workflow,
             store,
-            index: Index::load(store.dir())?,
+            index: store.load_index()?,
             kinds,
             ignore: Ignore::load(&workflow.root)?,
             clock_ns: store.server_clock_ns()?,
             known: vec![None; workflow.stages.len()],
-            paths: BTreeMap::new(),
+            notes: vec![Notes::new(); workflow.stages.len()],
+            paths: HashMap::new(),
+            published: HashMap::new(),
             globs: BTreeMap::new(),
             surroundings: BTreeMap::new(),
             pipeline_id: pipeline_id(workflow),
         })
+    }
+
+    /// Looks at the files the stages name, and at those they published, on all cores. Only what stands as it stood
+    /// when it was hashed is kept; the rest is looked at when its stage is decided.
+    pub fn prefetch(&mut self, selected: &[StageId]) {
+        let (root, index, workflow) = (&self.workflow.root, &self.index, self.workflow);
+        type Found<'f> = (Vec<(&'f str, Content)>, Vec<(String, Digest)>);
+        let found: Vec<Found<'_>> = selected
+            .par_iter()
+            .with_min_len(PREFETCH_AT_ONCE)
+            .map(|id| {
+                let stage = &workflow.stages[id.index()];
+                let files = stage.inputs.iter().filter_map(|input| match &input.origin {
+                    Origin::Path(path) | Origin::KeyOnly(path) => {
+                        Some((path.as_str(), remembered(index, &root.join(path))?))
+                    }
+                    _ => None,
+                });
+                let published = stage.policy.publish.iter().flat_map(|folder| {
+                    let folder = root.join(folder);
+                    stage.outputs.iter().filter_map(move |output| {
+                        let to = folder.join(&output.path);
+                        let metadata = fs_err::symlink_metadata(&to)
+                            .ok()
+                            .filter(std::fs::Metadata::is_file)?;
+                        let name = to.to_str()?.to_owned();
+                        let digest = index.file(&name, &Stamp::of(&metadata))?;
+                        Some((name, digest))
+                    })
+                });
+                (files.collect(), published.collect())
+            })
+            .collect();
+        for (files, published) in found {
+            self.paths.extend(
+                files
+                    .into_iter()
+                    .map(|(path, content)| (path.to_owned(), content)),
+            );
+            self.published.extend(published);
+        }
+    }
+
+    /// The digest of a published file as [`Planner::prefetch`] found it; each is given once, since it may change.
+    pub fn take_published(&mut self, name: &str) -> Option<Digest> {
+        self.published.remove(name)
     }
 
     /// A stage.
@@ -106,6 +167,32 @@ impl<'a> Planner<'a> {
     /// Notes the result of a stage.
     pub fn learn(&mut self, id: StageId, known: Known) {
         self.index.learn(known.key, known.entry.clone());
+        self.set_known(id, known);
+    }
+
+    /// Notes are gathered as stages become known: upstream comes first, so one look at each input is enough.
+    fn set_known(&mut self, id: StageId, known: Known) {
+        let mut notes = Notes::new();
+        if known.entry.has_notes {
+            notes = self
+                .store
+                .find_record(&known.key)
+                .map(|record| record.notes)
+                .unwrap_or_default();
+        }
+        let mut by_input = ByInput::new(&notes);
+        for input in &self.stage(id).inputs {
+            for output in outputs_of(input) {
+                let upstream = &self.notes[output.stage.index()];
+                if !upstream.is_empty() {
+                    let upstream = notes::of_output(upstream, &output.output);
+                    notes::inherit(&mut notes, &upstream);
+                    by_input.add(&input.port, &upstream);
+                }
+            }
+        }
+        by_input.finish(&mut notes);
+        self.notes[id.index()] = notes;
         self.known[id.index()] = Some(known);
     }
 
@@ -148,7 +235,7 @@ impl<'a> Planner<'a> {
         match entry {
             Some(entry) => {
                 let known = Known { key, entry };
-                self.known[id.index()] = Some(known.clone());
+                self.set_known(id, known.clone());
                 Ok(Decision::Hit(known))
             }
             None => Ok(Decision::Miss { key, manifest }),
@@ -246,7 +333,11 @@ impl<'a> Planner<'a> {
         Ok(Some(PlannedItem {
             content: *content,
             axes: producer.axes.clone(),
-            record: Some((known.key, known.entry.device.clone())),
+            record: Some(ItemRecord {
+                key: known.key,
+                device: known.entry.device.clone(),
+                notes: notes::of_output(&self.notes[output.stage.index()], &output.output),
+            }),
         }))
     }
 
@@ -504,7 +595,7 @@ impl<'a> Planner<'a> {
             };
             let items = items
                 .into_iter()
-                .map(|item| self.job_item(item, source.clone(), with_records))
+                .map(|item| Self::job_item(item, source.clone(), with_records))
                 .collect();
             inputs.push(JobInput {
                 port: input.port.clone(),
@@ -517,16 +608,16 @@ impl<'a> Planner<'a> {
         Ok(inputs)
     }
 
-    fn job_item(&self, item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
-        let (key, device) = item.record.unzip();
-        let mut notes = key
-            .and_then(|key| self.store.find_record(&key))
-            .map(|record| record.notes)
-            .unwrap_or_default();
-        if !with_records {
-            // These travel into the record; the rest is for kinds whose key knows of it.
-            notes
-                .retain(|name, _| matches!(name.as_str(), "stand_in" | "redistribute" | "licence"));
+    fn job_item(item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
+        let (mut key, mut device, mut notes) = (None, None, Notes::new());
+        if let Some(record) = item.record {
+            (key, device) = (Some(record.key), Some(record.device));
+            // What does not travel is for kinds whose key knows of it.
+            notes = if with_records {
+                record.notes
+            } else {
+                notes::travelling(&record.notes)
+            };
         }
         JobItem {
             source,
@@ -654,6 +745,24 @@ fn file_name(
     Path::new(path)
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
+}
+
+/// The content of a file that stands as it stood when it was hashed.
+fn remembered(index: &Index, path: &Path) -> Option<Content> {
+    let metadata = fs_err::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_file)?;
+    let digest = index.file(path.to_str()?, &Stamp::of(&metadata))?;
+    let form = if is_executable(&metadata) {
+        Form::Exec
+    } else {
+        Form::File
+    };
+    Some(Content {
+        form,
+        digest,
+        bytes: metadata.len(),
+    })
 }
 
 fn remembered_or_hashed(
@@ -820,11 +929,16 @@ fn bytes_of(entry: &IndexEntry) -> u64 {
 
 /// Every stage output a stage reads.
 pub fn inputs_of(stage: &StageSpec) -> impl Iterator<Item = &OutputRef> {
-    stage.inputs.iter().flat_map(|input| match &input.origin {
+    stage.inputs.iter().flat_map(outputs_of)
+}
+
+/// Every stage output an input is made of.
+fn outputs_of(input: &Input) -> &[OutputRef] {
+    match &input.origin {
         Origin::Stage(output) => std::slice::from_ref(output),
         Origin::Many(outputs) => outputs.as_slice(),
         Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
-    })
+    }
 }
 
 fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use data::error::DataError;
 use data::example::Task;
@@ -20,6 +21,7 @@ use flow::kind::{
     BindContext, ConfigProblem, Ports, StageContext, StageError, StageInput, StageKind, StageReport,
 };
 use flow::metric::MetricRow;
+use flow::notes::NUMBERS_BY_INPUT;
 
 /// `with:` of a stage of kind `dataset`.
 ///
@@ -84,7 +86,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 fn reader_schema(_: &mut SchemaGenerator) -> Schema {
     let choices: Vec<serde_json::Value> = READERS
         .iter()
-        .map(|reader| serde_json::json!({"const": reader.name(), "description": reader.doc()}))
+        .map(|reader| json!({"const": reader.name(), "description": reader.doc()}))
         .collect();
     json_schema!({"oneOf": choices})
 }
@@ -94,8 +96,8 @@ const USUAL_SPLITS: [&str; 3] = ["train", "dev", "test"];
 
 impl StageKind for Dataset {
     const NAME: &'static str = "dataset";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: counts `document_concepts`.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "read a labelled corpus into canonical examples and count what it holds";
 
@@ -179,6 +181,7 @@ impl StageKind for Dataset {
         };
         let prepared = prepare(&splits, &settings, &folder, &mut progress).map_err(stage_error)?;
         Ok(StageReport {
+            notes: [(NUMBERS_BY_INPUT.to_owned(), json!(true))].into(),
             warnings: self.warnings(&prepared),
             numbers: prepared.rows.into_iter().map(metric_row).collect(),
             ..StageReport::default()

@@ -180,6 +180,7 @@ pub(crate) fn mark_cells(lines: &mut [Line]) -> Vec<Footnote> {
                 };
                 cell.marks.push(mark);
             }
+            cell.marks.sort_by_key(|mark| (mark.len(), mark.clone()));
         }
     }
     footnotes

@@ -12,6 +12,10 @@ use crate::error::ReportError;
 /// The list of instances in a fan-in folder.
 pub const INDEX_FILE: &str = "index.jsonl";
 
+/// In the note `stand_in`, a map from inputs to what stands in for each. Numbers of a split rest on the input of its name:
+/// those of the others are genuine.
+const BY_INPUT: &str = "by_input";
+
 /// One metric row.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +86,22 @@ impl Instance {
             .iter()
             .find(|(name, _)| name == axis)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// What stands in for the data behind a number of this split (all splits: `None`) and class. The class counts because
+    /// it may name the split that another is compared with.
+    #[must_use]
+    pub fn stand_ins(&self, split: Option<&str>, class: Option<&str>) -> Vec<String> {
+        let note = self.notes.get("stand_in");
+        let parts = note
+            .and_then(|note| note.get(BY_INPUT))
+            .and_then(Value::as_object);
+        let Some(parts) = parts else {
+            return self.note("stand_in");
+        };
+        let is_meant = |part: &str| split.is_none() || split == Some(part) || class == Some(part);
+        let lines = parts.iter().filter(|(part, _)| is_meant(part));
+        lines.flat_map(|(_, note)| note_lines(note)).collect()
     }
 
     /// What a note says, as lines of text; empty without the note.

@@ -153,7 +153,7 @@ impl Data {
         Ok(Ok(Some(Measure {
             expected: rows.len() + missing.len(),
             devices: self.devices(&rows),
-            stand_ins: self.stand_ins(&rows),
+            stand_ins: self.stand_ins(&rows)?,
             rows,
             summary,
             values,
@@ -238,16 +238,18 @@ impl Data {
         }
     }
 
-    fn stand_ins(&self, rows: &[usize]) -> Vec<String> {
+    fn stand_ins(&self, rows: &[usize]) -> Result<Vec<String>, ReportError> {
         let mut lines: Vec<String> = Vec::new();
         for &row in rows {
-            for line in self.instance_of(row).note("stand_in") {
+            let split = self.frame.cell(row, "split")?;
+            let class = self.frame.cell(row, "class")?;
+            for line in self.instance_of(row).stand_ins(split, class) {
                 if !lines.contains(&line) {
                     lines.push(line);
                 }
             }
         }
-        lines
+        Ok(lines)
     }
 
     fn instance_of(&self, row: usize) -> &Instance {

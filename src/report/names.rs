@@ -16,7 +16,7 @@ impl Names<'_> {
             .unwrap_or_else(|| name.replace('_', " "))
     }
 
-    /// A value of a column; `None` is `all` for classes and a dash elsewhere.
+    /// A value of a column; `None` is `all` for classes and a dash elsewhere, unless `all` or `null` have a label.
     #[must_use]
     pub fn value(self, column: &str, value: Option<&str>) -> String {
         match value {
@@ -25,7 +25,11 @@ impl Names<'_> {
                 .get("all")
                 .cloned()
                 .unwrap_or_else(|| "all".to_owned()),
-            None => "–".to_owned(),
+            None => self
+                .0
+                .get("null")
+                .cloned()
+                .unwrap_or_else(|| "–".to_owned()),
             Some(value) if column == "metric" => self.column(value),
             Some(value) => self
                 .0

@@ -71,7 +71,7 @@ pub struct TableOptions {
     /// What the claimed values are called, such as `Paper`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Names for columns and values as people write them, such as `{ bc5cdr: BC5CDR, dev: Validation }`.
+    /// Names for columns and values as people write them, such as `{ bc5cdr: BC5CDR, dev: Validation }`. `all` is a number over all classes, `"null"` one without a value in another column, such as all splits together.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }

@@ -135,7 +135,13 @@ impl ClaimLine {
 
 impl Source {
     fn of(instance: &Instance, rows: usize) -> Self {
-        let known = ["licence", "origin", "stand_in", "redistribute"];
+        let known = [
+            "licence",
+            "numbers_by_input",
+            "origin",
+            "redistribute",
+            "stand_in",
+        ];
         let facts = instance
             .notes
             .keys()
@@ -154,7 +160,7 @@ impl Source {
             device: instance.device.clone(),
             licences: instance.note("licence"),
             restricted: mentions_false(instance.notes.get("redistribute")),
-            stand_ins: instance.note("stand_in"),
+            stand_ins: instance.stand_ins(None, None),
             origins: instance.note("origin"),
             facts,
             rows,

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 /// How a path is answered.
 #[derive(Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// These bytes, from where a range request wants them.
     Whole(Vec<u8>),
     /// So many of the bytes, then the connection closes.
@@ -22,10 +22,10 @@ pub enum Answer {
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    pub path: String,
+pub(crate) struct Asked {
+    pub(crate) path: String,
     /// N of `Range: bytes=N-`.
-    pub from: Option<usize>,
+    pub(crate) from: Option<usize>,
 }
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct Shared {
     stopping: AtomicBool,
 }
 
-pub struct Origin {
+pub(crate) struct Origin {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +46,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Origin {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared::default());
@@ -69,24 +69,24 @@ impl Origin {
     }
 
     /// Sets what a path holds from now on.
-    pub fn put(&self, path: &str, answer: Answer) {
+    pub(crate) fn put(&self, path: &str, answer: Answer) {
         lock(&self.shared.answers).insert(path.to_owned(), answer);
     }
 
-    pub fn holds(&self, path: &str, text: &str) {
+    pub(crate) fn holds(&self, path: &str, text: &str) {
         self.put(path, Answer::Whole(text.as_bytes().to_vec()));
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         lock(&self.shared.answers).remove(path);
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The requests since the last call.
-    pub fn take_asked(&self) -> Vec<Asked> {
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *lock(&self.shared.asked))
     }
 }

@@ -10,16 +10,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A project folder that goes with the test.
-pub struct Space {
+pub(crate) struct Space {
     _temporary: Option<TempDir>,
     root: PathBuf,
 }
 
 impl Space {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let root = fs_err::canonicalize(temporary.path()).expect("it is there");
         Self {
@@ -29,7 +29,7 @@ impl Space {
     }
 
     /// A project at a place of the caller's, who removes it.
-    pub fn at(root: &Path) -> Self {
+    pub(crate) fn at(root: &Path) -> Self {
         fs_err::create_dir_all(root).expect("a folder");
         Self {
             _temporary: None,
@@ -38,42 +38,42 @@ impl Space {
     }
 
     /// A project with its pipeline file, `p.yaml`.
-    pub fn with(pipeline: &str) -> Self {
+    pub(crate) fn with(pipeline: &str) -> Self {
         let space = Self::new();
         space.write("p.yaml", pipeline);
         space
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs_err::create_dir_all(path.parent().expect("below the root")).expect("a folder");
         fs_err::write(path, text).expect("written");
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs_err::read_to_string(self.path(path)).expect("readable")
     }
 
-    pub fn exists(&self, path: &str) -> bool {
+    pub(crate) fn exists(&self, path: &str) -> bool {
         self.path(path).exists()
     }
 
     /// Lines of a file that stages append to; none when it is not there.
-    pub fn lines(&self, path: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, path: &str) -> Vec<String> {
         let text = fs_err::read_to_string(self.path(path)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
     /// The program in this folder, away from the surroundings of the one who tests.
-    pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command
             .args(arguments)
@@ -89,21 +89,22 @@ impl Space {
         command
     }
 
-    pub fn call<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ran {
+    pub(crate) fn call<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ran {
         Ran::of(
-            self.command(arguments)
+            &self
+                .command(arguments)
                 .output()
                 .expect("the program starts"),
         )
     }
 
     /// `run p.yaml` with more arguments.
-    pub fn run(&self, more: &[&str]) -> Ran {
+    pub(crate) fn run(&self, more: &[&str]) -> Ran {
         self.call(&[&["run", "p.yaml"], more].concat())
     }
 
     /// Every record by stage name: its outputs as JSON.
-    pub fn records(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn records(&self) -> BTreeMap<String, Value> {
         let mut records = BTreeMap::new();
         for path in files_below(&self.path("cache/records-v1")) {
             if path.extension().is_some_and(|ending| ending == "json") {
@@ -117,18 +118,18 @@ impl Space {
     }
 
     /// Every object by its path, with its bytes.
-    pub fn objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         contents(&self.path("cache/objects-v1"))
     }
 
     /// Names left under `cache/work`.
-    pub fn work(&self) -> Vec<String> {
+    pub(crate) fn work(&self) -> Vec<String> {
         names_in(&self.path("cache/work"))
     }
 }
 
 /// Files below a folder by their paths below it, with their bytes.
-pub fn contents(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn contents(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files_below(top)
         .into_iter()
         .map(|path| {
@@ -139,7 +140,7 @@ pub fn contents(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-pub fn files_below(top: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(top: &Path) -> Vec<PathBuf> {
     walkdir::WalkDir::new(top)
         .into_iter()
         .filter_map(Result::ok)
@@ -148,7 +149,7 @@ pub fn files_below(top: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-pub fn names_in(folder: &Path) -> Vec<String> {
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs_err::read_dir(folder)
         .expect("a folder")
         .map(|entry| {
@@ -164,14 +165,14 @@ pub fn names_in(folder: &Path) -> Vec<String> {
 }
 
 /// What a call of the program came to.
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -180,14 +181,14 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
     }
 
     #[track_caller]
-    pub fn says(self, text: &str) -> Self {
+    pub(crate) fn says(self, text: &str) -> Self {
         // Long lines are wrapped: compare word by word.
         let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let said = flat(&self.stderr.replace(['│', '╰', '├', '·', '▶', '─'], " "));
@@ -200,14 +201,14 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn says_not(self, text: &str) -> Self {
+    pub(crate) fn says_not(self, text: &str) -> Self {
         assert!(!self.stderr.contains(text), "`{text}` in:\n{}", self.stderr);
         self
     }
 
     /// `stages` of `run --json`: total, executed, cached, failed, skipped.
     #[track_caller]
-    pub fn counts(&self) -> [u64; 5] {
+    pub(crate) fn counts(&self) -> [u64; 5] {
         let line = self.stdout.lines().last().unwrap_or_default();
         let summary: Value = serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.stdout, self.stderr));
@@ -218,7 +219,7 @@ impl Ran {
 
 /// Looks again and again until `done`, for as long as patience lasts.
 #[track_caller]
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
         assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
@@ -227,7 +228,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Looks until `done` or until the time is over; whether it was done.
-pub fn wait_at_most(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_at_most(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while started.elapsed() < limit {
         if done() {
@@ -239,16 +240,16 @@ pub fn wait_at_most(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Says on the test's output that something could not be tested here.
-pub fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Numbers that look random and repeat with their seed (SplitMix64).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -256,7 +257,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 }

@@ -10,8 +10,9 @@
 //! All of it goes when a result is recorded, and stays when one is not.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -20,18 +21,22 @@ use std::time::Instant;
 use super::environment::{self, quoted};
 use super::job::{ExecOrder, ExecResult, ExecWork, Job, entry_of};
 use super::place::{Damage, Placed};
-use super::process::{ATTEMPT_VARIABLE, kill_leftovers, signal_name};
+use super::process::{ATTEMPT_VARIABLE, find_program, kill_leftovers, signal_name};
 use super::supervisor::{Ending, Why};
 use crate::clock;
 use crate::content::Content;
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Pin, StageError, StageReport};
 use crate::metric::MetricRow;
+use crate::notes::{self, Notes};
 use crate::numbers;
 use crate::spec::{Launch, METRICS};
 use crate::store::index::{IndexEntry, append_record};
 use crate::store::record::{self, Machine, RECORD_VERSION, Record, this_machine};
 use crate::store::{Store, remove_tree};
+
+/// Free bytes below which a disk counts as full.
+const FULL_BELOW_BYTES: u64 = 64 << 10;
 
 /// An attempt at work.
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl Attempt {
         let earlier_numbers = attempt_numbers(&work);
         let mut earlier = Vec::new();
         if !earlier_numbers.is_empty() {
-            kill_leftovers(&work);
+            kill_leftovers(std::slice::from_ref(&work));
             earlier = read_attempts(&work);
         }
         let number = earlier_numbers.last().map_or(1, |last| last + 1);
@@ -74,7 +79,7 @@ impl Attempt {
         for old in earlier_numbers.iter().rev() {
             let folder = attempt.work.join(old.to_string());
             if let Some(spec) = &job.policy.checkpoint {
-                salvage(&folder.join(&spec.dir), &attempt.saved_checkpoint());
+                salvage(&folder.join(&spec.dir), &attempt.saved_checkpoint())?;
             }
             remove_tree(&folder)?;
             for suffix in ["log", "order.json", "result.json", "progress"] {
@@ -198,27 +203,34 @@ impl Attempt {
                         "the command line is empty",
                     ));
                 };
-                let first = if first.contains('/') && !first.starts_with('/') {
+                let variables = environment::variables(&job.policy.env);
+                let named = if first.contains('/') {
                     self.folder.join(first).into_os_string()
                 } else {
                     first.into()
                 };
+                let path = variables
+                    .get(OsStr::new("PATH"))
+                    .map_or(OsStr::new("/usr/bin:/bin"), OsString::as_os_str);
+                let program_file = find_program(&named, path)
+                    .ok_or_else(|| self.not_started(job, &io::ErrorKind::NotFound.into()))?;
                 if job.policy.sandbox {
-                    let mut argv = vec![first.to_string_lossy().into_owned()];
+                    let mut argv = vec![program_file.to_string_lossy().into_owned()];
                     argv.extend(rest.iter().cloned());
+                    // A rule needs a file to stand on.
+                    fs_err::write(self.progress_path(), "")?;
                     self.write_order(ExecWork::Sandboxed {
                         argv,
                         readable: placed.link_targets(),
+                        writable: vec![self.progress_path()],
                     })?;
                     command = Command::new(&this_program);
                     command.arg("exec").arg(self.beside("order.json"));
                 } else {
-                    command = Command::new(first);
-                    command.args(rest);
+                    command = Command::new(program_file);
+                    command.arg0(first).args(rest);
                 }
-                command
-                    .env_clear()
-                    .envs(environment::variables(&job.policy.env));
+                command.env_clear().envs(variables);
                 command.env("PIPELINE_CORES", job.policy.resources.cores.to_string());
                 command.env("PIPELINE_PROGRESS", self.progress_path());
                 let mut shown = vec![
@@ -296,6 +308,11 @@ impl Attempt {
     ) -> Result<(), StageError> {
         let stage = &job.stage;
         let explain = |mut failure: StageError| {
+            if is_full(&self.work) {
+                failure = failure.environment().help(
+                    "the disk of the cache is full: free some space (`pipeline cache gc` may help) and run again",
+                );
+            }
             if !last_lines.is_empty() {
                 failure = failure.detail(format!("last {} of output:", lines(last_lines.len())));
                 for line in last_lines {
@@ -443,7 +460,9 @@ impl Attempt {
             // Two names may point at one path; it is moved once.
             let content = match taken.get(output.path.as_str()) {
                 Some(content) => *content,
-                None => store.ingest(&self.folder.join(&output.path))?,
+                None => store
+                    .ingest(&self.folder.join(&output.path))
+                    .map_err(|error| self.not_kept(job, &output.name, error))?,
             };
             taken.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
@@ -463,8 +482,7 @@ impl Attempt {
         let seconds = self.seconds();
         let mut attempts = std::mem::take(&mut self.earlier);
         attempts.push(self.as_recorded("done"));
-        let mut notes = inherited_notes(job);
-        notes.extend(report.notes);
+        let notes = report.notes;
         let record = Record {
             version: RECORD_VERSION,
             key: job.key,
@@ -488,22 +506,46 @@ impl Attempt {
             environment: std::mem::take(&mut self.environment),
             log,
             notes,
+            inherited: inherited_notes(job),
             accepted: None,
         };
         store.write_record(&record)?;
         let entry = entry_of(&record);
-        append_record(store.dir(), &job.key, &entry)?;
-        remove_tree(&self.work)?;
-        Ok((entry, report.pin, report.warnings))
+        // The result stands from here on: what cannot be written now costs the next run time, not the result.
+        let mut warnings = report.warnings;
+        if let Err(error) = append_record(store.dir(), &job.key, &entry) {
+            let warning =
+                Diagnostic::warning("store::index", "the index of the cache cannot be written")
+                    .detail(error.to_string());
+            warnings.push(warning);
+        }
+        // A runner that asks for the key just now makes the folder anew; the next sweep has it.
+        let _ = remove_tree(&self.work);
+        Ok((entry, report.pin, warnings))
+    }
+
+    /// An output that no store can keep is the stage's fault; a refusing disk is not.
+    fn not_kept(&self, job: &Job, output: &str, error: io::Error) -> StageError {
+        if error.kind() != io::ErrorKind::InvalidData {
+            return error.into();
+        }
+        StageError::new(
+            "run::bad_output",
+            format!("output `{output}` of `{}` cannot be kept: {error}", job.stage),
+        )
+        .detail(format!("folder kept: {}", self.folder.display()))
+        .help("an output is a file or a folder of files, with names in UTF-8 and without links in a circle")
     }
 
     /// Keeps the folder of an attempt that recorded nothing; its checkpoint goes to where the next one finds it.
     /// Returns whether there is a checkpoint.
-    pub(super) fn keep(&mut self, end: &str, with_folder: bool) -> bool {
+    pub(super) fn keep(&mut self, end: &str, mut with_folder: bool) -> bool {
         let mut has_checkpoint = has_entries(&self.scratch());
         if let Some(place) = &self.checkpoint {
             has_checkpoint |= has_entries(place);
-            salvage(place, &self.saved_checkpoint());
+            let is_safe = salvage(place, &self.saved_checkpoint()).is_ok();
+            // The next attempt tries again; until then the folder that holds it stays.
+            with_folder |= !is_safe;
         }
         let _ = self.note(end);
         if !with_folder {
@@ -532,37 +574,16 @@ fn machine() -> &'static Machine {
     MACHINE.get_or_init(this_machine)
 }
 
-/// Licence and origin facts of everything upstream stay with what was made of it.
-fn inherited_notes(job: &Job) -> BTreeMap<String, serde_json::Value> {
-    let mut notes = BTreeMap::new();
+/// What the inputs hand on.
+fn inherited_notes(job: &Job) -> Notes {
+    let mut notes = Notes::new();
     for item in job.inputs.iter().flat_map(|input| &input.items) {
-        for name in ["stand_in", "redistribute"] {
-            if let Some(value) = item.notes.get(name) {
-                notes.insert(name.to_owned(), value.clone());
-            }
-        }
-        if let Some(licences) = item.notes.get("licence") {
-            let known = notes
-                .entry("licence".to_owned())
-                .or_insert_with(|| serde_json::json!([]));
-            if let serde_json::Value::Array(known) = known {
-                let new = match licences {
-                    serde_json::Value::Array(many) => many.clone(),
-                    one => vec![one.clone()],
-                };
-                for licence in new {
-                    if !known.contains(&licence) {
-                        known.push(licence);
-                    }
-                }
-                known.sort_by_key(ToString::to_string);
-            }
-        }
+        notes::inherit(&mut notes, &item.notes);
     }
     notes
 }
 
-fn device(job: &Job, notes: &BTreeMap<String, serde_json::Value>) -> String {
+fn device(job: &Job, notes: &Notes) -> String {
     if let Some(serde_json::Value::String(device)) = notes.get("device") {
         return device.clone();
     }
@@ -634,15 +655,30 @@ fn read_attempts(work: &Path) -> Vec<record::Attempt> {
     attempts
 }
 
+/// Whether a file system has no room left, so that a stage on it fails for no fault of its own.
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| {
+        disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW_BYTES
+            || (disk.f_files > 0 && disk.f_favail == 0)
+    })
+}
+
 fn has_entries(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Moves a checkpoint to where the next attempt finds it, unless there is one already or this one is empty.
-fn salvage(from: &Path, to: &Path) {
-    if has_entries(from) && !to.exists() {
-        let _ = fs_err::rename(from, to);
+fn salvage(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !has_entries(from) || to.exists() {
+        return Ok(());
     }
+    if fs_err::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    // A folder without its write bit cannot be moved elsewhere.
+    fs_err::set_permissions(from, std::fs::Permissions::from_mode(0o700))?;
+    fs_err::rename(from, to)
 }
 
 /// The last attempt at a key that has no record, as its folder tells it.

@@ -203,6 +203,7 @@ pub fn entry_of(record: &crate::store::record::Record) -> IndexEntry {
     IndexEntry {
         seconds: record.seconds,
         device: record.device.clone(),
+        has_notes: !record.notes.is_empty(),
         outputs: record
             .outputs
             .iter()
@@ -257,6 +258,8 @@ pub enum ExecWork {
         argv: Vec<String>,
         /// Files outside the folder it may read.
         readable: Vec<PathBuf>,
+        /// Files outside the folder it may write.
+        writable: Vec<PathBuf>,
     },
 }
 

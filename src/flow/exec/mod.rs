@@ -8,5 +8,6 @@ pub mod place;
 pub mod process;
 pub mod sandbox;
 pub mod supervisor;
+pub mod sweep;
 
 pub use attempt::{last_attempt, last_log};

@@ -174,9 +174,10 @@ mod tests {
         let path = folder.path().join("log");
         let log = Log::create(&path).expect("creates");
         let mut log = log.lock().expect("whole");
-        log.take(b"one\ntwo\x1b[31m red\x1b[0m\nold\rnew\n");
+        let output = b"one\ntwo\x1b[31m red\x1b[0m\nold\rnew\n";
+        log.take(output);
         log.finish().expect("finishes");
         assert_eq!(log.last_lines(20), ["one", "two red", "new"]);
-        assert_eq!(fs_err::read(&path).expect("read").len(), 30);
+        assert_eq!(fs_err::read(&path).expect("read"), output);
     }
 }

@@ -4,9 +4,10 @@
 //! adopts orphans (Linux's child subreaper). What a killed supervisor leaves behind is found by the variable
 //! [`ATTEMPT_VARIABLE`] in its environment when the same key is taken up again.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal};
 
@@ -51,6 +52,23 @@ pub fn base_environment() -> Vec<(OsString, OsString)> {
                 })
         })
         .collect()
+}
+
+/// The file a program's name means: the first executable file of that name in `path`. A name with a `/` is taken as it is.
+///
+/// Looking it up here, not in the forked child, lets the child be started without copying this process.
+#[must_use]
+pub fn find_program(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name));
+    }
+    std::env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .find(|file| {
+            fs_err::metadata(file).is_ok_and(|metadata| {
+                metadata.is_file() && crate::content::is_executable(&metadata)
+            })
+        })
 }
 
 /// Makes this process the parent of its orphaned descendants, so that none escapes. Linux only; elsewhere a no-op.
@@ -107,7 +125,25 @@ pub fn signal_name(number: i32) -> String {
     name.to_owned()
 }
 
-/// Kills every descendant of this process but those in `spare`, and buries them. Returns how many there were.
+/// Buries the children of this process that are dead, but those in `spare`: what a stage put into the background and
+/// what ended by itself. Returns how many live.
+pub fn bury_dead(spare: &[i32]) -> usize {
+    children_of_this()
+        .into_iter()
+        .filter(|pid| !spare.contains(&pid.as_raw_nonzero().get()))
+        .filter(|pid| is_alive(*pid))
+        .count()
+}
+
+/// Whether a child lives; a dead one is buried.
+fn is_alive(child: Pid) -> bool {
+    matches!(
+        rustix::process::waitpid(Some(child), rustix::process::WaitOptions::NOHANG),
+        Ok(None)
+    )
+}
+
+/// Kills every descendant of this process but those in `spare`, and buries them. Returns how many lived.
 #[must_use]
 pub fn kill_descendants(spare: &[i32]) -> usize {
     let mut killed = 0;
@@ -120,10 +156,11 @@ pub fn kill_descendants(spare: &[i32]) -> usize {
         if children.is_empty() {
             break;
         }
-        for child in &children {
+        let living: Vec<Pid> = children.into_iter().filter(|pid| is_alive(*pid)).collect();
+        for child in &living {
             let _ = rustix::process::kill_process(*child, Signal::KILL);
         }
-        for child in children {
+        for child in living {
             if rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).is_ok()
             {
                 killed += 1;
@@ -155,17 +192,26 @@ fn children_of_this() -> Vec<Pid> {
     Vec::new()
 }
 
-/// Kills what earlier attempts below `work` left running, found by its environment. Only processes that this user
-/// may read are seen, which are those this user's attempts started.
-pub fn kill_leftovers(work: &Path) -> usize {
-    let mut wanted = ATTEMPT_VARIABLE.as_bytes().to_vec();
-    wanted.push(b'=');
-    wanted.extend_from_slice(work.as_os_str().as_bytes());
-    wanted.push(b'/');
-    let mut killed = 0;
-    for _ in 0..20 {
+/// Kills what earlier attempts below the folders `works` left running, found by their environment. Only processes that
+/// this user may read are seen, which are those this user's attempts started.
+pub fn kill_leftovers(works: &[PathBuf]) -> usize {
+    let wanted: Vec<Vec<u8>> = works
+        .iter()
+        .map(|work| {
+            [
+                ATTEMPT_VARIABLE.as_bytes(),
+                b"=",
+                work.as_os_str().as_bytes(),
+                b"/",
+            ]
+            .concat()
+        })
+        .collect();
+    let mut killed = BTreeSet::new();
+    // A process may fork while we look, and takes a moment to die: look until none is left.
+    for _ in 0..50 {
         let Ok(processes) = std::fs::read_dir("/proc") else {
-            return killed;
+            break;
         };
         let mut found = false;
         for process in processes.filter_map(Result::ok) {
@@ -182,13 +228,13 @@ pub fn kill_leftovers(work: &Path) -> usize {
             let Ok(environment) = fs_err::read(process.path().join("environ")) else {
                 continue;
             };
-            if environment
+            let is_leftover = environment
                 .split(|byte| *byte == 0)
-                .any(|variable| variable.starts_with(&wanted))
-            {
+                .any(|variable| wanted.iter().any(|prefix| variable.starts_with(prefix)));
+            if is_leftover {
                 found = true;
                 if rustix::process::kill_process(pid, Signal::KILL).is_ok() {
-                    killed += 1;
+                    killed.insert(pid.as_raw_nonzero());
                 }
             }
         }
@@ -197,5 +243,5 @@ pub fn kill_leftovers(work: &Path) -> usize {
         }
         std::thread::yield_now();
     }
-    killed
+    killed.len()
 }

@@ -14,7 +14,8 @@ use super::attempt::Attempt;
 use super::job::{Answer, Force, Job, Order, Outcome, entry_of};
 use super::output::{Log, drain};
 use super::place::{PlaceError, Placed, place_inputs};
-use super::process::{adopt_orphans, kill_descendants, signal_by_name, signal_group};
+use super::process::{adopt_orphans, bury_dead, kill_descendants, signal_by_name, signal_group};
+use super::sweep::clear_finished;
 use crate::content::Ignore;
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::Progress;
@@ -145,6 +146,7 @@ impl Supervisor {
             && let Some(record) = store.find_record(&job.key)
             && (job.force == Force::No || record.outputs.values().all(|content| store.has(content)))
         {
+            clear_finished(&store, &job.key, &record);
             return Ok(Outcome::Shared {
                 entry: entry_of(&record),
             });
@@ -240,6 +242,13 @@ impl Supervisor {
     ) -> Result<Ending, StageError> {
         use std::os::unix::process::CommandExt as _;
         let (reader, writer) = io::pipe()?;
+        self.jobs += 1;
+        let this = self.jobs;
+        // The reader first: once the process lives, nothing may fail before somebody waits for it.
+        let closed = self.sender.clone();
+        drain(reader, log.clone(), move || {
+            drop(closed.send(Message::OutputClosed(this)));
+        })?;
         command
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
@@ -251,21 +260,21 @@ impl Supervisor {
         // The command holds the writing ends of the pipe; without this the output would never end.
         drop(command);
         let group = Pid::from_child(&child);
+        let own = [group.as_raw_nonzero().get()];
         let _ = answer(&Answer::Started {
             group: group.as_raw_nonzero().get(),
             resumed: attempt.is_resumed(),
         });
-        let closed = self.sender.clone();
-        self.jobs += 1;
-        let this = self.jobs;
-        drain(reader, log.clone(), move || {
-            drop(closed.send(Message::OutputClosed(this)));
-        })?;
         let exited = self.sender.clone();
         let mut child = child;
-        std::thread::Builder::new()
+        let waits = std::thread::Builder::new()
             .name("wait".into())
-            .spawn(move || drop(exited.send(Message::Exited(this, child.wait()))))?;
+            .spawn(move || drop(exited.send(Message::Exited(this, child.wait()))));
+        if let Err(error) = waits {
+            signal_group(group, Signal::KILL);
+            let _ = kill_descendants(&[]);
+            return Err(error.into());
+        }
 
         let grace = job
             .policy
@@ -308,6 +317,7 @@ impl Supervisor {
                 }
                 Ok(Message::Order(_) | Message::Exited(..)) => {}
                 Err(RecvTimeoutError::Timeout) => {
+                    bury_dead(&own);
                     if let Some(progress) = progress.look() {
                         let _ = answer(&Answer::Progress(progress));
                     }
@@ -323,8 +333,10 @@ impl Supervisor {
                 kill_at = None;
             }
         };
+        // What ended by itself, unwaited for, is no stray; what lives is, in the group or out of it.
+        let living = bury_dead(&[]);
         signal_group(group, Signal::KILL);
-        let strays = kill_descendants(&[]);
+        let strays = kill_descendants(&[]).max(living);
         let given_up = Instant::now() + OUTPUT_CLOSES_WITHIN;
         while !output_closed && Instant::now() < given_up {
             match self.receiver.recv_timeout(OUTPUT_CLOSES_WITHIN) {

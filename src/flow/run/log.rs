@@ -24,6 +24,7 @@ pub struct RunLog {
     temporary: PathBuf,
     run: String,
     pending: Vec<u8>,
+    file: Option<fs_err::File>,
 }
 
 impl RunLog {
@@ -48,6 +49,7 @@ impl RunLog {
             temporary: store.temporary_path(),
             run: run.to_owned(),
             pending: Vec::new(),
+            file: None,
         };
         log.push(&json!({
             "event": "run_begun", "run": run, "pipeline": id, "name": workflow.name, "host": machine,
@@ -78,10 +80,16 @@ impl RunLog {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let mut file = fs_err::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = fs_err::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&self.path)?;
+                self.file.insert(file)
+            }
+        };
         file.write_all(&self.pending)?;
         self.pending.clear();
         Ok(())

@@ -207,6 +207,7 @@ pub fn run(
     };
     let started = Instant::now();
     let in_use = store.mark_in_use().map_err(environment)?;
+    let killed = crate::exec::sweep::sweep(store);
     let planner = Planner::new(workflow, store, kinds).map_err(environment)?;
     let selected = selected(workflow, &options.targets);
     let (sender, messages) = mpsc::channel();
@@ -263,6 +264,18 @@ pub fn run(
         warned: BTreeSet::new(),
     };
     run.begin()?;
+    if killed > 0 {
+        let processes = if killed == 1 {
+            "1 process".to_owned()
+        } else {
+            format!("{killed} processes")
+        };
+        let warning = Diagnostic::warning(
+            "run::leftovers",
+            format!("an earlier run was killed and left {processes} at work; they were killed"),
+        );
+        run.warn(None, warning);
+    }
     run.work();
     let summary = run.finish().map_err(environment)?;
     drop(in_use);
@@ -323,6 +336,7 @@ impl Run<'_, '_> {
             stages: self.selected.len(),
         };
         self.emit(&event);
+        self.planner.prefetch(&self.selected);
         let mut problems = Vec::new();
         let mut held = Vec::new();
         for id in self.selected.clone() {
@@ -510,8 +524,7 @@ impl Run<'_, '_> {
     fn fail(&mut self, id: StageId, diagnostic: Diagnostic, class: Class, end: End) {
         self.failed = true;
         self.summary.class = Some(match self.summary.class {
-            Some(Class::Bug) => Class::Bug,
-            Some(Class::Environment) if class == Class::Stage => Class::Environment,
+            Some(before) if severity(before) >= severity(class) => before,
             _ => class,
         });
         let stage = self.planner.stage(id).name.clone();
@@ -613,14 +626,17 @@ impl Run<'_, '_> {
         for id in due {
             self.set(id, State::Ready);
         }
-        for id in self.ready.clone() {
-            if !self.pool.has_room() || self.is_ending() {
-                break;
+        while self.pool.has_room() && !self.is_ending() {
+            let (planner, slots) = (&self.planner, &mut self.slots);
+            let next = self
+                .ready
+                .iter()
+                .copied()
+                .find(|id| slots.fits(planner.stage(*id)));
+            match next {
+                Some(id) => self.start(id),
+                None => break,
             }
-            if !self.ready.contains(&id) || !self.slots.fits(self.planner.stage(id)) {
-                continue;
-            }
-            self.start(id);
         }
     }
 
@@ -834,7 +850,7 @@ impl Run<'_, '_> {
     fn lost(&mut self, id: StageId) {
         self.slots.give_back(self.planner.stage(id));
         if let State::Running(running) = &self.states[id.index()] {
-            crate::exec::process::kill_leftovers(&self.planner.store.work_path(&running.key));
+            crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
         }
         let name = &self.planner.stage(id).name;
         let diagnostic = Diagnostic::error(
@@ -867,9 +883,9 @@ impl Run<'_, '_> {
                 }
                 self.compare_with_before(id, &entry);
                 self.remember_objects(&entry);
-                self.result(id, Known { key, entry }, End::Executed);
+                self.result(id, &Known { key, entry }, End::Executed);
             }
-            Outcome::Shared { entry } => self.result(id, Known { key, entry }, End::Shared),
+            Outcome::Shared { entry } => self.result(id, &Known { key, entry }, End::Shared),
             Outcome::Busy { holder } => {
                 if !self.histories[id.index()].waiting_said {
                     self.histories[id.index()].waiting_said = true;
@@ -911,16 +927,10 @@ impl Run<'_, '_> {
                 has_checkpoint,
             } => {
                 self.histories[id.index()].seconds = seconds;
-                let kept = if has_checkpoint {
-                    "; its checkpoint is kept"
-                } else {
-                    ""
-                };
-                let warning = Diagnostic::warning(
-                    "run::stopped",
-                    format!("`{}` was stopped{kept}", stage.name),
-                );
-                self.warn(Some(id), warning);
+                if has_checkpoint {
+                    let message = format!("the checkpoint of `{}` is kept", stage.name);
+                    self.warn(Some(id), Diagnostic::warning("run::stopped", message));
+                }
                 self.finished_event(id, End::Stopped);
                 self.over(id, End::Stopped);
                 self.skip_downstream(id);
@@ -956,14 +966,14 @@ impl Run<'_, '_> {
         self.set(id, State::Ready);
     }
 
-    fn result(&mut self, id: StageId, known: Known, end: End) {
+    fn result(&mut self, id: StageId, known: &Known, end: End) {
         let stage = self.planner.stage(id);
         self.planner.note_key(stage, known.key);
         self.planner.learn(id, known.clone());
         self.histories[id.index()].key = Some(known.key);
         self.histories[id.index()].force = Force::No;
         self.finished_event(id, end);
-        self.over_with_result(id, &known, end);
+        self.over_with_result(id, known, end);
     }
 
     /// A result made again must have the same bytes; if not, that is a fact about the stage people want to know.
@@ -1026,8 +1036,8 @@ impl Run<'_, '_> {
             match end {
                 End::Executed => counts.executed += 1,
                 End::Cached | End::Shared => counts.cached += 1,
-                End::Failed | End::Held | End::Stopped => counts.failed += 1,
-                End::Skipped => counts.skipped += 1,
+                End::Failed | End::Held => counts.failed += 1,
+                End::Skipped | End::Stopped => counts.skipped += 1,
             }
             let known = self.planner.known(*id);
             if let Some(known) = known {
@@ -1108,5 +1118,15 @@ impl Run<'_, '_> {
         for digest in drop_.difference(&keep) {
             let _ = fs_err::remove_file(self.planner.store.object_path(digest));
         }
+    }
+}
+
+/// Which of several failures decides the exit code, whatever came first.
+fn severity(class: Class) -> u8 {
+    match class {
+        Class::Stage => 0,
+        Class::Input => 1,
+        Class::Environment => 2,
+        Class::Bug => 3,
     }
 }

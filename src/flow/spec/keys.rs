@@ -1,5 +1,9 @@
 //! The keys of a pipeline file and of a stage, and the checks that need no cell. Knows nothing of values' meaning.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use super::decode::{from_node, to_json};
 use super::node::{Entry, Node, Value};
 use super::suggest;
@@ -157,7 +161,21 @@ pub(crate) fn check_top(document: &Node, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-/// `expect:` as JSON; what a claim must have is the business of who checks claims.
+/// The form of a claim; it is only checked here, and who judges claims reads them from JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it decodes is of interest")]
+struct Claim {
+    metric: String,
+    #[serde(default, rename = "where")]
+    filter: BTreeMap<String, serde_json::Value>,
+    value: f64,
+    tolerance: Option<f64>,
+    source: Option<String>,
+    note: Option<String>,
+}
+
+/// `expect:` as JSON, every claim of it sound in form.
 pub(crate) fn claims_json(
     claims: Value,
     document: &Node,
@@ -191,17 +209,10 @@ pub(crate) fn claims_json(
                 .help("write `{ metric: f1, value: 90.03 }`"),
             );
         }
-        for key in ["metric", "value"] {
-            if matches!(item.value, Value::Map(_)) && item.find(key).is_none() {
-                problems.push(
-                    Diagnostic::error(
-                        "spec::missing_key",
-                        format!("`{key}` is missing in a claim"),
-                    )
-                    .at(item.span, format!("has no `{key}`"))
-                    .help("a claim says at least `metric` and `value`"),
-                );
-            }
+        if matches!(item.value, Value::Map(_))
+            && let Err(found) = from_node::<Claim>(item, "a claim")
+        {
+            problems.extend(found);
         }
     }
     items.iter().map(to_json).collect()

@@ -143,12 +143,14 @@ fn claim() -> Value {
     json!({
         "type": "object",
         "required": ["metric", "value"],
+        "additionalProperties": false,
         "properties": {
             "metric": {"type": "string", "description": "The name of the number, such as `f1`."},
             "where": {"type": "object", "description": "Axis and column values that single it out."},
             "value": {"description": "The number claimed."},
             "tolerance": {"description": "How far off still agrees."},
-            "source": {"type": "string", "description": "Where the claim stands, such as `Table 7`."}
+            "source": {"type": "string", "description": "Where the claim stands, such as `Table 7`."},
+            "note": {"type": "string", "description": "Explains a known difference."}
         }
     })
 }

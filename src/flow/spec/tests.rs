@@ -342,6 +342,23 @@ fn inputs_are_held_against_the_kind() {
 }
 
 #[test]
+fn claims_are_held_to_their_form_before_any_work() {
+    let found = bad(
+        "stages:\n  one: {kind: tool, with: {argv: [x]}}\nexpect:\n  - {metric: f1, value: 1, nte: x}\n  - {metric: f1, value: high, where: [a]}\n  - {value: 1}\n  - 5\n",
+    );
+    expect_all(
+        &found,
+        &[
+            "main.yaml:4:28 spec::unknown_key unknown key `nte` in a claim / did you mean `note`?",
+            "main.yaml:5:25 spec::wrong_type `value` of a claim is a string, not a number",
+            "main.yaml:5:38 spec::wrong_type `where` of a claim is a list, not a map",
+            "main.yaml:6:5 spec::missing_key `metric` is missing in a claim",
+            "main.yaml:7:5 spec::wrong_type a claim is a whole number, not a map",
+        ],
+    );
+}
+
+#[test]
 fn cycles_show_the_whole_path() {
     let text = "stages:\n  a: {kind: tool, needs: {x: b}, outputs: {o: o}}\n  b: {kind: tool, needs: {x: c.o}, outputs: {o: o}}\n  c: {kind: tool, needs: {y: ./f, x: a}, outputs: {o: o}}\n  d: {kind: tool, needs: {x: d}, outputs: {o: o}}\n";
     let failure = Scene::new(&[("main.yaml", text), ("f", "")])

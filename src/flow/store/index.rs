@@ -3,7 +3,7 @@
 //! Format `records-v1/index`: lines `TAG CRC PAYLOAD`, the CRC-32 (8 hex digits) being of the payload. A torn or
 //! foreign line is skipped. Later lines win. Tags:
 //!
-//! - `r KEY SECONDS DEVICE (NAME FORM DIGEST BYTES)…`: a record. The record file is the truth.
+//! - `r KEY SECONDS DEVICE NOTES (NAME FORM DIGEST BYTES)…`: a record. The record file is the truth.
 //! - `d KEY`: that record is gone.
 //! - `s SIZE MTIME INODE CLOCK DIGEST PATH`: the digest of a file while its stamp stands still. Trusted only when
 //!   MTIME lies before CLOCK, the file server's time before the file was read (git's racy-timestamp rule).
@@ -33,6 +33,8 @@ pub struct IndexEntry {
     pub seconds: f64,
     /// The device it was made on, without spaces.
     pub device: String,
+    /// Whether the record has notes, so that the record file need be read for them.
+    pub has_notes: bool,
     /// Outputs by name.
     pub outputs: Vec<(String, Content)>,
 }
@@ -58,7 +60,7 @@ struct Remembered {
 }
 
 /// Bytes below which a rewrite never pays.
-const REWRITE_FROM_BYTES: u64 = 4 << 20;
+const REWRITE_FROM_BYTES: u64 = 1 << 20;
 
 /// A modification time is settled when it lies this far before the clock it is compared with; coarse kernel clocks tick every 10 ms at most.
 const SETTLED_NS: i64 = 20_000_000;
@@ -289,17 +291,23 @@ impl Index {
     /// Whether most of the file is outdated lines.
     #[must_use]
     pub fn wants_rewrite(&self) -> bool {
-        let live = self.records.len() + self.fresh.len() + self.files.len();
-        self.text.len() as u64 > REWRITE_FROM_BYTES && self.lines > 4 * live.max(1)
+        // A record has a line, and mostly one for the stage's last key.
+        let live = 2 * (self.records.len() + self.fresh.len()) + self.files.len();
+        self.text.len() as u64 > REWRITE_FROM_BYTES && 3 * self.lines > 4 * live
     }
 
-    /// Writes only what still counts, by temporary file and rename. Lines another process appends meanwhile may be
+    /// Ends its use: writes only what still counts, by temporary file and rename. Lines another process appends meanwhile may be
     /// lost, which costs a look at a record file or a hash.
     ///
     /// # Errors
     /// When the disk or the file system refuses; the old index stays.
     pub fn rewrite(&mut self, store: &super::Store) -> io::Result<()> {
         self.flush()?;
+        // What is in memory goes first: two indexes at once would double the program's peak.
+        self.text = Vec::new();
+        self.records = HashMap::new();
+        self.files = HashMap::new();
+        self.last = None;
         let mut fresh = Self::load(store.dir())?;
         let mut text = String::new();
         let mut keys: Vec<_> = fresh
@@ -388,7 +396,8 @@ fn record_payload(key: &Digest, entry: &IndexEntry) -> String {
     } else {
         entry.device.replace(char::is_whitespace, "_")
     };
-    let mut payload = format!("{key} {} {device}", entry.seconds);
+    let notes = if entry.has_notes { "notes" } else { "-" };
+    let mut payload = format!("{key} {} {device} {notes}", entry.seconds);
     for (name, content) in &entry.outputs {
         let _ = write!(
             payload,
@@ -409,6 +418,7 @@ fn parse_record(payload: &str) -> Option<IndexEntry> {
         "-" => String::new(),
         device => device.to_owned(),
     };
+    let has_notes = words.next()? == "notes";
     let mut outputs = Vec::new();
     while let Some(name) = words.next() {
         let form = Form::from_word(words.next()?)?;
@@ -426,6 +436,7 @@ fn parse_record(payload: &str) -> Option<IndexEntry> {
     Some(IndexEntry {
         seconds,
         device,
+        has_notes,
         outputs,
     })
 }
@@ -477,6 +488,7 @@ mod tests {
         IndexEntry {
             seconds: 1.5,
             device: "cpu".into(),
+            has_notes: true,
             outputs: vec![("lines".into(), content)],
         }
     }

@@ -170,7 +170,11 @@ impl Store {
         } else {
             let executable = is_executable(&fs_err::metadata(path)?);
             let copy = self.temporary_path();
-            reflink_copy::reflink_or_copy(path, &copy)?;
+            if let Err(error) = reflink_copy::reflink_or_copy(path, &copy) {
+                // Half a copy would keep a full disk full.
+                let _ = fs_err::remove_file(&copy);
+                return Err(error);
+            }
             (copy, executable)
         };
         fs_err::set_permissions(&source, std::fs::Permissions::from_mode(0o444))?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::content::Content;
 use crate::digest::Digest;
+use crate::notes::Notes;
 
 /// The version this program writes, and the highest it reads.
 pub const RECORD_VERSION: u32 = 1;
@@ -51,9 +52,12 @@ pub struct Record {
     /// What the stage printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Content>,
-    /// Facts that travel downstream: `origin`, `stand_in`, `licence`, `redistribute` …
+    /// The stage's own facts: `origin`, `stand_in`, `licence`, `redistribute` …; some travel (`notes.rs`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub notes: BTreeMap<String, serde_json::Value>,
+    pub notes: Notes,
+    /// What its inputs handed on when it was made. For people: a plan asks the inputs it has now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inherited: Notes,
     /// Set when a person blessed outputs made under another key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,

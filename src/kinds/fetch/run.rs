@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use flow::event::Progress;
 use flow::kind::{Pin, StageContext, StageError, StageKind as _, StageReport};
-use serde_json::{Value, json};
+use flow::notes::BY_OUTPUT;
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::client::{Client, ClientOptions};
-use super::config::FileSpec;
+use super::config::{FileSpec, Files};
 use super::download::{Downloader, Request};
 use super::extract::Selection;
 use super::hub::{self, Hub};
@@ -112,8 +113,17 @@ impl Fetch {
             }
         };
         report.notes.insert("origin".to_owned(), origin);
-        if ready.iter().any(|file| file.stand_in) {
-            report.notes.insert("stand_in".to_owned(), json!(true));
+        let stand_ins: Map<String, Value> = (items.iter().zip(ready))
+            .filter(|(_, file)| file.stand_in)
+            .map(|(item, file)| (item.name.clone(), json!(stand_in(item, file))))
+            .collect();
+        if !stand_ins.is_empty() {
+            let note = match &self.files {
+                // What is made of one output rests on that output's stand-in only.
+                Some(Files::Map(_)) => json!({ BY_OUTPUT: stand_ins }),
+                _ => stand_ins.into_iter().map(|(_, text)| text).collect(),
+            };
+            report.notes.insert("stand_in".to_owned(), note);
         }
         if let Some(licence) = &self.licence {
             report.notes.insert("licence".to_owned(), json!(licence));
@@ -437,6 +447,15 @@ impl Run<'_> {
             text: item.name.clone(),
         });
     }
+}
+
+/// What people read about a file that is not the one named.
+fn stand_in(item: &Item, file: &Ready) -> String {
+    format!(
+        "`{}` in place of {}",
+        file.origin,
+        origin::redact(&item.address)
+    )
 }
 
 fn parse_url(text: &str) -> Result<Url, StageError> {

@@ -245,6 +245,10 @@ fn bc5cdr_documents() {
     assert_eq!(counts.get("", "documents", ""), 1500);
     assert_eq!(counts.get("", "entities", "Chemical"), 15_935);
     assert_eq!(counts.get("", "entities", "Disease"), 12_850);
+    // One less each than the 4,409 and 5,818 that the corpus's authors state.
+    assert_eq!(counts.get("", "document_concepts", "Chemical"), 4408);
+    assert_eq!(counts.get("", "document_concepts", "Disease"), 5817);
+    assert_eq!(counts.get("train", "document_concepts", "Chemical"), 1467);
     assert_eq!(counts.get("", "relations", ""), 3116);
     assert_eq!(counts.get("", "relations", "CID"), 3116);
     assert_eq!(counts.get("", "mentions_without_concept", ""), 226);

@@ -16,7 +16,22 @@ fn a_mirror_stands_in_and_says_so() {
     assert_eq!(report.pin, None, "a stand-in never becomes the lock");
     assert_eq!(
         serde_json::to_value(report.notes).expect("notes"),
-        json!({"origin": "../shared/a b.txt", "stand_in": true})
+        json!({"origin": "../shared/a b.txt", "stand_in": ["`../shared/a b.txt` in place of https://example.org/sets/a%20b.txt"]})
+    );
+}
+
+#[test]
+fn each_output_says_what_stands_in_for_it() {
+    let bench = Bench::new().mirror("https://example.org/", "../shared");
+    bench.put("shared/a", "near");
+    bench.put("shared/b", "near, too");
+    let pinned = json!({"url": "https://example.org/b", "sha256": sha256(b"near, too")});
+    let report = bench
+        .run(json!({"files": {"train": "https://example.org/a", "test": pinned}}))
+        .expect("done");
+    assert_eq!(
+        report.notes["stand_in"],
+        json!({"by_output": {"train": "`../shared/a` in place of https://example.org/a"}})
     );
 }
 
@@ -47,7 +62,11 @@ fn a_mirror_may_be_on_the_web() {
         .run(json!({"url": "https://example.org/sets/a.txt?raw=1"}))
         .expect("done");
     assert_eq!(bench.text("data"), "/copy/a.txt?raw=1");
-    assert_eq!(report.notes["stand_in"], json!(true));
+    assert!(
+        report.notes["stand_in"][0].is_string(),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]
@@ -103,7 +122,11 @@ fn a_mirror_opens_a_door() {
     let config = json!({"url": "https://example.org/task.zip", "manual": "register there", "put": "data/task.zip"});
     let report = bench.run(config.clone()).expect("done");
     assert_eq!(bench.text("data"), "from the mirror");
-    assert_eq!(report.notes["stand_in"], json!(true));
+    assert!(
+        report.notes["stand_in"][0].is_string(),
+        "{:?}",
+        report.notes
+    );
     let without = Bench::new();
     assert_eq!(
         without.fails(config.clone()).diagnostic.code,
