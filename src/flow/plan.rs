@@ -25,9 +25,9 @@ use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
 use crate::notes::{self, ByInput, Notes};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
-use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
+use crate::store::{Store, StoreError};
 
 /// Stages a core looks at in one go.
 const PREFETCH_AT_ONCE: usize = 256;
@@ -632,9 +632,6 @@ impl<'a> Planner<'a> {
     /// Whether an object can be read as it is: there, of the right size, and if large, not touched since it was hashed.
     #[must_use]
     pub fn is_sound(&mut self, content: &Content) -> Soundness {
-        if !self.store.has(content) {
-            return Soundness::Missing;
-        }
         let parts: Vec<Content> = match content.form {
             Form::Tree => match self.store.load_tree(&content.digest) {
                 Ok(tree) => tree
@@ -642,18 +639,24 @@ impl<'a> Planner<'a> {
                     .into_iter()
                     .filter_map(|entry| entry.content)
                     .collect(),
+                Err(StoreError::Corrupt {
+                    digest, size_bytes, ..
+                }) => return Soundness::Damaged(digest, size_bytes),
                 Err(_) => return Soundness::Missing,
             },
             _ => vec![*content],
         };
         for part in parts {
+            let path = self.store.object_path(&part.digest);
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                return Soundness::Missing;
+            };
+            if metadata.len() != part.bytes {
+                return Soundness::Damaged(part.digest, metadata.len());
+            }
             if part.bytes < crate::store::object::LINK_OBJECT_FROM_BYTES {
                 continue;
             }
-            let path = self.store.object_path(&part.digest);
-            let Ok(metadata) = std::fs::metadata(&path) else {
-                return Soundness::Missing;
-            };
             match self.file_digest(&path, &metadata) {
                 Ok(digest) if digest == part.digest => {}
                 _ => return Soundness::Damaged(part.digest, metadata.len()),

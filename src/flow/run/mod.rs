@@ -42,6 +42,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How often a stage is planned anew because its inputs move while they are read.
 const MOVING_INPUTS: u32 = 3;
+/// How often a run makes the bytes of one stage again: a disk that loses them must not keep it busy for ever.
+const MOST_REMAKES: u32 = 3;
 
 /// What a run is asked for.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +145,8 @@ struct History {
     tries: u32,
     /// Times its inputs moved.
     moved: u32,
+    /// Times its bytes were made again because they were gone or damaged.
+    remade: u32,
     /// Why it runs.
     because: String,
     /// Whether its record does not count, and why.
@@ -421,6 +425,7 @@ impl Run<'_, '_> {
         }
         history.force = Force::IfIncomplete;
         history.because = because;
+        history.remade += 1;
         self.set(id, State::Ready);
     }
 
