@@ -70,7 +70,7 @@ fn each_polite_signal_lets_stages_save_and_the_next_run_resumes() {
         wait_until("step 2", || space.lines("log").contains(&"at 2".to_owned()));
         signal(pid(&child), name);
         let ran = Ran::of(&child.wait_with_output().expect("ends")).exits(code);
-        ran.says("`counts` was stopped; its checkpoint is kept")
+        ran.says("the checkpoint of `counts` is kept")
             .says("interrupt once more");
         assert!(space.records().is_empty());
         assert!(space.lines("log").contains(&"asked".to_owned()));
@@ -234,7 +234,7 @@ fn an_interrupt_at_the_terminal_reaches_stages_through_the_run_alone() {
     rustix::process::kill_process_group(group, Signal::INT).expect("sent");
     Ran::of(&child.wait_with_output().expect("ends"))
         .exits(130)
-        .says("its checkpoint is kept");
+        .says("the checkpoint of `counts` is kept");
     assert_eq!(
         space
             .lines("log")

@@ -39,6 +39,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How often a stage is planned anew because its inputs move while they are read.
 const MOVING_INPUTS: u32 = 3;
+/// How often a stage that had not started is given to another supervisor when its own died.
+const LOST_BEFORE: u32 = 3;
 
 /// What a run is asked for.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +142,8 @@ struct History {
     tries: u32,
     /// Times its inputs moved.
     moved: u32,
+    /// Times its supervisor died.
+    lost: u32,
     /// Why it runs.
     because: String,
     /// Whether its record does not count, and why.
@@ -251,7 +255,7 @@ pub fn run(
         selected,
         ready: BTreeSet::new(),
         later: BTreeSet::new(),
-        pool: Pool::new(&options.program, jobs, sender).map_err(environment)?,
+        pool: Pool::new(&options.program, jobs, sender),
         messages,
         slots: Slots::new(jobs),
         started,
@@ -783,12 +787,12 @@ impl Run<'_, '_> {
         match message {
             RunMessage::Signal(signal) => self.signal(signal),
             RunMessage::Pool(PoolMessage::Lost(worker)) => {
-                if let Some(id) = self.pool.bury(worker) {
-                    self.lost(id);
+                if let Some((id, had_started)) = self.pool.bury(worker) {
+                    self.lost(id, had_started);
                 }
             }
             RunMessage::Pool(PoolMessage::Answer(worker, answer)) => match answer {
-                Answer::Started { .. } => {}
+                Answer::Started { .. } => self.pool.has_started(worker),
                 Answer::Progress(progress) => {
                     if let Some(id) = self.pool.stage_of(worker) {
                         let stage = self.planner.stage(id).name.clone();
@@ -829,9 +833,15 @@ impl Run<'_, '_> {
         }
     }
 
-    /// A supervisor died under a stage: what it left running is killed, then the stage has failed.
-    fn lost(&mut self, id: StageId) {
+    /// A supervisor died under a stage: what it left running is killed, then the stage has failed. One that had not
+    /// started is handed to another supervisor: an idle one may be killed without the run noticing in time.
+    fn lost(&mut self, id: StageId, had_started: bool) {
         self.slots.give_back(self.planner.stage(id));
+        self.histories[id.index()].lost += 1;
+        if !had_started && self.stopping.is_none() && self.histories[id.index()].lost <= LOST_BEFORE
+        {
+            return self.again(id);
+        }
         if let State::Running(running) = &self.states[id.index()] {
             crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
         }
