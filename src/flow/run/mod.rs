@@ -174,6 +174,8 @@ pub(crate) struct Run<'a, 'o> {
     slots: Slots,
     started: Instant,
     stopping: Option<(i32, Instant)>,
+    /// How often it was asked to kill what does not stop.
+    kills: u32,
     failed: bool,
     warned: BTreeSet<String>,
     summary: RunSummary,
@@ -260,6 +262,7 @@ pub fn run(
         slots: Slots::new(jobs),
         started,
         stopping: None,
+        kills: 0,
         failed: false,
         warned: BTreeSet::new(),
     };
@@ -829,7 +832,10 @@ impl Run<'_, '_> {
                 }
                 self.pool.stop_all();
             }
-            Some(_) => self.pool.kill_all(),
+            Some(_) => {
+                self.pool.kill_all(self.kills > 0);
+                self.kills += 1;
+            }
         }
     }
 
@@ -844,6 +850,13 @@ impl Run<'_, '_> {
         }
         if let State::Running(running) = &self.states[id.index()] {
             crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
+        }
+        if self.kills > 0 {
+            let outcome = Outcome::Stopped {
+                seconds: 0.0,
+                has_checkpoint: false,
+            };
+            return self.done(id, outcome);
         }
         let name = &self.planner.stage(id).name;
         let diagnostic = Diagnostic::error(

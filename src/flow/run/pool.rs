@@ -196,7 +196,15 @@ impl Pool {
         self.tell_busy(&Order::Stop);
     }
 
-    pub(super) fn kill_all(&mut self) {
+    /// Kills stages. A supervisor that has no process to kill yet, or with `at_once` any that is busy, dies itself: it
+    /// may be copying inputs, asking about surroundings, or storing outputs, none of which it leaves half done.
+    pub(super) fn kill_all(&mut self, at_once: bool) {
+        for worker in &mut self.workers {
+            if worker.stage.is_some() && (at_once || !worker.has_started) {
+                // Its reader notices, and what it started is killed when it is buried.
+                let _ = worker.child.kill();
+            }
+        }
         self.tell_busy(&Order::Kill);
     }
 
