@@ -10,6 +10,7 @@ mod faults_kill;
 mod faults_order;
 mod faults_output;
 mod faults_places;
+mod faults_race;
 mod faults_runners;
 mod faults_sandbox;
 mod faults_secrets;
