@@ -135,6 +135,23 @@ pub enum Command {
     /// Start and watch stages for a runner, over standard input and output
     #[command(hide = true)]
     Supervise,
+    /// Work on this program's own repository
+    #[command(hide = true, subcommand)]
+    Dev(DevCommand),
+}
+
+/// `pipeline dev …`.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Write the files that are made from the program: schema, reference of commands, tables of keys
+    Generate {
+        /// The root of the repository.
+        #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+        root: PathBuf,
+        /// Write nothing; fail and name what would change.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// Which pipeline, and the settings that can change a key.
@@ -401,13 +418,13 @@ pub struct GcArgs {
     /// The cache.
     #[command(flatten)]
     pub place: CachePlace,
-    /// Keep what the last N runs of each pipeline reach.
+    /// Keep what the last N runs of each pipeline reach [default: 10, where no other limit is given].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_runs: Option<u32>,
     /// Remove only what no run used for this long.
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub older_than: Option<Duration>,
-    /// Remove, longest unused first, only until the cache is this small.
+    /// Remove, longest unused and cheapest to make again first, only until the cache is this small.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub down_to: Option<u64>,
     /// Remove nothing; say what would go and why.

@@ -35,8 +35,12 @@ pub(super) fn exec(file: &Path) -> u8 {
         );
     }
     match order.work {
-        ExecWork::Sandboxed { argv, readable } => {
-            if let Err(error) = flow::exec::sandbox::restrict(&order.folder, &readable) {
+        ExecWork::Sandboxed {
+            argv,
+            readable,
+            writable,
+        } => {
+            if let Err(error) = flow::exec::sandbox::restrict(&order.folder, &readable, &writable) {
                 return say(
                     &format!(
                         "{error}\n{}",

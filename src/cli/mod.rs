@@ -10,7 +10,9 @@ use crate::console::{Console, Options, bug};
 
 mod accept;
 pub mod args;
+mod cache;
 mod check;
+mod dev;
 mod diff;
 mod exec;
 mod get;
@@ -26,7 +28,7 @@ mod status;
 pub mod values;
 mod why;
 
-use args::{Args, CacheCommand, Command};
+use args::{Args, CacheCommand, Command, DevCommand};
 
 /// What a command ends with: the exit code, or what stopped it.
 type Done = Result<u8, Failure>;
@@ -107,7 +109,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Graph(args) => graph::graph(&args, console),
         Command::Accept(args) => accept::accept(&args, console),
         Command::Lock(args) => lock::lock(&args, console),
-        Command::Cache(_) => Ok(bug::EXIT_CODE),
+        Command::Cache(command) => cache::cache(&command, console),
         Command::Schema => {
             let schema = flow::spec::schema::schema(crate::kinds::KINDS);
             console.text(&format!("{schema:#}"));
@@ -125,6 +127,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
             }
             None => Err(unknown_command(command.as_deref().unwrap_or_default())),
         },
+        Command::Dev(DevCommand::Generate { root, check }) => dev::generate(&root, check, console),
         Command::Exec { .. } | Command::Supervise => Ok(bug::EXIT_CODE),
     }
 }

@@ -82,19 +82,23 @@ fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut
         let Some(record) = session.store.find_record(&report.key) else {
             continue;
         };
-        for name in ["claims_differing", "claims_missing"] {
+        let judged = [
+            ("claims_differing", "not met"),
+            ("claims_missing", "without a number"),
+        ];
+        for (name, verdict) in judged {
             let count = super::status::number_of(&session.store, &record, name);
             if count > 0.0 {
                 unmet.push(
                     Diagnostic::error(
                         "run::claims",
                         format!(
-                            "{count} of the claims of `{}`: {}",
+                            "{count} of the claims in `{}` {} {verdict}",
                             report.stage,
-                            name.replace('_', " ")
+                            if count > 1.0 { "are" } else { "is" },
                         ),
                     )
-                    .help(format!("open {}/index.html", report.path)),
+                    .help(format!("open `{}/index.html` to see which", report.path)),
                 );
             }
         }

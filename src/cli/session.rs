@@ -31,6 +31,18 @@ impl Session {
         if !args.file.is_file() {
             return Err(Failure::one(Class::Input, missing_file(args)));
         }
+        for (what, path) in [("pipeline", &args.file), ("cache", &cache)] {
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            if whole.to_str().is_none() {
+                let message = format!(
+                    "the path of the {what}, `{}`, is not UTF-8",
+                    whole.display()
+                );
+                let diagnostic = Diagnostic::error("cli::path", message)
+                    .help("rename the folder, or work in another one");
+                return Err(Failure::one(Class::Input, diagnostic));
+            }
+        }
         let store = Store::open(&cache).map_err(|error| {
             let message = format!("the cache `{}` cannot be used", cache.display());
             let diagnostic = Diagnostic::error("run::cache", message)
@@ -38,6 +50,7 @@ impl Session {
                 .help("choose another place with `--cache`, or make this one writable and leave it some space");
             Failure::one(Class::Environment, diagnostic)
         })?;
+        store.prefetch_index();
         let mirrors = mirrors(args, &root)?;
         let set: Vec<String> = args
             .settings

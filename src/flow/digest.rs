@@ -82,32 +82,40 @@ impl fmt::Debug for Digest {
 #[error("`{0}` is not a digest of 64 hex digits")]
 pub struct ParseDigestError(pub String);
 
+/// The value of each hex digit; 255 for every other byte.
+const NIBBLES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        fn nibble(c: u8) -> Option<u8> {
-            match c {
-                b'0'..=b'9' => Some(c - b'0'),
-                b'a'..=b'f' => Some(c - b'a' + 10),
-                b'A'..=b'F' => Some(c - b'A' + 10),
-                _ => None,
-            }
-        }
         let error = || ParseDigestError(text.chars().take(80).collect());
         let bytes = text.as_bytes();
         if bytes.len() != 64 {
             return Err(error());
         }
         let mut digest = [0_u8; 32];
-        for (i, pair) in bytes.chunks_exact(2).enumerate() {
-            let (high, low) = (
-                nibble(pair[0]).ok_or_else(error)?,
-                nibble(pair[1]).ok_or_else(error)?,
-            );
-            digest[i] = high << 4 | low;
+        let mut wrong = 0;
+        for (byte, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
+            let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
+            wrong |= high | low;
+            *byte = (high << 4) | low;
         }
-        Ok(Self(digest))
+        // Hex digits give 0 to 15; anything else has set a higher bit.
+        if wrong > 15 {
+            Err(error())
+        } else {
+            Ok(Self(digest))
+        }
     }
 }
 

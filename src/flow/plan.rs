@@ -1,11 +1,17 @@
 //! Which stages have a result already, which have none, and why. Starts no stage and changes nothing but the index.
 
-use std::collections::{BTreeMap, BTreeSet};
+#![expect(
+    clippy::disallowed_types,
+    reason = "maps here are looked up by name only"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use globset::GlobBuilder;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::content::{
@@ -19,9 +25,12 @@ use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
 use crate::notes::{self, ByInput, Notes};
 use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
-use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
+use crate::store::{Store, StoreError};
+
+/// Stages a core looks at in one go.
+const PREFETCH_AT_ONCE: usize = 256;
 
 /// A stage whose result is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +72,8 @@ pub struct Planner<'a> {
     known: Vec<Option<Known>>,
     /// Notes of known stages, inherited ones included; empty for most.
     notes: Vec<Notes>,
-    paths: BTreeMap<String, Content>,
+    paths: HashMap<String, Content>,
+    published: HashMap<String, Digest>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
     surroundings: BTreeMap<String, String>,
     pipeline_id: String,
@@ -82,17 +92,64 @@ impl<'a> Planner<'a> {
         Ok(Self {
             workflow,
             store,
-            index: Index::load(store.dir())?,
+            index: store.load_index()?,
             kinds,
             ignore: Ignore::load(&workflow.root)?,
             clock_ns: store.server_clock_ns()?,
             known: vec![None; workflow.stages.len()],
             notes: vec![Notes::new(); workflow.stages.len()],
-            paths: BTreeMap::new(),
+            paths: HashMap::new(),
+            published: HashMap::new(),
             globs: BTreeMap::new(),
             surroundings: BTreeMap::new(),
             pipeline_id: pipeline_id(workflow),
         })
+    }
+
+    /// Looks at the files the stages name, and at those they published, on all cores. Only what stands as it stood
+    /// when it was hashed is kept; the rest is looked at when its stage is decided.
+    pub fn prefetch(&mut self, selected: &[StageId]) {
+        let (root, index, workflow) = (&self.workflow.root, &self.index, self.workflow);
+        type Found<'f> = (Vec<(&'f str, Content)>, Vec<(String, Digest)>);
+        let found: Vec<Found<'_>> = selected
+            .par_iter()
+            .with_min_len(PREFETCH_AT_ONCE)
+            .map(|id| {
+                let stage = &workflow.stages[id.index()];
+                let files = stage.inputs.iter().filter_map(|input| match &input.origin {
+                    Origin::Path(path) | Origin::KeyOnly(path) => {
+                        Some((path.as_str(), remembered(index, &root.join(path))?))
+                    }
+                    _ => None,
+                });
+                let published = stage.policy.publish.iter().flat_map(|folder| {
+                    let folder = root.join(folder);
+                    stage.outputs.iter().filter_map(move |output| {
+                        let to = folder.join(&output.path);
+                        let metadata = fs_err::symlink_metadata(&to)
+                            .ok()
+                            .filter(std::fs::Metadata::is_file)?;
+                        let name = to.to_str()?.to_owned();
+                        let digest = index.file(&name, &Stamp::of(&metadata))?;
+                        Some((name, digest))
+                    })
+                });
+                (files.collect(), published.collect())
+            })
+            .collect();
+        for (files, published) in found {
+            self.paths.extend(
+                files
+                    .into_iter()
+                    .map(|(path, content)| (path.to_owned(), content)),
+            );
+            self.published.extend(published);
+        }
+    }
+
+    /// The digest of a published file as [`Planner::prefetch`] found it; each is given once, since it may change.
+    pub fn take_published(&mut self, name: &str) -> Option<Digest> {
+        self.published.remove(name)
     }
 
     /// A stage.
@@ -575,9 +632,6 @@ impl<'a> Planner<'a> {
     /// Whether an object can be read as it is: there, of the right size, and if large, not touched since it was hashed.
     #[must_use]
     pub fn is_sound(&mut self, content: &Content) -> Soundness {
-        if !self.store.has(content) {
-            return Soundness::Missing;
-        }
         let parts: Vec<Content> = match content.form {
             Form::Tree => match self.store.load_tree(&content.digest) {
                 Ok(tree) => tree
@@ -585,18 +639,24 @@ impl<'a> Planner<'a> {
                     .into_iter()
                     .filter_map(|entry| entry.content)
                     .collect(),
+                Err(StoreError::Corrupt {
+                    digest, size_bytes, ..
+                }) => return Soundness::Damaged(digest, size_bytes),
                 Err(_) => return Soundness::Missing,
             },
             _ => vec![*content],
         };
         for part in parts {
+            let path = self.store.object_path(&part.digest);
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                return Soundness::Missing;
+            };
+            if metadata.len() != part.bytes {
+                return Soundness::Damaged(part.digest, metadata.len());
+            }
             if part.bytes < crate::store::object::LINK_OBJECT_FROM_BYTES {
                 continue;
             }
-            let path = self.store.object_path(&part.digest);
-            let Ok(metadata) = std::fs::metadata(&path) else {
-                return Soundness::Missing;
-            };
             match self.file_digest(&path, &metadata) {
                 Ok(digest) if digest == part.digest => {}
                 _ => return Soundness::Damaged(part.digest, metadata.len()),
@@ -685,6 +745,24 @@ fn file_name(
     Path::new(path)
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
+}
+
+/// The content of a file that stands as it stood when it was hashed.
+fn remembered(index: &Index, path: &Path) -> Option<Content> {
+    let metadata = fs_err::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_file)?;
+    let digest = index.file(path.to_str()?, &Stamp::of(&metadata))?;
+    let form = if is_executable(&metadata) {
+        Form::Exec
+    } else {
+        Form::File
+    };
+    Some(Content {
+        form,
+        digest,
+        bytes: metadata.len(),
+    })
 }
 
 fn remembered_or_hashed(

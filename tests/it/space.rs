@@ -91,7 +91,8 @@ impl Space {
 
     pub(crate) fn call<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ran {
         Ran::of(
-            self.command(arguments)
+            &self
+                .command(arguments)
                 .output()
                 .expect("the program starts"),
         )
@@ -171,7 +172,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    pub(crate) fn of(output: Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

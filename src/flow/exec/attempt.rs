@@ -35,6 +35,9 @@ use crate::store::index::{IndexEntry, append_record};
 use crate::store::record::{self, Machine, RECORD_VERSION, Record, this_machine};
 use crate::store::{Store, remove_tree};
 
+/// Free bytes below which a disk counts as full.
+const FULL_BELOW_BYTES: u64 = 64 << 10;
+
 /// An attempt at work.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -76,7 +79,7 @@ impl Attempt {
         for old in earlier_numbers.iter().rev() {
             let folder = attempt.work.join(old.to_string());
             if let Some(spec) = &job.policy.checkpoint {
-                salvage(&folder.join(&spec.dir), &attempt.saved_checkpoint());
+                salvage(&folder.join(&spec.dir), &attempt.saved_checkpoint())?;
             }
             remove_tree(&folder)?;
             for suffix in ["log", "order.json", "result.json", "progress"] {
@@ -214,9 +217,12 @@ impl Attempt {
                 if job.policy.sandbox {
                     let mut argv = vec![program_file.to_string_lossy().into_owned()];
                     argv.extend(rest.iter().cloned());
+                    // A rule needs a file to stand on.
+                    fs_err::write(self.progress_path(), "")?;
                     self.write_order(ExecWork::Sandboxed {
                         argv,
                         readable: placed.link_targets(),
+                        writable: vec![self.progress_path()],
                     })?;
                     command = Command::new(&this_program);
                     command.arg("exec").arg(self.beside("order.json"));
@@ -302,6 +308,11 @@ impl Attempt {
     ) -> Result<(), StageError> {
         let stage = &job.stage;
         let explain = |mut failure: StageError| {
+            if is_full(&self.work) {
+                failure = failure.environment().help(
+                    "the disk of the cache is full: free some space (`pipeline cache gc` may help) and run again",
+                );
+            }
             if !last_lines.is_empty() {
                 failure = failure.detail(format!("last {} of output:", lines(last_lines.len())));
                 for line in last_lines {
@@ -449,7 +460,9 @@ impl Attempt {
             // Two names may point at one path; it is moved once.
             let content = match taken.get(output.path.as_str()) {
                 Some(content) => *content,
-                None => store.ingest(&self.folder.join(&output.path))?,
+                None => store
+                    .ingest(&self.folder.join(&output.path))
+                    .map_err(|error| self.not_kept(job, &output.name, error))?,
             };
             taken.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
@@ -511,13 +524,28 @@ impl Attempt {
         Ok((entry, report.pin, warnings))
     }
 
+    /// An output that no store can keep is the stage's fault; a refusing disk is not.
+    fn not_kept(&self, job: &Job, output: &str, error: io::Error) -> StageError {
+        if error.kind() != io::ErrorKind::InvalidData {
+            return error.into();
+        }
+        StageError::new(
+            "run::bad_output",
+            format!("output `{output}` of `{}` cannot be kept: {error}", job.stage),
+        )
+        .detail(format!("folder kept: {}", self.folder.display()))
+        .help("an output is a file or a folder of files, with names in UTF-8 and without links in a circle")
+    }
+
     /// Keeps the folder of an attempt that recorded nothing; its checkpoint goes to where the next one finds it.
     /// Returns whether there is a checkpoint.
-    pub(super) fn keep(&mut self, end: &str, with_folder: bool) -> bool {
+    pub(super) fn keep(&mut self, end: &str, mut with_folder: bool) -> bool {
         let mut has_checkpoint = has_entries(&self.scratch());
         if let Some(place) = &self.checkpoint {
             has_checkpoint |= has_entries(place);
-            salvage(place, &self.saved_checkpoint());
+            let is_safe = salvage(place, &self.saved_checkpoint()).is_ok();
+            // The next attempt tries again; until then the folder that holds it stays.
+            with_folder |= !is_safe;
         }
         let _ = self.note(end);
         if !with_folder {
@@ -627,15 +655,30 @@ fn read_attempts(work: &Path) -> Vec<record::Attempt> {
     attempts
 }
 
+/// Whether a file system has no room left, so that a stage on it fails for no fault of its own.
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| {
+        disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW_BYTES
+            || (disk.f_files > 0 && disk.f_favail == 0)
+    })
+}
+
 fn has_entries(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Moves a checkpoint to where the next attempt finds it, unless there is one already or this one is empty.
-fn salvage(from: &Path, to: &Path) {
-    if has_entries(from) && !to.exists() {
-        let _ = fs_err::rename(from, to);
+fn salvage(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !has_entries(from) || to.exists() {
+        return Ok(());
     }
+    if fs_err::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    // A folder without its write bit cannot be moved elsewhere.
+    fs_err::set_permissions(from, std::fs::Permissions::from_mode(0o700))?;
+    fs_err::rename(from, to)
 }
 
 /// The last attempt at a key that has no record, as its folder tells it.

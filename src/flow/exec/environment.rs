@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::process::base_environment;
+use rustix::process::{Pid, Signal};
+
+use super::process::{ATTEMPT_VARIABLE, base_environment, signal_group};
 use crate::spec::EnvVar;
 
 /// How long one command of `environment.record` may take.
@@ -62,6 +65,9 @@ fn output_of(argv: &[String], variables: &BTreeMap<OsString, OsString>, folder: 
         .args(arguments)
         .env_clear()
         .envs(variables)
+        // What a killed supervisor leaves of it is found like the stage itself.
+        .env(ATTEMPT_VARIABLE, folder)
+        .process_group(0)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(out)
@@ -79,7 +85,7 @@ fn output_of(argv: &[String], variables: &BTreeMap<OsString, OsString>, folder: 
                 std::thread::sleep(Duration::from_millis(2));
             }
             _ => {
-                let _ = child.kill();
+                signal_group(Pid::from_child(&child), Signal::KILL);
                 let _ = child.wait();
                 return format!("stopped after {} s", RECORD_LIMIT.as_secs());
             }

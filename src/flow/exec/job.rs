@@ -258,6 +258,8 @@ pub enum ExecWork {
         argv: Vec<String>,
         /// Files outside the folder it may read.
         readable: Vec<PathBuf>,
+        /// Files outside the folder it may write.
+        writable: Vec<PathBuf>,
     },
 }
 

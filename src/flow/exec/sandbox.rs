@@ -22,12 +22,16 @@ const SYSTEM: &[&str] = &[
 ];
 
 /// Restricts this process, and what it becomes, to: the stage's folder (read and write), `/dev`, the system's folders,
-/// the folders of `PATH` with what lies beside their `bin`, and `readable` (targets of linked inputs).
+/// the folders of `PATH` with what lies beside a `bin`, `readable` (targets of linked inputs) and `writable`.
 ///
 /// # Errors
 /// When the kernel has no Landlock, or refuses.
 #[cfg(target_os = "linux")]
-pub fn restrict(folder: &Path, readable: &[PathBuf]) -> Result<(), StageError> {
+pub fn restrict(
+    folder: &Path,
+    readable: &[PathBuf],
+    writable: &[PathBuf],
+) -> Result<(), StageError> {
     use landlock::{
         ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
         Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
@@ -52,6 +56,7 @@ pub fn restrict(folder: &Path, readable: &[PathBuf]) -> Result<(), StageError> {
     allow.extend(SYSTEM.iter().map(|path| (PathBuf::from(path), read)));
     allow.extend(program_folders().into_iter().map(|path| (path, read)));
     allow.extend(readable.iter().map(|path| (path.clone(), read)));
+    allow.extend(writable.iter().map(|path| (path.clone(), all)));
     for (path, access) in allow {
         let Ok(descriptor) = PathFd::new(&path) else {
             continue;
@@ -77,8 +82,12 @@ pub fn restrict(folder: &Path, readable: &[PathBuf]) -> Result<(), StageError> {
 /// # Errors
 /// Always: this system has no Landlock.
 #[cfg(not(target_os = "linux"))]
-pub fn restrict(folder: &Path, readable: &[PathBuf]) -> Result<(), StageError> {
-    let _ = (folder, readable, SYSTEM);
+pub fn restrict(
+    folder: &Path,
+    readable: &[PathBuf],
+    writable: &[PathBuf],
+) -> Result<(), StageError> {
+    let _ = (folder, readable, writable, SYSTEM);
     Err(StageError::new(
         "run::sandbox",
         "`sandbox: strict` needs Linux with Landlock",
@@ -87,7 +96,8 @@ pub fn restrict(folder: &Path, readable: &[PathBuf]) -> Result<(), StageError> {
     .help("remove `sandbox: strict`"))
 }
 
-/// The folders of `PATH`, each with what lies beside it (`…/bin/python3` reads `…/lib`), but never a home folder itself.
+/// The folders of `PATH`, each `bin` with what lies beside it (`…/bin/python3` reads `…/lib`), but never a home folder
+/// itself.
 #[cfg(target_os = "linux")]
 fn program_folders() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -96,8 +106,13 @@ fn program_folders() -> Vec<PathBuf> {
         let Ok(entry) = std::fs::canonicalize(&entry) else {
             continue;
         };
+        let is_bin = entry
+            .file_name()
+            .is_some_and(|name| name == "bin" || name == "sbin");
         match entry.parent() {
-            Some(parent) if parent.parent().is_some() && Some(parent) != home.as_deref() => {
+            Some(parent)
+                if is_bin && parent.parent().is_some() && Some(parent) != home.as_deref() =>
+            {
                 folders.push(parent.to_path_buf());
             }
             _ => folders.push(entry),

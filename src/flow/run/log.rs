@@ -1,7 +1,7 @@
 //! What happened in a run, as JSON lines under `runs-v1/`. Knows nothing of why.
 //!
 //! Each line is an event with its `time`. The first is `run_begun` (pipeline, file, host, process, program, command
-//! line), the last but one `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
+//! line, whether it is about the whole pipeline), the last `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -28,7 +28,14 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    pub(super) fn new(store: &Store, run: &str, workflow: &Workflow, arguments: &[String]) -> Self {
+    /// `whole` says that every stage of the pipeline is selected.
+    pub(super) fn new(
+        store: &Store,
+        run: &str,
+        workflow: &Workflow,
+        arguments: &[String],
+        whole: bool,
+    ) -> Self {
         let id = pipeline_id(workflow);
         let machine = rustix::system::uname()
             .nodename()
@@ -47,7 +54,7 @@ impl RunLog {
         log.push(&json!({
             "event": "run_begun", "run": run, "pipeline": id, "name": workflow.name, "host": machine,
             "process": std::process::id(), "program": concat!("pipeline ", env!("CARGO_PKG_VERSION")),
-            "arguments": arguments,
+            "arguments": arguments, "whole": whole,
         }));
         log
     }
@@ -130,8 +137,10 @@ pub struct RunLine {
     pub pipeline: String,
     /// Seconds since it was last written to.
     pub age_seconds: f64,
-    /// The keys it reached, by stage name.
+    /// The keys it reached, or tried to, by stage name.
     pub keys: BTreeMap<String, Digest>,
+    /// Whether it brought about every stage of its pipeline, so that `keys` is all that the pipeline was then.
+    pub whole: bool,
 }
 
 /// Every run in the store, oldest first.
@@ -147,7 +156,8 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
         let Some(run) = name.strip_suffix(".jsonl") else {
             continue;
         };
-        let text = fs_err::read_to_string(entry.path())?;
+        let text = fs_err::read(entry.path())?;
+        let text = String::from_utf8_lossy(&text);
         let stamp = crate::content::Stamp::of(&entry.metadata()?);
         #[expect(
             clippy::cast_precision_loss,
@@ -159,8 +169,9 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
             pipeline: String::new(),
             age_seconds,
             keys: BTreeMap::new(),
+            whole: false,
         };
-        let mut same_as = None;
+        let (mut same_as, mut selected_all, mut ended_well) = (None, false, false);
         for event in text
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -168,8 +179,14 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
             match event["event"].as_str() {
                 Some("run_begun") => {
                     line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned();
+                    selected_all = event["whole"].as_bool().unwrap_or_default();
                 }
-                Some("stage_finished") => {
+                Some("run_finished") => {
+                    let none = |name: &str| event["counts"][name].as_u64() == Some(0);
+                    ended_well =
+                        none("failed") && none("skipped") && event["interrupted"].is_null();
+                }
+                Some("stage_started" | "stage_finished") => {
                     if let (Some(stage), Some(Ok(key))) = (
                         event["stage"].as_str(),
                         event["key"].as_str().map(str::parse),
@@ -178,6 +195,7 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
                     }
                 }
                 Some("run_keys") => {
+                    line.whole = selected_all && ended_well;
                     same_as = event["same_as"].as_str().map(str::to_owned);
                     for (stage, key) in event["keys"].as_object().into_iter().flatten() {
                         if let Some(Ok(key)) = key.as_str().map(str::parse) {
@@ -193,8 +211,11 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
     let mut lines = Vec::with_capacity(runs.len());
     for (line, same_as) in runs.values() {
         let mut line = line.clone();
-        if let Some((base, _)) = same_as.as_ref().and_then(|run| runs.get(run)) {
-            line.keys = base.keys.clone();
+        match same_as.as_ref().map(|run| runs.get(run)) {
+            Some(Some((base, _))) => line.keys.extend(base.keys.clone()),
+            // The run that it repeats is gone, and with it what this one reached.
+            Some(None) => line.whole = false,
+            None => {}
         }
         lines.push(line);
     }

@@ -60,7 +60,11 @@ impl Pool {
     fn listen(&mut self) -> io::Result<()> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
         adopt_orphans();
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+        // What the caller had us ignore stays ignored: `nohup`, or a shell's background job.
+        let heard = [SIGINT, SIGTERM, SIGHUP, SIGUSR1]
+            .into_iter()
+            .filter(|signal| !is_ignored(*signal));
+        let mut signals = signal_hook::iterator::Signals::new(heard)?;
         self.signals = Some(signals.handle());
         let messages = self.messages.clone();
         std::thread::Builder::new()
@@ -87,7 +91,7 @@ impl Pool {
     }
 
     pub(super) fn submit(&mut self, stage: StageId, job: Job) -> io::Result<()> {
-        let order = Order::Run(Box::new(job));
+        let order = line_of(&Order::Run(Box::new(job)))?;
         let idle = self
             .workers
             .iter()
@@ -189,12 +193,14 @@ impl Pool {
     }
 
     fn tell_busy(&mut self, order: &Order) {
+        let order = line_of(order).expect("orders without paths serialise");
         for worker in self
             .workers
             .iter_mut()
             .filter(|worker| worker.stage.is_some())
         {
-            let _ = send(worker, order);
+            // One that is dead is noticed by its reader.
+            let _ = send(worker, &order);
         }
     }
 
@@ -212,11 +218,25 @@ impl Pool {
     }
 }
 
-fn send(worker: &mut Worker, order: &Order) -> io::Result<()> {
+/// An order as the line that carries it. Fails on paths that are not UTF-8.
+fn line_of(order: &Order) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(order).map_err(io::Error::other)?;
     line.push(b'\n');
+    Ok(line)
+}
+
+fn send(worker: &mut Worker, line: &[u8]) -> io::Result<()> {
     match &mut worker.orders {
-        Some(orders) => orders.write_all(&line).and_then(|()| orders.flush()),
+        Some(orders) => orders.write_all(line).and_then(|()| orders.flush()),
         None => Err(io::ErrorKind::BrokenPipe.into()),
     }
+}
+
+/// Whether this process was started with a signal ignored, where the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

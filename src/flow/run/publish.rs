@@ -12,7 +12,7 @@ use crate::event::ReportPlace;
 use crate::plan::Known;
 use crate::spec::{METRICS, StageId, StageSpec, Workflow};
 use crate::store::object::LINK_FILE_FROM_BYTES;
-use crate::store::{StoreError, remove_tree};
+use crate::store::{Store, StoreError, remove_tree};
 
 /// Stages that would publish to one place.
 #[must_use]
@@ -96,6 +96,9 @@ impl Run<'_, '_> {
     ) -> Result<Option<Diagnostic>, StoreError> {
         let name = to.to_string_lossy().into_owned();
         let store = self.planner.store;
+        if self.planner.take_published(&name) == Some(content.digest) {
+            return Ok(None);
+        }
         if let Ok(metadata) = std::fs::symlink_metadata(to) {
             if metadata.is_file()
                 && self.planner.index.file(&name, &Stamp::of(&metadata)) == Some(content.digest)
@@ -103,12 +106,13 @@ impl Run<'_, '_> {
                 return Ok(None);
             }
             let object = store.object_path(&content.digest);
-            let is_our_link = metadata.is_symlink()
-                && fs_err::read_link(to).is_ok_and(|target| target.starts_with(store.dir()));
-            if is_our_link
-                && fs_err::read_link(to).is_ok_and(|target| target == object)
-                && object.exists()
-            {
+            // Links hold the real path of the cache, which may be reached through another link.
+            let dir = fs_err::canonicalize(store.dir())?;
+            let target = fs_err::read_link(to).ok();
+            let is_our_link = target
+                .as_ref()
+                .is_some_and(|target| target.starts_with(&dir) || target.starts_with(store.dir()));
+            if is_our_link && object.exists() && target == fs_err::canonicalize(&object).ok() {
                 return Ok(None);
             }
             if !is_our_link {
@@ -117,7 +121,12 @@ impl Run<'_, '_> {
                     self.remember_published(&name, to, content)?;
                     return Ok(None);
                 }
-                if there.is_some() && self.planner.index.published(&name) != there {
+                // Bytes that are an object here were made here, wherever the project lay then, and are not lost.
+                let is_ours = |digest| {
+                    self.planner.index.published(&name) == Some(digest)
+                        || store.object_path(&digest).exists()
+                };
+                if there.is_some_and(|digest| !is_ours(digest)) {
                     return Ok(Some(
                         Diagnostic::warning("run::not_published", format!("`{name}` was not written by this program, or was changed since"))
                             .help("it is left as it is; move it away and run again to have the result there"),
@@ -133,21 +142,14 @@ impl Run<'_, '_> {
         if let Some(parent) = to.parent() {
             fs_err::create_dir_all(parent)?;
         }
-        let temporary = beside(to);
-        let written = if content.form != Form::Tree && content.bytes >= LINK_FILE_FROM_BYTES {
-            fs_err::os::unix::fs::symlink(
-                fs_err::canonicalize(store.object_path(&content.digest))?,
-                &temporary,
-            )
-            .map_err(StoreError::from)
-        } else {
-            store.copy_out(content, &temporary)
-        };
-        let placed = written.and_then(|()| replace(&temporary, to).map_err(StoreError::from));
-        if placed.is_err() {
-            let _ = remove_tree(&temporary);
-        }
-        placed?;
+        put(store, to, |temporary| {
+            if content.form != Form::Tree && content.bytes >= LINK_FILE_FROM_BYTES {
+                let object = fs_err::canonicalize(store.object_path(&content.digest))?;
+                Ok(fs_err::os::unix::fs::symlink(object, temporary)?)
+            } else {
+                store.copy_out(content, temporary)
+            }
+        })?;
         self.remember_published(&name, to, content)?;
         Ok(None)
     }
@@ -230,16 +232,30 @@ impl Run<'_, '_> {
         if let Some(parent) = to.parent() {
             fs_err::create_dir_all(parent)?;
         }
-        let temporary = beside(to);
-        let placed = self
-            .planner
-            .store
-            .copy_out(content, &temporary)
-            .and_then(|()| replace(&temporary, to).map_err(StoreError::from));
-        if placed.is_err() {
-            let _ = remove_tree(&temporary);
+        let store = self.planner.store;
+        put(store, to, |temporary| store.copy_out(content, temporary))
+    }
+}
+
+/// Makes something under a temporary name and puts it in its place. The name is in the cache, so that a killed run
+/// leaves nothing among a person's results; where the cache is on another disk it is beside the place.
+fn put(
+    store: &Store,
+    to: &Path,
+    make: impl Fn(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let put = |temporary: &Path| {
+        let put = make(temporary).and_then(|()| Ok(replace(temporary, to)?));
+        if put.is_err() {
+            let _ = remove_tree(temporary);
         }
-        placed
+        put
+    };
+    match put(&store.temporary_path()) {
+        Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::CrossesDevices => {
+            put(&beside(to))
+        }
+        other => other,
     }
 }
 

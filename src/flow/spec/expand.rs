@@ -15,7 +15,7 @@ use super::substitute::{AxisValue, Params};
 use super::{Axis, Input, Launch, Origin, OutputSpec, StageId, StageSpec};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
-use crate::kind::{BindContext, Bound, KindEntry};
+use crate::kind::{BindContext, Bound, KindEntry, Ports};
 use crate::source::Span;
 
 /// How many values a stage may have on average: what bounds the memory of a hostile file.
@@ -41,6 +41,8 @@ pub(crate) struct Expanded {
     pub(crate) environment: Vec<(String, Option<String>)>,
     pub(crate) problems: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Files that stages need whose configuration is wrong: stage, file and place, so that all problems come at once.
+    pub(crate) loose: Vec<(String, Origin, Span)>,
 }
 
 /// A stage in one cell, before it is linked.
@@ -98,6 +100,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let mut instances = Vec::new();
     let mut incomplete: BTreeSet<&str> = BTreeSet::new();
     let mut environment = BTreeMap::new();
+    let mut loose = Vec::new();
     for (template, cells) in templates.iter().zip(cells) {
         let (Some(template), Some(cells)) = (template, cells) else {
             continue;
@@ -120,7 +123,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
                 params: &params,
                 claims: &claims,
             };
-            match maker.instance(cell, &mut environment, &mut problems) {
+            match maker.instance(cell, &mut environment, &mut loose, &mut problems) {
                 Some(instance) => instances.push(instance),
                 None => {
                     incomplete.insert(&template.entry.key);
@@ -144,6 +147,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         environment: environment.into_iter().collect(),
         problems: tidy(problems),
         warnings,
+        loose,
     }
 }
 
@@ -159,6 +163,7 @@ impl<'a> Maker<'a> {
         &self,
         cell: Cell,
         environment: &mut BTreeMap<String, Option<String>>,
+        loose: &mut Vec<(String, Origin, Span)>,
         problems: &mut Vec<Diagnostic>,
     ) -> Option<Instance<'a>> {
         let entry = self.template.entry;
@@ -185,6 +190,7 @@ impl<'a> Maker<'a> {
             Ok(bound) => bound,
             Err(found) => {
                 problems.extend(found);
+                self.read_unbound(&body, loose, problems);
                 return None;
             }
         };
@@ -223,6 +229,37 @@ impl<'a> Maker<'a> {
             outputs,
             needs,
         })
+    }
+
+    /// Looks at the inputs and outputs of a stage whose configuration is wrong, as far as they can be judged without it.
+    fn read_unbound(
+        &self,
+        body: &Node,
+        loose: &mut Vec<(String, Origin, Span)>,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        let entry = self.template.entry;
+        let (stage, kind) = (entry.key.as_str(), self.template.kind.name);
+        let find = |key: &str| body.find(key).map(|entry| &entry.value);
+        let outputs = find("outputs");
+        let has_path = |output: &Entry| output.value.as_str().is_some();
+        let ports = Ports {
+            any_input: true,
+            declares_outputs: outputs.is_some_and(|o| o.entries().iter().any(has_path)),
+            ..Ports::default()
+        };
+        if ports.declares_outputs {
+            outputs::read(outputs, &ports, stage, kind, problems);
+        }
+        let needs = needs::read(find("needs"), &ports, stage, entry.key_span, kind, problems);
+        for need in needs {
+            let origin = match need.source {
+                needs::Source::Path(path) => Origin::Path(path),
+                needs::Source::Glob(path) => Origin::Glob(path),
+                needs::Source::Stage(_) | needs::Source::All(_) => continue,
+            };
+            loose.push((stage.to_owned(), origin, need.span));
+        }
     }
 
     /// The stage's map with references replaced; what is decided already is left out.

@@ -210,7 +210,10 @@ fn type_help(node: &Node, expected: &str) -> Option<String> {
         Value::String(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)
             if expected == "a list" =>
         {
-            scalar_text(&node.value).map(|text| format!("write a list: `[{text}]`"))
+            scalar_text(&node.value).map(|text| {
+                let items: Vec<&str> = text.split_whitespace().collect();
+                format!("write a list: `[{}]`", items.join(", "))
+            })
         }
         _ => None,
     }

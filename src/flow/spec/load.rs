@@ -178,7 +178,12 @@ impl<'a> Loader<'a> {
                         .iter()
                         .map(|input| (stage.stage.as_str(), &input.origin, input.span))
                 });
-                self.problems.extend(check_origins(self.root, inputs));
+                let loose = expanded
+                    .loose
+                    .iter()
+                    .map(|(stage, origin, span)| (stage.as_str(), origin, *span));
+                self.problems
+                    .extend(check_origins(self.root, inputs.chain(loose)));
             }
             return Err(LoadFailure {
                 failure: Failure {

@@ -60,7 +60,7 @@ struct Remembered {
 }
 
 /// Bytes below which a rewrite never pays.
-const REWRITE_FROM_BYTES: u64 = 4 << 20;
+const REWRITE_FROM_BYTES: u64 = 1 << 20;
 
 /// A modification time is settled when it lies this far before the clock it is compared with; coarse kernel clocks tick every 10 ms at most.
 const SETTLED_NS: i64 = 20_000_000;
@@ -221,8 +221,24 @@ impl Index {
 
     /// The last key of a stage of a pipeline.
     pub fn last_key(&mut self, pipeline: &str, stage: &str) -> Option<Digest> {
+        let names = (pipeline.to_owned(), stage.to_owned());
+        self.load_last().get(&names).copied()
+    }
+
+    /// The last key of every stage of every pipeline, as ((pipeline, stage), key), sorted.
+    pub fn last_keys(&mut self) -> Vec<((String, String), Digest)> {
+        let last = self.load_last();
+        let mut last: Vec<_> = last
+            .iter()
+            .map(|(names, key)| (names.clone(), *key))
+            .collect();
+        last.sort_unstable();
+        last
+    }
+
+    fn load_last(&mut self) -> &mut HashMap<(String, String), Digest> {
         let text = &self.text;
-        let last = self.last.get_or_insert_with(|| {
+        self.last.get_or_insert_with(|| {
             let mut last = HashMap::new();
             for line in text.split_inclusive(|byte| *byte == b'\n') {
                 if line.first() != Some(&b'n') {
@@ -235,8 +251,7 @@ impl Index {
                 }
             }
             last
-        });
-        last.get(&(pipeline.to_owned(), stage.to_owned())).copied()
+        })
     }
 
     /// Notes the key a stage has now.
@@ -276,17 +291,23 @@ impl Index {
     /// Whether most of the file is outdated lines.
     #[must_use]
     pub fn wants_rewrite(&self) -> bool {
-        let live = self.records.len() + self.fresh.len() + self.files.len();
-        self.text.len() as u64 > REWRITE_FROM_BYTES && self.lines > 4 * live.max(1)
+        // A record has a line, and mostly one for the stage's last key.
+        let live = 2 * (self.records.len() + self.fresh.len()) + self.files.len();
+        self.text.len() as u64 > REWRITE_FROM_BYTES && 3 * self.lines > 4 * live
     }
 
-    /// Writes only what still counts, by temporary file and rename. Lines another process appends meanwhile may be
+    /// Ends its use: writes only what still counts, by temporary file and rename. Lines another process appends meanwhile may be
     /// lost, which costs a look at a record file or a hash.
     ///
     /// # Errors
     /// When the disk or the file system refuses; the old index stays.
     pub fn rewrite(&mut self, store: &super::Store) -> io::Result<()> {
         self.flush()?;
+        // What is in memory goes first: two indexes at once would double the program's peak.
+        self.text = Vec::new();
+        self.records = HashMap::new();
+        self.files = HashMap::new();
+        self.last = None;
         let mut fresh = Self::load(store.dir())?;
         let mut text = String::new();
         let mut keys: Vec<_> = fresh
@@ -321,10 +342,7 @@ impl Index {
                 &payload,
             );
         }
-        fresh.last_key("", "");
-        let mut last: Vec<_> = fresh.last.take().unwrap_or_default().into_iter().collect();
-        last.sort_unstable();
-        for ((pipeline, stage), key) in last {
+        for ((pipeline, stage), key) in fresh.last_keys() {
             let payload = format!(
                 "{key} {} {}",
                 serde_json::to_string(&pipeline).expect("strings serialise"),

@@ -253,7 +253,15 @@ fn is_stale(path: &Path, text: &str) -> bool {
 /// Says that a run uses the cache, so that `cache gc` leaves it alone. Held until dropped; absent where locks are refused.
 #[derive(Debug)]
 pub struct InUse {
-    _lock: Option<std::fs::File>,
+    lock: Option<std::fs::File>,
+}
+
+impl InUse {
+    /// Whether a lock says so, not only hope: some file systems keep none.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.lock.is_some()
+    }
 }
 
 impl Store {
@@ -264,8 +272,8 @@ impl Store {
     pub fn mark_in_use(&self) -> io::Result<InUse> {
         let file = self.in_use_file()?;
         match file.lock_shared() {
-            Ok(()) => Ok(InUse { _lock: Some(file) }),
-            Err(error) if is_refused(&error) => Ok(InUse { _lock: None }),
+            Ok(()) => Ok(InUse { lock: Some(file) }),
+            Err(error) if is_refused(&error) => Ok(InUse { lock: None }),
             Err(error) => Err(error),
         }
     }
@@ -277,11 +285,9 @@ impl Store {
     pub fn try_alone(&self) -> io::Result<Option<InUse>> {
         let file = self.in_use_file()?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(InUse { _lock: Some(file) })),
+            Ok(()) => Ok(Some(InUse { lock: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if is_refused(&error) => {
-                Ok(Some(InUse { _lock: None }))
-            }
+            Err(TryLockError::Error(error)) if is_refused(&error) => Ok(Some(InUse { lock: None })),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }

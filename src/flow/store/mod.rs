@@ -14,19 +14,36 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::digest::Digest;
+use index::Index;
 
 pub mod gc;
 pub mod index;
 pub mod lock;
 pub mod object;
 pub mod record;
+pub mod survey;
+pub mod verify;
+
+/// The folders of a store. Any of them may be removed by hand between runs.
+const FOLDERS: [&str; 7] = [
+    "objects-v1",
+    "runs-v1",
+    "plans-v1",
+    "work",
+    "tmp",
+    "quarantine",
+    "records-v1",
+];
 
 /// The folder of results and its index.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    index: Mutex<Option<JoinHandle<io::Result<Index>>>>,
 }
 
 /// Why the store could not do something.
@@ -61,25 +78,47 @@ impl Store {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let store = Self {
             dir: dir.to_path_buf(),
+            index: Mutex::new(None),
         };
-        if !dir.join("records-v1").is_dir() {
-            for folder in [
-                "objects-v1",
-                "runs-v1",
-                "plans-v1",
-                "work",
-                "tmp",
-                "quarantine",
-                "records-v1",
-            ] {
-                fs_err::create_dir_all(dir.join(folder))?;
+        let is_new = !dir.join("records-v1").is_dir();
+        for folder in FOLDERS {
+            let folder = dir.join(folder);
+            if !folder.is_dir() {
+                fs_err::create_dir_all(folder)?;
             }
+        }
+        if is_new {
             let tag = dir.join("CACHEDIR.TAG");
             if !tag.exists() {
                 fs_err::write(tag, "Signature: 8a477f597d28d172789f06886806bc55\n")?;
             }
         }
         Ok(store)
+    }
+
+    /// Begins to read the index on another thread, for [`Store::load_index`].
+    pub fn prefetch_index(&self) {
+        let dir = self.dir.clone();
+        let thread = std::thread::Builder::new()
+            .name("index".into())
+            .spawn(move || Index::load(&dir));
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = thread.ok();
+    }
+
+    /// The index, read now unless it was prefetched.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn load_index(&self) -> io::Result<Index> {
+        let prefetched = self
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match prefetched.map(JoinHandle::join) {
+            Some(Ok(index)) => index,
+            _ => Index::load(&self.dir),
+        }
     }
 
     /// The `cache/` folder.

@@ -108,8 +108,10 @@ impl Store {
 
     fn put_object(&self, content: &Content, bytes: &[u8]) -> io::Result<()> {
         let target = self.object_path(&content.digest);
+        // Compared, not believed: what is there may be damaged, and is replaced then.
         if std::fs::symlink_metadata(&target)
-            .is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes.len() as u64)
+            && read_object(&target, &content.digest).is_ok_and(|there| there == bytes)
         {
             return Ok(());
         }
@@ -168,7 +170,11 @@ impl Store {
         } else {
             let executable = is_executable(&fs_err::metadata(path)?);
             let copy = self.temporary_path();
-            reflink_copy::reflink_or_copy(path, &copy)?;
+            if let Err(error) = reflink_copy::reflink_or_copy(path, &copy) {
+                // Half a copy would keep a full disk full.
+                let _ = fs_err::remove_file(&copy);
+                return Err(error);
+            }
             (copy, executable)
         };
         fs_err::set_permissions(&source, std::fs::Permissions::from_mode(0o444))?;
@@ -179,12 +185,8 @@ impl Store {
             digest,
             bytes,
         };
-        let target = self.object_path(&digest);
-        if std::fs::symlink_metadata(&target).is_ok_and(|existing| existing.len() == bytes) {
-            fs_err::remove_file(&source)?;
-        } else {
-            rename_into(&source, &target)?;
-        }
+        // Over what is there, too: it may be damaged, and this is known to be right.
+        rename_into(&source, &self.object_path(&digest))?;
         Ok(content)
     }
 
@@ -443,6 +445,29 @@ mod tests {
             store.verify(&big),
             Err(StoreError::Corrupt { .. })
         ));
+    }
+
+    #[test]
+    fn a_damaged_object_is_replaced_by_what_is_right() {
+        let (folder, store) = store();
+        let small = store.put_bytes(b"small").expect("puts");
+        let out = folder.path().join("out");
+        fs_err::write(&out, "output").expect("write");
+        let output = store.ingest(&out).expect("ingests");
+        for content in [small, output] {
+            let path = store.object_path(&content.digest);
+            fs_err::remove_file(&path).expect("removes");
+            fs_err::write(
+                &path,
+                vec![b'?'; usize::try_from(content.bytes).expect("small")],
+            )
+            .expect("damages");
+        }
+        store.put_bytes(b"small").expect("puts again");
+        fs_err::write(&out, "output").expect("write");
+        store.ingest(&out).expect("ingests again");
+        store.verify(&small).expect("right again");
+        store.verify(&output).expect("right again");
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! Deciding stages: all of them before any work, one by one when their upstream is over. Starts nothing.
+
+use super::{Run, State, guard};
+use crate::diagnostic::{Class, Diagnostic, Failure};
+use crate::digest::Digest;
+use crate::event::{End, Event};
+use crate::exec::job::{Force, entry_of};
+use crate::plan::{Decision, Known, Why, inputs_of};
+use crate::spec::StageId;
+
+impl Run<'_, '_> {
+    /// Looks at every selected stage once, in order. Whatever forbids the run is found here, before any work.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        let workflow = self.planner.workflow;
+        let event = Event::RunStarted {
+            run: self.summary.run.clone(),
+            pipeline: workflow.name.clone(),
+            stages: self.selected.len(),
+        };
+        self.emit(&event);
+        self.planner.prefetch(&self.selected);
+        let mut problems = Vec::new();
+        let mut held = Vec::new();
+        for id in self.selected.clone() {
+            let mut upstream: Vec<StageId> = inputs_of(self.planner.stage(id))
+                .map(|output| output.stage)
+                .collect();
+            upstream.sort_unstable();
+            upstream.dedup();
+            for producer in &upstream {
+                self.downstream[producer.index()].push(id);
+            }
+            let open = upstream
+                .iter()
+                .filter(|producer| self.planner.known(**producer).is_none())
+                .count();
+            if open > 0 {
+                self.set(id, State::Waiting(open));
+                if let Err(mut missing) = self.missing_files(id) {
+                    problems.append(&mut missing);
+                }
+                continue;
+            }
+            match self.consider(id) {
+                Ok(None) => {}
+                Ok(Some(guard)) => held.push(guard),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Failure::input(problems));
+        }
+        if !held.is_empty() {
+            return Err(Failure::input(held));
+        }
+        for id in &self.selected {
+            if matches!(self.states[id.index()], State::Over(_)) {
+                continue;
+            }
+            let stage = self.planner.stage(*id);
+            if let Err(problem) = self.slots.can_ever_hold(stage) {
+                problems.push(problem);
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure {
+                class: Class::Environment,
+                diagnostics: problems,
+            })
+        }
+    }
+
+    /// Files a waiting stage needs must be there from the start: nobody wants to learn it after an hour.
+    fn missing_files(&mut self, id: StageId) -> Result<(), Vec<Diagnostic>> {
+        let stage = self.planner.stage(id);
+        let problems: Vec<Diagnostic> = stage
+            .inputs
+            .iter()
+            .filter_map(|input| self.planner.check_file(stage, input).err())
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Decides a stage whose upstream is known. Returns the message of a guard that holds it back.
+    pub(super) fn consider(&mut self, id: StageId) -> Result<Option<Diagnostic>, Diagnostic> {
+        let stage = self.planner.stage(id);
+        let decision = self.planner.decide(id)?;
+        let is_forced = self.options.force.contains(&id) && self.histories[id.index()].tries == 0;
+        match decision {
+            Decision::Open => {
+                let open = inputs_of(stage)
+                    .filter(|output| self.planner.known(output.stage).is_none())
+                    .count();
+                self.set(id, State::Waiting(open.max(1)));
+            }
+            Decision::Hit(known) if is_forced => {
+                let history = &mut self.histories[id.index()];
+                (history.force, history.because) = (Force::Always, "forced".to_owned());
+                history.before = Some(known.entry);
+                self.planner.forget(id);
+                self.set(id, State::Ready);
+            }
+            Decision::Hit(known) => self.over_with_result(id, &known, End::Cached),
+            Decision::Miss { key, manifest } => {
+                let why = self.planner.why(stage, &key, &manifest);
+                if self.options.keep_old.contains(&id)
+                    && let Some(old) = self.planner.last_record(stage, &key)
+                {
+                    let warning = Diagnostic::warning(
+                        "run::kept_old",
+                        format!(
+                            "`{}` is outdated; its result of {} is used as asked",
+                            stage.name, old.finished
+                        ),
+                    )
+                    .detail(why.words());
+                    self.warn(Some(id), warning);
+                    let known = Known {
+                        key: old.key,
+                        entry: entry_of(&old),
+                    };
+                    self.planner.learn(id, known.clone());
+                    self.over_with_result(id, &known, End::Cached);
+                    return Ok(None);
+                }
+                if let Some(guard) = self.guard(id, &key, &why) {
+                    self.histories[id.index()].key = Some(key);
+                    self.over(id, End::Held);
+                    return Ok(Some(guard));
+                }
+                self.histories[id.index()].because = why.words();
+                self.set(id, State::Ready);
+            }
+        }
+        Ok(None)
+    }
+
+    fn guard(&mut self, id: StageId, key: &Digest, why: &Why) -> Option<Diagnostic> {
+        if self.options.yes.contains(&id) || self.options.force.contains(&id) {
+            return None;
+        }
+        let stage = self.planner.stage(id);
+        let record = self.planner.last_record(stage, key)?;
+        let dependents = crate::graph::downstream(self.planner.workflow, &[id])
+            .len()
+            .saturating_sub(1);
+        guard::guard(
+            stage,
+            &record,
+            why,
+            dependents,
+            self.options.confirm_over_seconds,
+        )
+    }
+}

@@ -1,0 +1,203 @@
+//! Sending ready stages out, once what they read is there. Knows nothing of how they end.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{MOST_REMAKES, Run, Running, State};
+use crate::diagnostic::{Class, Diagnostic};
+use crate::event::{End, Event};
+use crate::exec::job::{Force, Job};
+use crate::key::Manifest;
+use crate::plan::{Decision, Soundness, inputs_of};
+use crate::spec::StageId;
+
+impl Run<'_, '_> {
+    /// Whether no new stage may start.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stopping.is_some() || (self.failed && !self.options.keep_going)
+    }
+
+    pub(super) fn dispatch(&mut self) {
+        if self.is_ending() {
+            return;
+        }
+        let now = Instant::now();
+        let due: Vec<StageId> = self
+            .later
+            .iter()
+            .filter(|id| matches!(&self.states[id.index()], State::Later(at) if *at <= now))
+            .copied()
+            .collect();
+        for id in due {
+            self.set(id, State::Ready);
+        }
+        while self.pool.has_room() && !self.is_ending() {
+            let (planner, slots) = (&self.planner, &mut self.slots);
+            let next = self
+                .ready
+                .iter()
+                .copied()
+                .find(|id| slots.fits(planner.stage(*id)));
+            match next {
+                Some(id) => self.start(id),
+                None => break,
+            }
+        }
+    }
+
+    /// Starts a ready stage, unless what it needs has changed or must be remade first.
+    fn start(&mut self, id: StageId) {
+        let stage = self.planner.stage(id);
+        let force = self.histories[id.index()].force;
+        let (key, manifest) = match self.planner.decide(id) {
+            Ok(Decision::Miss { key, manifest }) => (key, manifest),
+            Ok(Decision::Hit(known)) if force == Force::No => {
+                return self.over_with_result(id, &known, End::Shared);
+            }
+            Ok(Decision::Hit(known)) => {
+                self.planner.forget(id);
+                let record = self.planner.store.find_record(&known.key);
+                match record {
+                    Some(record) => (known.key, Manifest(record.manifest)),
+                    None => {
+                        // The index knew a record that is gone from disk.
+                        self.planner.index.forget(&known.key);
+                        return;
+                    }
+                }
+            }
+            Ok(Decision::Open) => {
+                let open = self.open_upstream(id);
+                return self.set(id, State::Waiting(open));
+            }
+            Err(problem) => return self.fail(id, problem, Class::Stage, End::Failed),
+        };
+        if self.remake_missing_inputs(id) {
+            return;
+        }
+        let inputs = match self.planner.job_inputs(id) {
+            Ok(inputs) => inputs,
+            Err(problem) => return self.fail(id, problem, Class::Stage, End::Failed),
+        };
+        // A killed run must not forget what it has hashed.
+        if let Err(error) = self.planner.flush() {
+            let problem =
+                Diagnostic::error("run::cache", "the index of the cache cannot be written")
+                    .detail(error.to_string());
+            return self.fail(id, problem, Class::Environment, End::Failed);
+        }
+        let gpus = self.slots.take(stage);
+        let job = Job {
+            key,
+            manifest: manifest.0,
+            stage: stage.name.clone(),
+            pipeline: self.planner.workflow.name.clone(),
+            root: self.planner.workflow.root.clone(),
+            cache: self.planner.store.dir().to_path_buf(),
+            kind: stage.kind.clone(),
+            config: stage.config.clone(),
+            inputs,
+            outputs: stage.outputs.clone(),
+            launch: stage.launch.clone(),
+            policy: stage.policy.clone(),
+            gpus,
+            offline: self.options.offline,
+            force,
+            with_records: self.planner.reads_records(&stage.kind),
+        };
+        let expected_seconds = self.planner.past_seconds(stage);
+        if let Err(error) = self.pool.submit(id, job) {
+            self.slots.give_back(stage);
+            let problem =
+                Diagnostic::error("run::supervisor", "a supervisor process cannot be started")
+                    .detail(error.to_string());
+            return self.fail(id, problem, Class::Environment, End::Failed);
+        }
+        let history = &mut self.histories[id.index()];
+        history.key = Some(key);
+        history
+            .started_after
+            .get_or_insert(self.started.elapsed().as_secs_f64());
+        let event = Event::StageStarted {
+            stage: stage.name.clone(),
+            key,
+            because: history.because.clone(),
+            attempt: history.tries + 1,
+            expected_seconds,
+        };
+        // A key that another runner holds is asked for again and again; one start is enough to say.
+        if !history.waiting_said {
+            self.emit(&event);
+        }
+        self.set(
+            id,
+            State::Running(Running {
+                key,
+                started: Instant::now(),
+            }),
+        );
+    }
+
+    fn open_upstream(&self, id: StageId) -> usize {
+        let mut open: Vec<StageId> = inputs_of(self.planner.stage(id))
+            .map(|output| output.stage)
+            .filter(|producer| self.planner.known(*producer).is_none())
+            .collect();
+        open.sort_unstable();
+        open.dedup();
+        open.len()
+    }
+
+    /// Sends producers of absent or damaged objects to be remade. Whether there are any.
+    fn remake_missing_inputs(&mut self, id: StageId) -> bool {
+        let mut producers: BTreeMap<StageId, String> = BTreeMap::new();
+        for output in inputs_of(self.planner.stage(id)) {
+            let Some(content) = self
+                .planner
+                .known(output.stage)
+                .and_then(|known| known.entry.output(&output.output))
+                .copied()
+            else {
+                continue;
+            };
+            match self.planner.is_sound(&content) {
+                Soundness::Sound => continue,
+                Soundness::Missing => {}
+                Soundness::Damaged(digest, size_bytes) => {
+                    let warning =
+                        crate::exec::supervisor::corrupt(self.planner.store, &digest, size_bytes);
+                    self.warn(Some(output.stage), warning);
+                }
+            }
+            let name = &self.planner.stage(id).name;
+            producers
+                .entry(output.stage)
+                .or_insert_with(|| format!("its bytes are needed by `{name}`"));
+        }
+        if producers.is_empty() {
+            return false;
+        }
+        if let Some((producer, _)) = (producers.iter())
+            .find(|(producer, _)| self.histories[producer.index()].remade >= MOST_REMAKES)
+        {
+            let name = &self.planner.stage(*producer).name;
+            let problem = Diagnostic::error(
+                "run::lost_again",
+                format!("the bytes of `{name}` were made {MOST_REMAKES} times and are gone again"),
+            )
+            .help("something removes or damages what is in the cache: look at the disk, and run `pipeline cache verify`");
+            self.fail(id, problem, Class::Environment, End::Failed);
+            return true;
+        }
+        let count = producers.len();
+        for (producer, because) in producers {
+            if matches!(self.states[producer.index()], State::Over(_)) {
+                self.remake(producer, because);
+            } else {
+                self.planner.forget(producer);
+            }
+        }
+        self.set(id, State::Waiting(count));
+        true
+    }
+}

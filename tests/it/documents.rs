@@ -1,0 +1,109 @@
+//! Every page that shows commands or pipeline files does what it says. Knows nothing of how pages are run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::document::{self, Part};
+use crate::shell;
+use crate::space::Space;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages of a folder, by name.
+fn pages_of(folder: &str) -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> = fs_err::read_dir(root().join(folder))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("the folder is readable").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+        .collect();
+    pages.sort();
+    pages
+}
+
+/// Tests of one page each, and the list of them.
+macro_rules! pages {
+    ($($name:ident: $path:literal;)*) => {
+        const PAGES: &[&str] = &[$($path),*];
+        $(#[test] fn $name() { document::run(&root().join($path)); })*
+    };
+}
+
+pages! {
+    readme: "README.md";
+}
+
+#[test]
+fn no_page_is_left_out() {
+    let listed: BTreeSet<PathBuf> = PAGES.iter().map(|page| root().join(page)).collect();
+    let mut there: BTreeSet<PathBuf> = [root().join("README.md")].into();
+    there.extend(pages_of("docs"));
+    there.extend(pages_of("tests/cmd"));
+    assert_eq!(there, listed, "each page has a line in `pages!`");
+}
+
+/// Shell lines that no test runs, with the reason that keeps each from being run.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("cargo install --path .", "builds the program a second time"),
+    ("./test", "would run itself"),
+];
+
+#[test]
+fn shell_lines_that_are_not_run_are_known() {
+    for page in PAGES {
+        let text = fs_err::read_to_string(root().join(page)).expect("the page is there");
+        for part in document::parts(&text) {
+            let Part::Block(block) = part else { continue };
+            if !["sh", "bash", "shell"].contains(&block.language()) || block.file().is_some() {
+                continue;
+            }
+            for line in &block.lines {
+                let line = line.split(" #").next().unwrap_or_default().trim();
+                assert!(
+                    line.is_empty() || NOT_RUN.iter().any(|(known, _)| *known == line),
+                    "{page}: `{line}` is run by no test; make it a `console` block"
+                );
+            }
+        }
+    }
+}
+
+/// Whole pipelines pass `check` where they stand; `yaml fragment` marks what is only a part of one.
+#[test]
+fn yaml_blocks_are_pipelines_that_pass_check() {
+    let mut checked = 0;
+    for page in PAGES {
+        let text = fs_err::read_to_string(root().join(page)).expect("the page is there");
+        let space = Space::new();
+        for part in document::parts(&text) {
+            let block = match part {
+                Part::Before(command) => {
+                    shell::run(&space, &command);
+                    continue;
+                }
+                Part::Block(block) => block,
+            };
+            let text = block.lines.join("\n") + "\n";
+            let name = block.file().unwrap_or("pipelines/block.yaml");
+            if block.file().is_some() {
+                space.write(name, &text);
+            }
+            if block.info != "yaml" || !name.starts_with("pipelines/") {
+                continue;
+            }
+            space.write(name, &text);
+            let printed = shell::run(&space, &format!("pipeline check {name}"));
+            assert_eq!(
+                printed.code, 0,
+                "{page}:{}: the pipeline does not pass:\n{}",
+                block.at, printed.text
+            );
+            checked += 1;
+        }
+    }
+    assert!(
+        checked >= 15,
+        "only {checked} pipelines were found in the pages"
+    );
+}
