@@ -20,6 +20,7 @@ mod faults_stage;
 mod fetch_lock;
 mod fetch_trouble;
 mod gallery;
+mod house;
 mod origin;
 mod processes;
 mod shell;

@@ -284,9 +284,13 @@ impl Attempt {
             Launch::Program(program) => program.argv.first().map_or("", String::as_str),
             Launch::Builtin => "pipeline",
         };
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such program".to_owned(),
+            _ => error.to_string(),
+        };
         let failure = StageError::new(
             "run::no_program",
-            format!("`{}` cannot start `{program}`: {error}", job.stage),
+            format!("`{}` cannot start `{program}`: {why}", job.stage),
         );
         match error.kind() {
             io::ErrorKind::NotFound if program.contains('/') => {

@@ -227,12 +227,21 @@ impl Run<'_, '_> {
             .collect();
         if !changed.is_empty() {
             let stage = &self.planner.stage(id).name;
+            let from_outside = self.summary.pins.iter().any(|(name, _)| name == stage);
+            let help = if from_outside {
+                "what it fetches has changed at its origin; `pipeline lock` or a digest pins it"
+            } else {
+                "look for clocks, random numbers without a seed, file order, or threads in the stage"
+            };
             let warning = Diagnostic::warning(
                 "run::not_reproduced",
-                format!("`{stage}` was made again and gave other bytes: {}", changed.join(", ")),
+                format!(
+                    "`{stage}` was made again and gave other bytes: {}",
+                    changed.join(", ")
+                ),
             )
             .detail("the new result is recorded; what depends on it is decided by its bytes")
-            .help("look for clocks, random numbers without a seed, file order, or threads in the stage");
+            .help(help);
             self.warn(Some(id), warning);
         }
     }
