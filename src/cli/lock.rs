@@ -1,6 +1,7 @@
 //! `pipeline lock`: what unpinned downloads turned out to be, beside the pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use flow::clock;
 use flow::diagnostic::{Class, Diagnostic, Failure};
@@ -33,6 +34,7 @@ pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
         .iter()
         .map(|id| session.workflow().stages[id.index()].name.as_str())
         .collect();
+    let mut given_up = BTreeMap::new();
     for id in &update {
         let name = &session.workflow().stages[id.index()].name;
         if !names.contains(name.as_str()) {
@@ -43,7 +45,9 @@ pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
             .help("only what has no `sha256` or `blake3` in the file is locked");
             return Err(Failure::one(Class::Input, diagnostic));
         }
-        lock.stages.remove(name);
+        if let Some(entry) = lock.stages.remove(name) {
+            given_up.insert(name.clone(), entry);
+        }
     }
     lock.stages.retain(|name, _| names.contains(name.as_str()));
     let targets: Vec<StageId> = unpinned
@@ -74,9 +78,30 @@ pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
         arguments: std::env::args().collect(),
         ..RunOptions::default()
     };
-    let summary = flow::run::run(session.workflow(), &session.store, KINDS, &options, console)?;
-    write(&args.pipeline, &session, &summary.pins, false, console)?;
+    let done = flow::run::run(session.workflow(), &session.store, KINDS, &options, console)
+        .and_then(|summary| {
+            write(&args.pipeline, &session, &summary.pins, false, console)?;
+            Ok(summary)
+        });
+    // What could not be fetched stays locked as it was.
+    take_back(&path, given_up)?;
+    let summary = done?;
+    if let Some(signal) = &summary.interrupted {
+        return Ok(if signal == "SIGINT" { 130 } else { 143 });
+    }
     Ok(summary.class.map_or(0, Class::exit_code))
+}
+
+fn take_back(path: &Path, given_up: BTreeMap<String, LockEntry>) -> Result<(), Failure> {
+    let mut lock = read(path)?;
+    let before = lock.stages.len();
+    for (stage, entry) in given_up {
+        lock.stages.entry(stage).or_insert(entry);
+    }
+    if lock.stages.len() == before {
+        return Ok(());
+    }
+    save(path, &lock)
 }
 
 /// The fetch stages whose content nothing pins in the file.
@@ -192,7 +217,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn read(path: &std::path::Path) -> Result<Lock, Failure> {
+fn read(path: &Path) -> Result<Lock, Failure> {
     match fs_err::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| {
             let diagnostic = Diagnostic::error(
@@ -211,7 +236,7 @@ fn read(path: &std::path::Path) -> Result<Lock, Failure> {
     }
 }
 
-fn save(path: &std::path::Path, lock: &Lock) -> Result<(), Failure> {
+fn save(path: &Path, lock: &Lock) -> Result<(), Failure> {
     if lock.stages.is_empty() && !path.exists() {
         return Ok(());
     }
@@ -225,7 +250,7 @@ fn save(path: &std::path::Path, lock: &Lock) -> Result<(), Failure> {
     })
 }
 
-fn disk(path: &std::path::Path, error: &std::io::Error) -> Failure {
+fn disk(path: &Path, error: &std::io::Error) -> Failure {
     let diagnostic = Diagnostic::error(
         "lock::write",
         format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Run, Running, State};
+use super::{MOST_REMAKES, Run, Running, State};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
 use crate::exec::job::{Force, Job};
@@ -176,6 +176,18 @@ impl Run<'_, '_> {
         }
         if producers.is_empty() {
             return false;
+        }
+        if let Some((producer, _)) = (producers.iter())
+            .find(|(producer, _)| self.histories[producer.index()].remade >= MOST_REMAKES)
+        {
+            let name = &self.planner.stage(*producer).name;
+            let problem = Diagnostic::error(
+                "run::lost_again",
+                format!("the bytes of `{name}` were made {MOST_REMAKES} times and are gone again"),
+            )
+            .help("something removes or damages what is in the cache: look at the disk, and run `pipeline cache verify`");
+            self.fail(id, problem, Class::Environment, End::Failed);
+            return true;
         }
         let count = producers.len();
         for (producer, because) in producers {

@@ -4,6 +4,7 @@
 //! listing (`content.rs`) under the tree digest. Small objects are copied out and hashed on the way, so damage is
 //! found before use. Large ones are linked; they are trusted while their stamp stands still and checked after use.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -108,8 +109,10 @@ impl Store {
 
     fn put_object(&self, content: &Content, bytes: &[u8]) -> io::Result<()> {
         let target = self.object_path(&content.digest);
+        // Compared, not believed: what is there may be damaged, and is replaced then.
         if std::fs::symlink_metadata(&target)
-            .is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes.len() as u64)
+            && read_object(&target, &content.digest).is_ok_and(|there| there == bytes)
         {
             return Ok(());
         }
@@ -183,12 +186,8 @@ impl Store {
             digest,
             bytes,
         };
-        let target = self.object_path(&digest);
-        if std::fs::symlink_metadata(&target).is_ok_and(|existing| existing.len() == bytes) {
-            fs_err::remove_file(&source)?;
-        } else {
-            rename_into(&source, &target)?;
-        }
+        // Over what is there, too: it may be damaged, and this is known to be right.
+        rename_into(&source, &self.object_path(&digest))?;
         Ok(content)
     }
 
@@ -285,11 +284,27 @@ impl Store {
         } else {
             vec![to.to_path_buf()]
         };
+        let digests: BTreeMap<&Path, Digest> = watched
+            .iter()
+            .map(|linked| (linked.path.as_path(), linked.digest))
+            .collect();
         for link in links {
             let object = fs_err::read_link(&link)?;
             fs_err::remove_file(&link)?;
             reflink_copy::reflink_or_copy(&object, &link)?;
             fs_err::set_permissions(&link, std::fs::Permissions::from_mode(0o644))?;
+            // Unlike a stage's input nobody looks at this again: what a person gets is read once.
+            let size_bytes = fs_err::metadata(&link)?.len();
+            let found = hash_file(&link, size_bytes)?;
+            if let Some(digest) = digests.get(object.as_path())
+                && *digest != found
+            {
+                return Err(StoreError::Corrupt {
+                    digest: *digest,
+                    path: object,
+                    size_bytes,
+                });
+            }
         }
         Ok(())
     }
@@ -447,6 +462,29 @@ mod tests {
             store.verify(&big),
             Err(StoreError::Corrupt { .. })
         ));
+    }
+
+    #[test]
+    fn a_damaged_object_is_replaced_by_what_is_right() {
+        let (folder, store) = store();
+        let small = store.put_bytes(b"small").expect("puts");
+        let out = folder.path().join("out");
+        fs_err::write(&out, "output").expect("write");
+        let output = store.ingest(&out).expect("ingests");
+        for content in [small, output] {
+            let path = store.object_path(&content.digest);
+            fs_err::remove_file(&path).expect("removes");
+            fs_err::write(
+                &path,
+                vec![b'?'; usize::try_from(content.bytes).expect("small")],
+            )
+            .expect("damages");
+        }
+        store.put_bytes(b"small").expect("puts again");
+        fs_err::write(&out, "output").expect("write");
+        store.ingest(&out).expect("ingests again");
+        store.verify(&small).expect("right again");
+        store.verify(&output).expect("right again");
     }
 
     #[test]

@@ -132,11 +132,19 @@ fn style() -> String {
 }
 
 fn y_scale(drawing: &Drawing) -> Scale {
+    // Shares of a whole do not pass 100 %, even where the interval of their mean does: it is cut off there.
+    let largest = points(&drawing.series)
+        .map(|point| point.measure.summary.max.max(point.stated.unwrap_or(0.0)))
+        .fold(0.0, f64::max);
+    let ceiling = match drawing.style.percent && largest <= 1.0 {
+        true => 1.0,
+        false => f64::INFINITY,
+    };
     let numbers = points(&drawing.series).flat_map(|point| {
         let (low, high) = point.interval();
         [
             low,
-            high,
+            high.min(ceiling),
             point.measure.summary.min,
             point.measure.summary.max,
             point.stated.unwrap_or(point.measure.summary.mean),

@@ -5,18 +5,12 @@
     reason = "maps here are looked up by name only"
 )]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use globset::GlobBuilder;
-use rayon::prelude::*;
-use serde::Serialize;
 
-use crate::content::{
-    Content, Form, Ignore, Stamp, Tree, TreeEntry, hash_file, is_executable, read_tree, walk,
-};
+use crate::content::{Content, Form, Ignore};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::exec::environment;
@@ -29,8 +23,11 @@ use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
 
-/// Stages a core looks at in one go.
-const PREFETCH_AT_ONCE: usize = 256;
+mod files;
+mod rows;
+
+pub use files::Soundness;
+pub use rows::{PlanRow, PlanState, plan_rows};
 
 /// A stage whose result is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,52 +101,6 @@ impl<'a> Planner<'a> {
             surroundings: BTreeMap::new(),
             pipeline_id: pipeline_id(workflow),
         })
-    }
-
-    /// Looks at the files the stages name, and at those they published, on all cores. Only what stands as it stood
-    /// when it was hashed is kept; the rest is looked at when its stage is decided.
-    pub fn prefetch(&mut self, selected: &[StageId]) {
-        let (root, index, workflow) = (&self.workflow.root, &self.index, self.workflow);
-        type Found<'f> = (Vec<(&'f str, Content)>, Vec<(String, Digest)>);
-        let found: Vec<Found<'_>> = selected
-            .par_iter()
-            .with_min_len(PREFETCH_AT_ONCE)
-            .map(|id| {
-                let stage = &workflow.stages[id.index()];
-                let files = stage.inputs.iter().filter_map(|input| match &input.origin {
-                    Origin::Path(path) | Origin::KeyOnly(path) => {
-                        Some((path.as_str(), remembered(index, &root.join(path))?))
-                    }
-                    _ => None,
-                });
-                let published = stage.policy.publish.iter().flat_map(|folder| {
-                    let folder = root.join(folder);
-                    stage.outputs.iter().filter_map(move |output| {
-                        let to = folder.join(&output.path);
-                        let metadata = fs_err::symlink_metadata(&to)
-                            .ok()
-                            .filter(std::fs::Metadata::is_file)?;
-                        let name = to.to_str()?.to_owned();
-                        let digest = index.file(&name, &Stamp::of(&metadata))?;
-                        Some((name, digest))
-                    })
-                });
-                (files.collect(), published.collect())
-            })
-            .collect();
-        for (files, published) in found {
-            self.paths.extend(
-                files
-                    .into_iter()
-                    .map(|(path, content)| (path.to_owned(), content)),
-            );
-            self.published.extend(published);
-        }
-    }
-
-    /// The digest of a published file as [`Planner::prefetch`] found it; each is given once, since it may change.
-    pub fn take_published(&mut self, name: &str) -> Option<Digest> {
-        self.published.remove(name)
     }
 
     /// A stage.
@@ -341,177 +292,6 @@ impl<'a> Planner<'a> {
         }))
     }
 
-    /// Whether a file input is there and can be read; hashes it on the way.
-    ///
-    /// # Errors
-    /// At its place in the file.
-    pub fn check_file(&mut self, stage: &StageSpec, input: &Input) -> Result<(), Diagnostic> {
-        match &input.origin {
-            Origin::Path(path) | Origin::KeyOnly(path) => {
-                self.path_content(stage, input, path).map(drop)
-            }
-            Origin::Glob(pattern) => self.glob_content(stage, input, pattern).map(drop),
-            Origin::Stage(_) | Origin::Many(_) => Ok(()),
-        }
-    }
-
-    fn path_content(
-        &mut self,
-        stage: &StageSpec,
-        input: &Input,
-        path: &str,
-    ) -> Result<Content, Diagnostic> {
-        if let Some(content) = self.paths.get(path) {
-            return Ok(*content);
-        }
-        let full = self.workflow.root.join(path);
-        let content = self
-            .read_path(&full)
-            .map_err(|error| self.unreadable(stage, input, path, &error))?;
-        self.paths.insert(path.to_owned(), content);
-        Ok(content)
-    }
-
-    fn unreadable(
-        &self,
-        stage: &StageSpec,
-        input: &Input,
-        path: &str,
-        error: &io::Error,
-    ) -> Diagnostic {
-        if error.kind() == io::ErrorKind::NotFound {
-            return Diagnostic::error(
-                "spec::missing_file",
-                format!("input file `{path}` of stage `{}` is missing", stage.name),
-            )
-            .at(
-                input.span,
-                format!("looked in {}", self.workflow.root.display()),
-            )
-            .help("no stage produces it; add a `fetch` stage or copy it there");
-        }
-        Diagnostic::error(
-            "spec::unreadable",
-            format!("input `{path}` of stage `{}` cannot be read", stage.name),
-        )
-        .at(input.span, "")
-        .detail(error.to_string())
-        .help("check that it may be read, and that its links lead somewhere")
-    }
-
-    fn read_path(&mut self, full: &Path) -> io::Result<Content> {
-        let metadata = std::fs::metadata(full)?;
-        if metadata.is_file() {
-            let digest = self.file_digest(full, &metadata)?;
-            let form = if is_executable(&metadata) {
-                Form::Exec
-            } else {
-                Form::File
-            };
-            return Ok(Content {
-                form,
-                digest,
-                bytes: metadata.len(),
-            });
-        }
-        if !metadata.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it is neither a file nor a folder",
-            ));
-        }
-        let fresh = Mutex::new(Vec::new());
-        let index = &self.index;
-        let tree = read_tree(full, &self.ignore, |path, metadata| {
-            remembered_or_hashed(index, &fresh, path, metadata)
-        })?;
-        self.remember_all(fresh);
-        Ok(tree.content())
-    }
-
-    fn file_digest(&mut self, full: &Path, metadata: &std::fs::Metadata) -> io::Result<Digest> {
-        let fresh = Mutex::new(Vec::new());
-        let digest = remembered_or_hashed(&self.index, &fresh, full, metadata)?;
-        self.remember_all(fresh);
-        Ok(digest)
-    }
-
-    fn remember_all(&mut self, fresh: Mutex<Vec<(String, Stamp, Digest)>>) {
-        let fresh = fresh
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (path, stamp, digest) in fresh {
-            self.index
-                .remember(&path, stamp, self.clock_ns, digest, false);
-        }
-    }
-
-    fn glob_content(
-        &mut self,
-        stage: &StageSpec,
-        input: &Input,
-        pattern: &str,
-    ) -> Result<Content, Diagnostic> {
-        let (base, files) = self
-            .glob_files(pattern)
-            .map_err(|error| self.unreadable(stage, input, pattern, &error))?;
-        if files.is_empty() {
-            return Err(Diagnostic::error(
-                "spec::empty_glob",
-                format!("no file matches `{pattern}`, an input of stage `{}`", stage.name),
-            )
-            .at(input.span, format!("looked in {}", self.workflow.root.display()))
-            .help("`*` stays within one folder, `**` goes below; copy the files there or add a `fetch` stage"));
-        }
-        let mut entries = Vec::with_capacity(files.len());
-        for path in files {
-            let full = base.join(&path);
-            let content = self
-                .read_path(&full)
-                .map_err(|error| self.unreadable(stage, input, pattern, &error))?;
-            entries.push(TreeEntry {
-                path,
-                content: Some(content),
-            });
-        }
-        Ok(Tree::new(entries).content())
-    }
-
-    /// The folder a pattern starts in and the files it matches, by their paths below that folder.
-    fn glob_files(&mut self, pattern: &str) -> io::Result<(PathBuf, Vec<String>)> {
-        if let Some(found) = self.globs.get(pattern) {
-            return Ok(found.clone());
-        }
-        let fixed: Vec<&str> = pattern
-            .split('/')
-            .take_while(|part| !part.contains(['*', '?', '[', '{']))
-            .collect();
-        let base_text = fixed.join("/");
-        let base = if pattern.starts_with('/') && base_text.is_empty() {
-            PathBuf::from("/")
-        } else {
-            self.workflow.root.join(&base_text)
-        };
-        let rest = pattern[base_text.len()..].trim_start_matches('/');
-        let matcher = GlobBuilder::new(rest)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
-            .compile_matcher();
-        let files = if base.is_dir() {
-            walk(&base, &self.ignore)?
-                .into_iter()
-                .filter(|(path, _, metadata)| metadata.is_some() && matcher.is_match(path))
-                .map(|(path, _, _)| path)
-                .collect()
-        } else {
-            Vec::new()
-        };
-        self.globs
-            .insert(pattern.to_owned(), (base.clone(), files.clone()));
-        Ok((base, files))
-    }
-
     fn strict_surroundings(&mut self, stage: &StageSpec) -> Vec<(String, String)> {
         if !stage.policy.record_strict {
             return Vec::new();
@@ -629,39 +409,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether an object can be read as it is: there, of the right size, and if large, not touched since it was hashed.
-    #[must_use]
-    pub fn is_sound(&mut self, content: &Content) -> Soundness {
-        if !self.store.has(content) {
-            return Soundness::Missing;
-        }
-        let parts: Vec<Content> = match content.form {
-            Form::Tree => match self.store.load_tree(&content.digest) {
-                Ok(tree) => tree
-                    .entries
-                    .into_iter()
-                    .filter_map(|entry| entry.content)
-                    .collect(),
-                Err(_) => return Soundness::Missing,
-            },
-            _ => vec![*content],
-        };
-        for part in parts {
-            if part.bytes < crate::store::object::LINK_OBJECT_FROM_BYTES {
-                continue;
-            }
-            let path = self.store.object_path(&part.digest);
-            let Ok(metadata) = std::fs::metadata(&path) else {
-                return Soundness::Missing;
-            };
-            match self.file_digest(&path, &metadata) {
-                Ok(digest) if digest == part.digest => {}
-                _ => return Soundness::Damaged(part.digest, metadata.len()),
-            }
-        }
-        Soundness::Sound
-    }
-
     /// Writes what was learnt to the index.
     ///
     /// # Errors
@@ -669,17 +416,6 @@ impl<'a> Planner<'a> {
     pub fn flush(&mut self) -> io::Result<()> {
         self.index.flush()
     }
-}
-
-/// Whether an object can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Soundness {
-    /// Yes.
-    Sound,
-    /// It is not there.
-    Missing,
-    /// This part of it has other bytes (and so many of them).
-    Damaged(Digest, u64),
 }
 
 /// Why a stage has no record.
@@ -744,186 +480,6 @@ fn file_name(
         .map(|name| name.to_string_lossy().into_owned())
 }
 
-/// The content of a file that stands as it stood when it was hashed.
-fn remembered(index: &Index, path: &Path) -> Option<Content> {
-    let metadata = fs_err::metadata(path)
-        .ok()
-        .filter(std::fs::Metadata::is_file)?;
-    let digest = index.file(path.to_str()?, &Stamp::of(&metadata))?;
-    let form = if is_executable(&metadata) {
-        Form::Exec
-    } else {
-        Form::File
-    };
-    Some(Content {
-        form,
-        digest,
-        bytes: metadata.len(),
-    })
-}
-
-fn remembered_or_hashed(
-    index: &Index,
-    fresh: &Mutex<Vec<(String, Stamp, Digest)>>,
-    path: &Path,
-    metadata: &std::fs::Metadata,
-) -> io::Result<Digest> {
-    let stamp = Stamp::of(metadata);
-    let name = path.to_str();
-    if let Some(digest) = name.and_then(|name| index.file(name, &stamp)) {
-        return Ok(digest);
-    }
-    let digest = hash_file(path, metadata.len())?;
-    if let Some(name) = name {
-        let mut fresh = fresh
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        fresh.push((name.to_owned(), stamp, digest));
-    }
-    Ok(digest)
-}
-
-/// A row of `pipeline plan`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PlanRow {
-    /// Display name.
-    pub stage: String,
-    /// What a run would do.
-    pub state: PlanState,
-    /// Why, in a few words.
-    pub because: String,
-    /// Expected wall seconds, from past records.
-    pub seconds: Option<f64>,
-    /// Expected floating-point operations, for kinds that know.
-    pub flop: Option<f64>,
-    /// Bytes its outputs take or took.
-    pub bytes: Option<u64>,
-}
-
-/// What a run would do with a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlanState {
-    /// Nothing: it has a record.
-    Cached,
-    /// Run it, certainly.
-    WillRun,
-    /// Run it, unless what runs before it gives the same bytes as last time.
-    MayRun,
-}
-
-/// Plans the stages of `selected` (in workflow order): what would run, certainly or possibly, and why.
-///
-/// # Errors
-/// All missing or unreadable inputs at once.
-pub fn plan_rows(
-    planner: &mut Planner<'_>,
-    selected: &[StageId],
-    forced: &BTreeSet<StageId>,
-) -> Result<Vec<PlanRow>, Vec<Diagnostic>> {
-    let mut rows: Vec<PlanRow> = Vec::with_capacity(selected.len());
-    let mut problems = Vec::new();
-    let mut misses: Vec<StageId> = Vec::new();
-    let mut remade: BTreeMap<StageId, String> = BTreeMap::new();
-    for id in selected {
-        let stage = planner.stage(*id);
-        let row = match planner.decide(*id) {
-            Err(problem) => {
-                problems.push(problem);
-                continue;
-            }
-            Ok(Decision::Hit(_)) if forced.contains(id) => {
-                planner.forget(*id);
-                misses.push(*id);
-                row(planner, stage, PlanState::WillRun, "forced".to_owned())
-            }
-            Ok(Decision::Hit(known)) => PlanRow {
-                stage: stage.name.clone(),
-                state: PlanState::Cached,
-                because: String::new(),
-                seconds: None,
-                flop: None,
-                bytes: Some(bytes_of(&known.entry)),
-            },
-            Ok(Decision::Miss { key, manifest }) => {
-                misses.push(*id);
-                let because = planner.why(stage, &key, &manifest).words();
-                row(planner, stage, PlanState::WillRun, because)
-            }
-            Ok(Decision::Open) => {
-                let upstream = open_upstream(planner, stage);
-                row(
-                    planner,
-                    stage,
-                    PlanState::MayRun,
-                    format!("depends on {upstream}"),
-                )
-            }
-        };
-        rows.push(row);
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    // What runs reads objects; a cached producer whose object is gone runs too.
-    let mut wanted = misses;
-    while let Some(id) = wanted.pop() {
-        for output in inputs_of(planner.stage(id)) {
-            let Some(known) = planner.known(output.stage) else {
-                continue;
-            };
-            let is_there = known
-                .entry
-                .output(&output.output)
-                .is_some_and(|content| planner.store.has(content));
-            if !is_there && !remade.contains_key(&output.stage) {
-                remade.insert(
-                    output.stage,
-                    format!(
-                        "`{}` needs its output `{}`, which is not in the cache",
-                        planner.stage(id).name,
-                        output.output
-                    ),
-                );
-                wanted.push(output.stage);
-            }
-        }
-    }
-    for (row, id) in rows.iter_mut().zip(selected) {
-        if let Some(because) = remade.remove(id) {
-            let stage = planner.stage(*id);
-            let seconds = planner.known(*id).map(|known| known.entry.seconds);
-            *row = PlanRow {
-                stage: stage.name.clone(),
-                state: PlanState::WillRun,
-                because,
-                seconds,
-                flop: None,
-                bytes: row.bytes,
-            };
-        }
-    }
-    Ok(rows)
-}
-
-fn row(planner: &mut Planner<'_>, stage: &StageSpec, state: PlanState, because: String) -> PlanRow {
-    let last = planner
-        .last_key(stage)
-        .and_then(|key| planner.index.find(&key));
-    PlanRow {
-        stage: stage.name.clone(),
-        state,
-        because,
-        seconds: last.as_ref().map(|entry| entry.seconds),
-        flop: None,
-        bytes: last.as_ref().map(bytes_of),
-    }
-}
-
-fn bytes_of(entry: &IndexEntry) -> u64 {
-    entry.outputs.iter().map(|(_, content)| content.bytes).sum()
-}
-
 /// Every stage output a stage reads.
 pub fn inputs_of(stage: &StageSpec) -> impl Iterator<Item = &OutputRef> {
     stage.inputs.iter().flat_map(outputs_of)
@@ -935,18 +491,5 @@ fn outputs_of(input: &Input) -> &[OutputRef] {
         Origin::Stage(output) => std::slice::from_ref(output),
         Origin::Many(outputs) => outputs.as_slice(),
         Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
-    }
-}
-
-fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {
-    let mut open: Vec<&str> = inputs_of(stage)
-        .filter(|output| planner.known(output.stage).is_none())
-        .map(|output| planner.stage(output.stage).name.as_str())
-        .collect();
-    open.dedup();
-    match open.as_slice() {
-        [] => "its inputs".to_owned(),
-        [one] => format!("`{one}`"),
-        [first, rest @ ..] => format!("`{first}` and {} more", rest.len()),
     }
 }
