@@ -2,6 +2,7 @@
 
 mod cache_commands;
 mod cache_damage;
+mod datasets;
 mod document;
 mod documents;
 mod faults_disk;
@@ -21,5 +22,8 @@ mod fetch_trouble;
 mod gallery;
 mod origin;
 mod processes;
+mod python;
+mod quickstart;
 mod shell;
+mod shipped;
 mod space;
