@@ -144,6 +144,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum DevCommand {
     /// Write the files that are made from the program: schema, reference of commands, tables of keys
+    #[command(after_help = "Examples:\n  pipeline dev generate\n  pipeline dev generate --check")]
     Generate {
         /// The root of the repository.
         #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]

@@ -1,6 +1,6 @@
 //! `pipeline init`: a commented starter that runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flow::diagnostic::{Class, Diagnostic, Failure};
 
@@ -30,12 +30,16 @@ pub(super) fn init(folder: &Path, console: &mut Console) -> Done {
     let there: Vec<String> = FILES
         .iter()
         .filter(|(name, _)| !is_shared(name) && folder.join(name).exists())
-        .map(|(name, _)| format!("`{}`", folder.join(name).display()))
+        .map(|(name, _)| format!("`{}`", shown(folder, name).display()))
         .collect();
     if !there.is_empty() {
         let diagnostic = Diagnostic::error(
             "init::exists",
-            format!("{} is there already", there.join(", ")),
+            format!(
+                "{} {} there already",
+                there.join(", "),
+                if there.len() > 1 { "are" } else { "is" }
+            ),
         )
         .help("name another folder: `pipeline init DIR`");
         return Err(Failure::one(Class::Input, diagnostic));
@@ -54,12 +58,18 @@ pub(super) fn init(folder: &Path, console: &mut Console) -> Done {
                 .detail(error.to_string());
             Failure::one(Class::Environment, diagnostic)
         })?;
-        console.note(&format!("wrote {}", path.display()));
+        console.note(&format!("wrote {}", shown(folder, name).display()));
     }
-    let file = folder.join("pipelines/starter.yaml");
-    let file = file.strip_prefix(".").unwrap_or(&file);
+    let file = shown(folder, "pipelines/starter.yaml");
     console.note(&format!("next: pipeline run {}", file.display()));
     Ok(0)
+}
+
+/// A file of the starter as people would type it.
+fn shown(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    path.strip_prefix(".")
+        .map_or(path.clone(), Path::to_path_buf)
 }
 
 /// Files a project may have of its own; they are left as they are.

@@ -188,21 +188,19 @@ stages:
 
 #[test]
 fn a_damaged_output_is_not_handed_to_a_person() {
-    let space = chain(SMALL);
-    space.run(&[]).exits(0);
-    let path = object(&space, "one");
-    fs_err::remove_file(&path).expect("removes");
-    fs_err::write(&path, "something smalL\n").expect("damages");
-    let got = space.call(&["get", "p.yaml", "one", "--to", "mine"]);
-    let files = files_below(&space.path("mine"));
-    let texts: Vec<String> = (files.iter())
-        .map(|file| fs_err::read_to_string(file).expect("readable"))
-        .collect();
-    assert!(
-        texts.iter().all(|text| text == "something small\n"),
-        "{texts:?}"
-    );
-    assert!(got.code != Some(0) || !texts.is_empty(), "{}", got.stderr);
+    for bytes in [SMALL, LARGE] {
+        let space = chain(bytes);
+        space.run(&[]).exits(0);
+        let path = object(&space, "one");
+        let mut wrong = fs_err::read(&path).expect("an object");
+        wrong[3] ^= 1;
+        fs_err::remove_file(&path).expect("removes");
+        fs_err::write(&path, wrong).expect("damages");
+        let ran = space.call(&["get", "p.yaml", "one", "--to", "mine"]);
+        assert_ne!(ran.code, Some(0), "{}", ran.stderr);
+        ran.says("does not match its digest");
+        assert_eq!(files_below(&space.path("mine")), Vec::<PathBuf>::new());
+    }
 }
 
 #[test]

@@ -32,6 +32,30 @@ macro_rules! pages {
 
 pages! {
     readme: "README.md";
+    docs_caching: "docs/caching.md";
+    docs_checkpoints: "docs/checkpoints.md";
+    docs_cli: "docs/cli.md";
+    docs_coming_from: "docs/coming-from.md";
+    docs_commands: "docs/commands.md";
+    docs_getting_started: "docs/getting-started.md";
+    docs_kinds: "docs/kinds.md";
+    docs_pipeline_file: "docs/pipeline-file.md";
+    docs_reports: "docs/reports.md";
+    docs_troubleshooting: "docs/troubleshooting.md";
+    cmd_accept: "tests/cmd/accept.md";
+    cmd_cache: "tests/cmd/cache.md";
+    cmd_check: "tests/cmd/check.md";
+    cmd_diff: "tests/cmd/diff.md";
+    cmd_get: "tests/cmd/get.md";
+    cmd_graph: "tests/cmd/graph.md";
+    cmd_init: "tests/cmd/init.md";
+    cmd_lock: "tests/cmd/lock.md";
+    cmd_log: "tests/cmd/log.md";
+    cmd_plan: "tests/cmd/plan.md";
+    cmd_run: "tests/cmd/run.md";
+    cmd_shell: "tests/cmd/shell.md";
+    cmd_status: "tests/cmd/status.md";
+    cmd_why: "tests/cmd/why.md";
 }
 
 #[test]
@@ -106,4 +130,28 @@ fn yaml_blocks_are_pipelines_that_pass_check() {
         checked >= 15,
         "only {checked} pipelines were found in the pages"
     );
+}
+
+/// Links to other files lead somewhere; anchors and addresses elsewhere are not looked at.
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut links = 0;
+    for page in PAGES.iter().chain(&["src/ARCHITECTURE.md"]) {
+        let path = root().join(page);
+        let text = fs_err::read_to_string(&path).expect("the page is there");
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap_or_default();
+            let target = target.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") || target.ends_with(".png") {
+                continue;
+            }
+            let folder = path.parent().expect("pages lie in folders");
+            assert!(
+                folder.join(target).exists(),
+                "{page}: `{target}` is not there"
+            );
+            links += 1;
+        }
+    }
+    assert!(links >= 30, "only {links} links were found");
 }

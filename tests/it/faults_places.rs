@@ -212,15 +212,20 @@ fn damaged_and_missing_objects_are_remade_only_when_read() {
 }
 
 #[test]
-fn a_runner_whose_program_cannot_be_started_again_says_so() {
+fn a_run_goes_on_when_its_program_is_removed() {
     // Rebuilding the program while it runs removes the file it was started from.
     let space = Space::new();
     let root = space.root().display().to_string();
-    space.write("p.yaml", format!("stages:\n  one:\n    kind: command\n    with: {{ script: 'touch {root}/started; while [ ! -e {root}/go ]; do sleep 0.01; done; echo x > out' }}\n    outputs: {{ out: out }}\n  two:\n    kind: command\n    needs: {{ in: one }}\n    with: {{ argv: [cp, in, out] }}\n    outputs: {{ out: out }}\n"));
+    let after = |name: &str, more: &str| {
+        format!(
+            "  {name}:\n    kind: command\n{more}    needs: {{ in: one }}\n    with: {{ argv: [cp, in, out] }}\n    outputs: {{ out: out }}\n"
+        )
+    };
+    space.write("p.yaml", format!("stages:\n  one:\n    kind: command\n    with: {{ script: 'touch {root}/started; while [ ! -e {root}/go ]; do sleep 0.01; done; echo x > out' }}\n    outputs: {{ out: out }}\n{}{}", after("two", ""), after("three", "    sandbox: strict\n")));
     let program = space.path("pipeline-copy");
     fs_err::copy(env!("CARGO_BIN_EXE_pipeline"), &program).expect("copied");
     let child = Command::new(&program)
-        .args(["run", "p.yaml"])
+        .args(["run", "p.yaml", "-j", "2"])
         .current_dir(space.root())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -229,6 +234,5 @@ fn a_runner_whose_program_cannot_be_started_again_says_so() {
     wait_until("a stage runs", || space.exists("started"));
     fs_err::remove_file(&program).expect("removed");
     space.write("go", "");
-    // The supervisor that is there serves the second stage too.
     Ran::of(&child.wait_with_output().expect("ends")).exits(0);
 }

@@ -123,7 +123,7 @@ fn a_daemon_that_holds_the_output_open_is_killed_and_said() {
     space
         .run(&[])
         .exits(0)
-        .says("left 1 of its processes running; they were killed");
+        .says("of its processes running; they were killed");
     assert_eq!(of_stages(space.root()), [0; 0]);
     let space = one("sleep 600 &\necho y > out", "");
     space

@@ -57,6 +57,8 @@ pub(crate) fn plain(space: &Space, text: &str) -> String {
             (r"\b[0-9a-f]{64}\b", "DIGEST"),
             (r"\b[0-9a-f]{2}/[0-9a-f]{62}\b", "DIGEST"),
             (r"\b[0-9a-f]{10}\b", "DIGEST"),
+            (r"\b\d+(\.\d+)? (B|KiB|MiB)\b", "SIZE"),
+            (r#"("bytes":)\d+"#, "${1}SIZE"),
             (r#"("(wall_s|seconds)":)[0-9.e-]+"#, "${1}TIME"),
             (
                 r"\b\d+(\.\d+)? (ms|s|min|h)\b( \d+ (m|s|min)\b)?|\b\d+ m \d+ s\b",

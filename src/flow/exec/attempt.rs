@@ -21,7 +21,7 @@ use std::time::Instant;
 use super::environment::{self, quoted};
 use super::job::{ExecOrder, ExecResult, ExecWork, Job, entry_of};
 use super::place::{Damage, Placed};
-use super::process::{ATTEMPT_VARIABLE, find_program, kill_leftovers, signal_name};
+use super::process::{ATTEMPT_VARIABLE, find_program, kill_leftovers, signal_name, this_program};
 use super::supervisor::{Ending, Why};
 use crate::clock;
 use crate::content::Content;
@@ -167,7 +167,6 @@ impl Attempt {
 
     /// The command that carries the job out in the folder.
     pub(super) fn command(&mut self, job: &Job, placed: &Placed) -> Result<Command, StageError> {
-        let this_program = std::env::current_exe()?;
         let mut command;
         match &job.launch {
             Launch::Builtin => {
@@ -184,11 +183,11 @@ impl Attempt {
                     root: job.root.clone(),
                     cores: job.policy.resources.cores,
                 })?;
-                command = Command::new(&this_program);
+                command = this_program()?;
                 command.arg("exec").arg(&order);
                 self.repeat = format!(
                     "{} exec {}",
-                    this_program.display(),
+                    quoted(&std::env::current_exe()?.display().to_string()),
                     quoted(&order.display().to_string())
                 );
             }
@@ -224,7 +223,7 @@ impl Attempt {
                         readable: placed.link_targets(),
                         writable: vec![self.progress_path()],
                     })?;
-                    command = Command::new(&this_program);
+                    command = this_program()?;
                     command.arg("exec").arg(self.beside("order.json"));
                 } else {
                     command = Command::new(program_file);
@@ -285,9 +284,13 @@ impl Attempt {
             Launch::Program(program) => program.argv.first().map_or("", String::as_str),
             Launch::Builtin => "pipeline",
         };
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such program".to_owned(),
+            _ => error.to_string(),
+        };
         let failure = StageError::new(
             "run::no_program",
-            format!("`{}` cannot start `{program}`: {error}", job.stage),
+            format!("`{}` cannot start `{program}`: {why}", job.stage),
         );
         match error.kind() {
             io::ErrorKind::NotFound if program.contains('/') => {

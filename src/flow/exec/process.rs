@@ -6,8 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::{Pid, Signal};
 
@@ -69,6 +72,22 @@ pub fn find_program(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
                 metadata.is_file() && crate::content::is_executable(&metadata)
             })
         })
+}
+
+/// A command that starts this program again, also after its file was replaced or removed: a run must not end, nor go
+/// on with another version, because somebody builds the program meanwhile.
+///
+/// # Errors
+/// When the system does not tell what program this is.
+pub fn this_program() -> io::Result<Command> {
+    let path = std::env::current_exe()?;
+    let running = Path::new("/proc/self/exe");
+    if std::fs::symlink_metadata(running).is_err() {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new(running);
+    command.arg0(path);
+    Ok(command)
 }
 
 /// Makes this process the parent of its orphaned descendants, so that none escapes. Linux only; elsewhere a no-op.

@@ -131,8 +131,10 @@ impl RunLog {
 /// One earlier run.
 #[derive(Clone, Debug)]
 pub struct RunLine {
-    /// Its id; sorts by time.
+    /// Its id; sorts by time to the second.
     pub run: String,
+    /// When it began, RFC 3339; sorts by time to the millisecond.
+    pub begun: String,
     /// The pipeline, as [`pipeline_id`].
     pub pipeline: String,
     /// Seconds since it was last written to.
@@ -166,6 +168,7 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
         let age_seconds = (now - i128::from(stamp.mtime_ns)).max(0) as f64 / 1e9;
         let mut line = RunLine {
             run: run.to_owned(),
+            begun: String::new(),
             pipeline: String::new(),
             age_seconds,
             keys: BTreeMap::new(),
@@ -178,6 +181,7 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
         {
             match event["event"].as_str() {
                 Some("run_begun") => {
+                    line.begun = event["time"].as_str().unwrap_or_default().to_owned();
                     line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned();
                     selected_all = event["whole"].as_bool().unwrap_or_default();
                 }
@@ -219,5 +223,28 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
         }
         lines.push(line);
     }
+    // The ids of two runs within a second say nothing about their order.
+    lines.sort_by(|a, b| (&a.begun, &a.run).cmp(&(&b.begun, &b.run)));
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_second_are_in_the_order_in_which_they_began() {
+        let folder = tempfile::tempdir().expect("temp");
+        let store = Store::open(folder.path()).expect("opens");
+        for (tail, time) in [("ffff", "00.100"), ("0000", "00.200"), ("8888", "00.300")] {
+            let run = format!("20261121T000000Z-{tail}");
+            let line = format!(
+                "{{\"time\":\"2026-11-21T00:00:{time}Z\",\"event\":\"run_begun\",\"run\":\"{run}\",\"pipeline\":\"p\"}}\n"
+            );
+            fs_err::write(store.runs_path().join(format!("{run}.jsonl")), line).expect("writes");
+        }
+        let runs = read_runs(&store).expect("reads");
+        let tails: Vec<&str> = runs.iter().map(|run| &run.run[17..]).collect();
+        assert_eq!(tails, ["ffff", "0000", "8888"]);
+    }
 }

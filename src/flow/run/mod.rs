@@ -42,6 +42,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How often a stage is planned anew because its inputs move while they are read.
 const MOVING_INPUTS: u32 = 3;
+/// How often a stage that had not started is given to another supervisor when its own died.
+const LOST_BEFORE: u32 = 3;
 /// How often a run makes the bytes of one stage again: a disk that loses them must not keep it busy for ever.
 const MOST_REMAKES: u32 = 3;
 
@@ -145,6 +147,8 @@ struct History {
     tries: u32,
     /// Times its inputs moved.
     moved: u32,
+    /// Times its supervisor died.
+    lost: u32,
     /// Times its bytes were made again because they were gone or damaged.
     remade: u32,
     /// Why it runs.
@@ -177,6 +181,8 @@ pub(crate) struct Run<'a, 'o> {
     slots: Slots,
     started: Instant,
     stopping: Option<(i32, Instant)>,
+    /// How often it was asked to kill what does not stop.
+    kills: u32,
     failed: bool,
     warned: BTreeSet<String>,
     summary: RunSummary,
@@ -258,11 +264,12 @@ pub fn run(
         selected,
         ready: BTreeSet::new(),
         later: BTreeSet::new(),
-        pool: Pool::new(&options.program, jobs, sender).map_err(environment)?,
+        pool: Pool::new(&options.program, jobs, sender),
         messages,
         slots: Slots::new(jobs),
         started,
         stopping: None,
+        kills: 0,
         failed: false,
         warned: BTreeSet::new(),
     };

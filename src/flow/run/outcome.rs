@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use super::pool::PoolMessage;
-use super::{FIRST_BACKOFF, LONGEST_BACKOFF, MOVING_INPUTS, Run, RunMessage, State, TICK};
+use super::{
+    FIRST_BACKOFF, LONGEST_BACKOFF, LOST_BEFORE, MOVING_INPUTS, Run, RunMessage, State, TICK,
+};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
 use crate::exec::job::{Answer, Force, Outcome};
@@ -16,12 +18,12 @@ impl Run<'_, '_> {
         match message {
             RunMessage::Signal(signal) => self.signal(signal),
             RunMessage::Pool(PoolMessage::Lost(worker)) => {
-                if let Some(id) = self.pool.bury(worker) {
-                    self.lost(id);
+                if let Some((id, had_started)) = self.pool.bury(worker) {
+                    self.lost(id, had_started);
                 }
             }
             RunMessage::Pool(PoolMessage::Answer(worker, answer)) => match answer {
-                Answer::Started { .. } => {}
+                Answer::Started { .. } => self.pool.has_started(worker),
                 Answer::Progress(progress) => {
                     if let Some(id) = self.pool.stage_of(worker) {
                         let stage = self.planner.stage(id).name.clone();
@@ -58,15 +60,31 @@ impl Run<'_, '_> {
                 }
                 self.pool.stop_all();
             }
-            Some(_) => self.pool.kill_all(),
+            Some(_) => {
+                self.pool.kill_all(self.kills > 0);
+                self.kills += 1;
+            }
         }
     }
 
-    /// A supervisor died under a stage: what it left running is killed, then the stage has failed.
-    fn lost(&mut self, id: StageId) {
+    /// A supervisor died under a stage: what it left running is killed, then the stage has failed. One that had not
+    /// started is handed to another supervisor: an idle one may be killed without the run noticing in time.
+    fn lost(&mut self, id: StageId, had_started: bool) {
         self.slots.give_back(self.planner.stage(id));
+        self.histories[id.index()].lost += 1;
+        if !had_started && self.stopping.is_none() && self.histories[id.index()].lost <= LOST_BEFORE
+        {
+            return self.again(id);
+        }
         if let State::Running(running) = &self.states[id.index()] {
             crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
+        }
+        if self.kills > 0 {
+            let outcome = Outcome::Stopped {
+                seconds: 0.0,
+                has_checkpoint: false,
+            };
+            return self.done(id, outcome);
         }
         let name = &self.planner.stage(id).name;
         let diagnostic = Diagnostic::error(
@@ -209,12 +227,21 @@ impl Run<'_, '_> {
             .collect();
         if !changed.is_empty() {
             let stage = &self.planner.stage(id).name;
+            let from_outside = self.summary.pins.iter().any(|(name, _)| name == stage);
+            let help = if from_outside {
+                "what it fetches has changed at its origin; `pipeline lock` or a digest pins it"
+            } else {
+                "look for clocks, random numbers without a seed, file order, or threads in the stage"
+            };
             let warning = Diagnostic::warning(
                 "run::not_reproduced",
-                format!("`{stage}` was made again and gave other bytes: {}", changed.join(", ")),
+                format!(
+                    "`{stage}` was made again and gave other bytes: {}",
+                    changed.join(", ")
+                ),
             )
             .detail("the new result is recorded; what depends on it is decided by its bytes")
-            .help("look for clocks, random numbers without a seed, file order, or threads in the stage");
+            .help(help);
             self.warn(Some(id), warning);
         }
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 
 use super::RunMessage;
 use crate::exec::job::{Answer, Job, Order};
-use crate::exec::process::{adopt_orphans, kill_descendants};
+use crate::exec::process::{adopt_orphans, kill_descendants, this_program};
 use crate::spec::StageId;
 
 /// What comes from a supervisor, by its number.
@@ -25,6 +25,8 @@ struct Worker {
     /// `None` once it is buried.
     orders: Option<ChildStdin>,
     stage: Option<StageId>,
+    /// Whether the stage's process was started.
+    has_started: bool,
 }
 
 pub(super) struct Pool {
@@ -37,23 +39,14 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Prepares for at most `jobs` supervisors and listens for signals; starts none yet.
-    pub(super) fn new(
-        program: &Path,
-        jobs: usize,
-        messages: Sender<RunMessage>,
-    ) -> io::Result<Self> {
-        let program = if program.as_os_str().is_empty() {
-            std::env::current_exe()?
-        } else {
-            program.to_path_buf()
-        };
-        Ok(Self {
-            program,
+    pub(super) fn new(program: &Path, jobs: usize, messages: Sender<RunMessage>) -> Self {
+        Self {
+            program: program.to_path_buf(),
             jobs: jobs.max(1),
             workers: Vec::new(),
             messages,
             signals: None,
-        })
+        }
     }
 
     /// Signals reach the run as messages from the first supervisor on; before that there is nothing to save.
@@ -102,6 +95,7 @@ impl Pool {
         };
         let worker = &mut self.workers[number];
         worker.stage = Some(stage);
+        worker.has_started = false;
         // A supervisor that died just now is noticed by its reader; the stage is then taken as lost.
         let _ = send(worker, &order);
         Ok(())
@@ -112,7 +106,12 @@ impl Pool {
             self.listen()?;
         }
         let number = self.workers.len();
-        let mut child = Command::new(&self.program)
+        let mut command = if self.program.as_os_str().is_empty() {
+            this_program()?
+        } else {
+            Command::new(&self.program)
+        };
+        let mut child = command
             .arg("supervise")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -149,12 +148,20 @@ impl Pool {
             child,
             orders,
             stage: None,
+            has_started: false,
         });
         Ok(number)
     }
 
     pub(super) fn stage_of(&self, worker: usize) -> Option<StageId> {
         self.workers.get(worker).and_then(|worker| worker.stage)
+    }
+
+    /// The process of a worker's stage lives.
+    pub(super) fn has_started(&mut self, worker: usize) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.has_started = true;
+        }
     }
 
     /// The job of a worker is over.
@@ -164,12 +171,13 @@ impl Pool {
             .and_then(|worker| worker.stage.take())
     }
 
-    /// A worker is dead: what it left running is killed. Returns the stage it had.
-    pub(super) fn bury(&mut self, worker: usize) -> Option<StageId> {
+    /// A worker is dead: what it left running is killed. Returns the stage it had, and whether that had started.
+    pub(super) fn bury(&mut self, worker: usize) -> Option<(StageId, bool)> {
         let dead = self.workers.get_mut(worker)?;
         dead.orders = None;
         let _ = dead.child.kill();
         let _ = dead.child.wait();
+        let had_started = dead.has_started;
         let stage = dead.stage.take();
         if stage.is_some() {
             // Orphans of the dead supervisor are ours now; the living supervisors are spared.
@@ -181,14 +189,22 @@ impl Pool {
                 .collect();
             let _ = kill_descendants(&spare);
         }
-        stage
+        stage.map(|stage| (stage, had_started))
     }
 
     pub(super) fn stop_all(&mut self) {
         self.tell_busy(&Order::Stop);
     }
 
-    pub(super) fn kill_all(&mut self) {
+    /// Kills stages. A supervisor that has no process to kill yet, or with `at_once` any that is busy, dies itself: it
+    /// may be copying inputs, asking about surroundings, or storing outputs, none of which it leaves half done.
+    pub(super) fn kill_all(&mut self, at_once: bool) {
+        for worker in &mut self.workers {
+            if worker.stage.is_some() && (at_once || !worker.has_started) {
+                // Its reader notices, and what it started is killed when it is buried.
+                let _ = worker.child.kill();
+            }
+        }
         self.tell_busy(&Order::Kill);
     }
 

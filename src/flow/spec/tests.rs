@@ -305,6 +305,7 @@ fn everything_wrong_is_reported_at_once() {
             "main.yaml:4:5 spec::unknown_key unknown key `epochs` in stage `one` / `epochs` belongs under `with:`",
             "main.yaml:5:20 spec::wrong_type `epochs` of stage `one` is a string, not a whole number",
             "main.yaml:5:23 spec::unknown_key unknown key `layer_dcay` in stage `one` / did you mean `layer_decay`?",
+            "main.yaml:6:18 spec::missing_file input file `x` of stage `one` is missing",
             "main.yaml:8:11 spec::unknown_kind unknown kind `trian` in stage `two` / did you mean `train`?",
             "main.yaml:9:3 spec::name `Three` cannot name a stage",
             "main.yaml:11:5 spec::unknown_key unknown key `cmd` in stage `Three` / write `with: { argv: [...] }`",

@@ -4,6 +4,7 @@
 //! listing (`content.rs`) under the tree digest. Small objects are copied out and hashed on the way, so damage is
 //! found before use. Large ones are linked; they are trusted while their stamp stands still and checked after use.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -283,11 +284,27 @@ impl Store {
         } else {
             vec![to.to_path_buf()]
         };
+        let digests: BTreeMap<&Path, Digest> = watched
+            .iter()
+            .map(|linked| (linked.path.as_path(), linked.digest))
+            .collect();
         for link in links {
             let object = fs_err::read_link(&link)?;
             fs_err::remove_file(&link)?;
             reflink_copy::reflink_or_copy(&object, &link)?;
             fs_err::set_permissions(&link, std::fs::Permissions::from_mode(0o644))?;
+            // Unlike a stage's input nobody looks at this again: what a person gets is read once.
+            let size_bytes = fs_err::metadata(&link)?.len();
+            let found = hash_file(&link, size_bytes)?;
+            if let Some(digest) = digests.get(object.as_path())
+                && *digest != found
+            {
+                return Err(StoreError::Corrupt {
+                    digest: *digest,
+                    path: object,
+                    size_bytes,
+                });
+            }
         }
         Ok(())
     }

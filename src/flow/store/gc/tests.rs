@@ -46,6 +46,7 @@ fn put(store: &Store, number: usize, outputs: &[Content], seconds: f64) -> Diges
 fn run(number: usize, whole: bool, keys: &[(usize, Digest)]) -> RunLine {
     RunLine {
         run: format!("run{number:04}"),
+        begun: String::new(),
         pipeline: "p.yaml".to_owned(),
         age_seconds: 1000.0 - f64::from(u32::try_from(number).expect("few")),
         keys: keys

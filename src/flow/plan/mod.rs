@@ -1,0 +1,495 @@
+//! Which stages have a result already, which have none, and why. Starts no stage and changes nothing but the index.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "maps here are looked up by name only"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+
+use crate::content::{Content, Form, Ignore};
+use crate::diagnostic::Diagnostic;
+use crate::digest::Digest;
+use crate::exec::environment;
+use crate::exec::job::{JobInput, JobItem, JobSource};
+use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
+use crate::kind::KindEntry;
+use crate::notes::{self, ByInput, Notes};
+use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
+use crate::store::Store;
+use crate::store::index::{Index, IndexEntry};
+use crate::store::record::Record;
+
+mod files;
+mod rows;
+
+pub use files::Soundness;
+pub use rows::{PlanRow, PlanState, plan_rows};
+
+/// A stage whose result is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Its key.
+    pub key: Digest,
+    /// Its result.
+    pub entry: IndexEntry,
+}
+
+/// What is known of a stage now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Something it needs is not known yet.
+    Open,
+    /// There is a record.
+    Hit(Known),
+    /// There is none.
+    Miss {
+        /// The key it would be recorded under.
+        key: Digest,
+        /// The text of that key.
+        manifest: Manifest,
+    },
+}
+
+/// Looks up stages in order, hashing each file once.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    /// The stages.
+    pub workflow: &'a Workflow,
+    /// Where results are.
+    pub store: &'a Store,
+    /// What is known fast.
+    pub index: Index,
+    kinds: &'static [KindEntry],
+    ignore: Ignore,
+    clock_ns: i64,
+    known: Vec<Option<Known>>,
+    /// Notes of known stages, inherited ones included; empty for most.
+    notes: Vec<Notes>,
+    paths: HashMap<String, Content>,
+    published: HashMap<String, Digest>,
+    globs: BTreeMap<String, (PathBuf, Vec<String>)>,
+    surroundings: BTreeMap<String, String>,
+    pipeline_id: String,
+}
+
+impl<'a> Planner<'a> {
+    /// Opens the index and reads the file server's clock.
+    ///
+    /// # Errors
+    /// When the cache or `.pipelineignore` cannot be read, or the cache cannot be written.
+    pub fn new(
+        workflow: &'a Workflow,
+        store: &'a Store,
+        kinds: &'static [KindEntry],
+    ) -> io::Result<Self> {
+        Ok(Self {
+            workflow,
+            store,
+            index: store.load_index()?,
+            kinds,
+            ignore: Ignore::load(&workflow.root)?,
+            clock_ns: store.server_clock_ns()?,
+            known: vec![None; workflow.stages.len()],
+            notes: vec![Notes::new(); workflow.stages.len()],
+            paths: HashMap::new(),
+            published: HashMap::new(),
+            globs: BTreeMap::new(),
+            surroundings: BTreeMap::new(),
+            pipeline_id: pipeline_id(workflow),
+        })
+    }
+
+    /// A stage.
+    #[must_use]
+    pub fn stage(&self, id: StageId) -> &'a StageSpec {
+        &self.workflow.stages[id.index()]
+    }
+
+    /// The result of a stage, if it is known.
+    #[must_use]
+    pub fn known(&self, id: StageId) -> Option<&Known> {
+        self.known[id.index()].as_ref()
+    }
+
+    /// Notes the result of a stage.
+    pub fn learn(&mut self, id: StageId, known: Known) {
+        self.index.learn(known.key, known.entry.clone());
+        self.set_known(id, known);
+    }
+
+    /// Notes are gathered as stages become known: upstream comes first, so one look at each input is enough.
+    fn set_known(&mut self, id: StageId, known: Known) {
+        let mut notes = Notes::new();
+        if known.entry.has_notes {
+            notes = self
+                .store
+                .find_record(&known.key)
+                .map(|record| record.notes)
+                .unwrap_or_default();
+        }
+        let mut by_input = ByInput::new(&notes);
+        for input in &self.stage(id).inputs {
+            for output in outputs_of(input) {
+                let upstream = &self.notes[output.stage.index()];
+                if !upstream.is_empty() {
+                    let upstream = notes::of_output(upstream, &output.output);
+                    notes::inherit(&mut notes, &upstream);
+                    by_input.add(&input.port, &upstream);
+                }
+            }
+        }
+        by_input.finish(&mut notes);
+        self.notes[id.index()] = notes;
+        self.known[id.index()] = Some(known);
+    }
+
+    /// Forgets the result of a stage, so that it is decided anew.
+    pub fn forget(&mut self, id: StageId) {
+        self.known[id.index()] = None;
+    }
+
+    /// Forgets the digests of the user's files, so that they are looked at anew.
+    pub fn forget_paths(&mut self) -> io::Result<()> {
+        self.paths.clear();
+        self.globs.clear();
+        self.clock_ns = self.store.server_clock_ns()?;
+        Ok(())
+    }
+
+    /// Decides a stage whose upstream was decided before; a hit is noted.
+    ///
+    /// # Errors
+    /// A missing or unreadable input, at its place in the file.
+    pub fn decide(&mut self, id: StageId) -> Result<Decision, Diagnostic> {
+        let stage = self.stage(id);
+        let mut contents = Vec::with_capacity(stage.inputs.len());
+        for input in &stage.inputs {
+            match self.port_content(stage, input)? {
+                Some(content) => contents.push(content),
+                None => return Ok(Decision::Open),
+            }
+        }
+        let extra = self.strict_surroundings(stage);
+        let manifest = Manifest::new(stage, &contents, &extra, self.reads_records(&stage.kind));
+        let key = manifest.key();
+        let entry = match self.index.find(&key) {
+            Some(entry) => Some(entry),
+            None => self
+                .store
+                .find_record(&key)
+                .map(|record| crate::exec::job::entry_of(&record)),
+        };
+        match entry {
+            Some(entry) => {
+                let known = Known { key, entry };
+                self.set_known(id, known.clone());
+                Ok(Decision::Hit(known))
+            }
+            None => Ok(Decision::Miss { key, manifest }),
+        }
+    }
+
+    /// Whether this kind's output is a report to be placed under `reports/`.
+    #[must_use]
+    pub fn is_report(&self, kind: &str) -> bool {
+        self.kinds
+            .iter()
+            .any(|entry| entry.name == kind && entry.is_report)
+    }
+
+    /// The file server's time when planning began, in nanoseconds.
+    #[must_use]
+    pub fn clock_ns(&self) -> i64 {
+        self.clock_ns
+    }
+
+    /// Whether keys and devices of producing records are part of this kind's key.
+    #[must_use]
+    pub fn reads_records(&self, kind: &str) -> bool {
+        self.kinds
+            .iter()
+            .any(|entry| entry.name == kind && entry.reads_records)
+    }
+
+    fn port_content(
+        &mut self,
+        stage: &StageSpec,
+        input: &Input,
+    ) -> Result<Option<PortContent>, Diagnostic> {
+        let plain = |content| PlannedItem {
+            content,
+            axes: Vec::new(),
+            record: None,
+        };
+        Ok(match &input.origin {
+            Origin::Path(path) => Some(PortContent::One(plain(
+                self.path_content(stage, input, path)?,
+            ))),
+            Origin::KeyOnly(path) => Some(PortContent::KeyOnly(plain(
+                self.path_content(stage, input, path)?,
+            ))),
+            Origin::Glob(pattern) => Some(PortContent::One(plain(
+                self.glob_content(stage, input, pattern)?,
+            ))),
+            Origin::Stage(output) => self.output_item(input, output)?.map(PortContent::One),
+            Origin::Many(outputs) => {
+                let mut items = Vec::with_capacity(outputs.len());
+                for output in outputs {
+                    match self.output_item(input, output)? {
+                        Some(item) => items.push(item),
+                        None => return Ok(None),
+                    }
+                }
+                let file = outputs
+                    .first()
+                    .and_then(|output| file_name(self.workflow, output, items.first()));
+                Some(PortContent::Many { file, items })
+            }
+        })
+    }
+
+    fn output_item(
+        &self,
+        input: &Input,
+        output: &OutputRef,
+    ) -> Result<Option<PlannedItem>, Diagnostic> {
+        let producer = self.stage(output.stage);
+        let Some(known) = self.known(output.stage) else {
+            return Ok(None);
+        };
+        let Some(content) = known.entry.output(&output.output) else {
+            let has: Vec<_> = known
+                .entry
+                .outputs
+                .iter()
+                .map(|(name, _)| format!("`{name}`"))
+                .collect();
+            return Err(Diagnostic::error(
+                "run::no_such_output",
+                format!(
+                    "the result of `{}` has no output `{}`",
+                    producer.name, output.output
+                ),
+            )
+            .at(input.span, "needed here")
+            .help(format!(
+                "it has {}; numbers of a command come from its `numbers:` key",
+                has.join(", ")
+            )));
+        };
+        Ok(Some(PlannedItem {
+            content: *content,
+            axes: producer.axes.clone(),
+            record: Some(ItemRecord {
+                key: known.key,
+                device: known.entry.device.clone(),
+                notes: notes::of_output(&self.notes[output.stage.index()], &output.output),
+            }),
+        }))
+    }
+
+    fn strict_surroundings(&mut self, stage: &StageSpec) -> Vec<(String, String)> {
+        if !stage.policy.record_strict {
+            return Vec::new();
+        }
+        let root = &self.workflow.root;
+        let mut lines = Vec::new();
+        for argv in &stage.policy.record {
+            let words = argv.join(" ");
+            let text = self.surroundings.entry(words.clone()).or_insert_with(|| {
+                let record =
+                    environment::record(std::slice::from_ref(argv), &stage.policy.env, root);
+                record.into_values().next().unwrap_or_default()
+            });
+            let path = format!("environment.record[{words}]");
+            lines.push((
+                path,
+                serde_json::to_string(text).expect("strings serialise"),
+            ));
+        }
+        lines
+    }
+
+    /// The last key of a stage, from any earlier run.
+    pub fn last_key(&mut self, stage: &StageSpec) -> Option<Digest> {
+        self.index.last_key(&self.pipeline_id, &stage.name)
+    }
+
+    /// Notes the present key of a stage for later questions.
+    pub fn note_key(&mut self, stage: &StageSpec, key: Digest) {
+        self.index.set_last_key(&self.pipeline_id, &stage.name, key);
+    }
+
+    /// The last record of a stage under another key.
+    pub fn last_record(&mut self, stage: &StageSpec, key: &Digest) -> Option<Record> {
+        let last = self.last_key(stage).filter(|last| last != key)?;
+        self.store.find_record(&last)
+    }
+
+    /// Seconds the stage took the last time it ran.
+    pub fn past_seconds(&mut self, stage: &StageSpec) -> Option<f64> {
+        let last = self.last_key(stage)?;
+        self.index.find(&last).map(|entry| entry.seconds)
+    }
+
+    /// Why a stage without a record runs: what changed since its last record.
+    pub fn why(&mut self, stage: &StageSpec, key: &Digest, manifest: &Manifest) -> Why {
+        match self.last_record(stage, key) {
+            Some(record) => Why::Changed(manifest.changes_from(&Manifest(record.manifest))),
+            None if self.last_key(stage) == Some(*key) => Why::Lost,
+            None => Why::New,
+        }
+    }
+
+    /// The inputs of a stage whose upstream is known, as its supervisor takes them.
+    ///
+    /// # Errors
+    /// As [`Planner::decide`].
+    pub fn job_inputs(&mut self, id: StageId) -> Result<Vec<JobInput>, Diagnostic> {
+        let stage = self.stage(id);
+        let with_records = self.reads_records(&stage.kind);
+        let mut inputs = Vec::new();
+        for input in &stage.inputs {
+            let Some(content) = self.port_content(stage, input)? else {
+                continue;
+            };
+            let root = &self.workflow.root;
+            let source = match &input.origin {
+                Origin::Path(path) | Origin::KeyOnly(path) => JobSource::Path(root.join(path)),
+                Origin::Glob(pattern) => {
+                    let (base, files) = self
+                        .glob_files(pattern)
+                        .map_err(|error| self.unreadable(stage, input, pattern, &error))?;
+                    JobSource::Files { base, files }
+                }
+                Origin::Stage(_) | Origin::Many(_) => JobSource::Object,
+            };
+            let (many, file, items, place) = match content {
+                PortContent::One(item) => (false, None, vec![item], input.place.clone()),
+                PortContent::KeyOnly(item) => (false, None, vec![item], String::new()),
+                PortContent::Many { file, items } => (true, file, items, input.place.clone()),
+            };
+            let items = items
+                .into_iter()
+                .map(|item| Self::job_item(item, source.clone(), with_records))
+                .collect();
+            inputs.push(JobInput {
+                port: input.port.clone(),
+                place,
+                file,
+                many,
+                items,
+            });
+        }
+        Ok(inputs)
+    }
+
+    fn job_item(item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
+        let (mut key, mut device, mut notes) = (None, None, Notes::new());
+        if let Some(record) = item.record {
+            (key, device) = (Some(record.key), Some(record.device));
+            // What does not travel is for kinds whose key knows of it.
+            notes = if with_records {
+                record.notes
+            } else {
+                notes::travelling(&record.notes)
+            };
+        }
+        JobItem {
+            source,
+            content: item.content,
+            axes: item.axes,
+            key,
+            device,
+            notes,
+        }
+    }
+
+    /// Writes what was learnt to the index.
+    ///
+    /// # Errors
+    /// When the disk or the file system refuses.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.index.flush()
+    }
+}
+
+/// Why a stage has no record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// It never ran in this pipeline.
+    New,
+    /// It ran under this key; the record is gone.
+    Lost,
+    /// These lines changed since its last record.
+    Changed(Vec<Change>),
+}
+
+impl Why {
+    /// In a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::New => "new".to_owned(),
+            Self::Lost => "its record is gone".to_owned(),
+            Self::Changed(changes) => match changes.as_slice() {
+                [] => "new".to_owned(),
+                [one] => one.words(),
+                [first, rest @ ..] => format!("{} and {} more", first.words(), rest.len()),
+            },
+        }
+    }
+}
+
+/// A pipeline's name in the index: its file relative to its root, so that a moved project keeps its history.
+#[must_use]
+pub fn pipeline_id(workflow: &Workflow) -> String {
+    let file = workflow
+        .file
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    match workflow.file.parent().and_then(Path::file_name) {
+        Some(folder) if folder == "pipelines" => format!("pipelines/{file}"),
+        _ => file,
+    }
+}
+
+fn file_name(
+    workflow: &Workflow,
+    output: &OutputRef,
+    first: Option<&PlannedItem>,
+) -> Option<String> {
+    if first.is_some_and(|item| item.content.form == Form::Tree) {
+        return None;
+    }
+    if output.output == METRICS {
+        return Some("metrics.jsonl".to_owned());
+    }
+    let producer = &workflow.stages[output.stage.index()];
+    let path = producer
+        .outputs
+        .iter()
+        .find(|declared| declared.name == output.output)
+        .map(|declared| &declared.path)?;
+    Path::new(path)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Every stage output a stage reads.
+pub fn inputs_of(stage: &StageSpec) -> impl Iterator<Item = &OutputRef> {
+    stage.inputs.iter().flat_map(outputs_of)
+}
+
+/// Every stage output an input is made of.
+fn outputs_of(input: &Input) -> &[OutputRef] {
+    match &input.origin {
+        Origin::Stage(output) => std::slice::from_ref(output),
+        Origin::Many(outputs) => outputs.as_slice(),
+        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
+    }
+}

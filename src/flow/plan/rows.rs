@@ -1,0 +1,164 @@
+//! The rows of `pipeline plan`: what would run, certainly or possibly, why, and for how long.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Decision, Planner, inputs_of};
+use crate::diagnostic::Diagnostic;
+use crate::spec::{StageId, StageSpec};
+use crate::store::index::IndexEntry;
+
+/// A row of `pipeline plan`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlanRow {
+    /// Display name.
+    pub stage: String,
+    /// What a run would do.
+    pub state: PlanState,
+    /// Why, in a few words.
+    pub because: String,
+    /// Expected wall seconds, from past records.
+    pub seconds: Option<f64>,
+    /// Expected floating-point operations, for kinds that know.
+    pub flop: Option<f64>,
+    /// Bytes its outputs take or took.
+    pub bytes: Option<u64>,
+}
+
+/// What a run would do with a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanState {
+    /// Nothing: it has a record.
+    Cached,
+    /// Run it, certainly.
+    WillRun,
+    /// Run it, unless what runs before it gives the same bytes as last time.
+    MayRun,
+}
+
+/// Plans the stages of `selected` (in workflow order): what would run, certainly or possibly, and why.
+///
+/// # Errors
+/// All missing or unreadable inputs at once.
+pub fn plan_rows(
+    planner: &mut Planner<'_>,
+    selected: &[StageId],
+    forced: &BTreeSet<StageId>,
+) -> Result<Vec<PlanRow>, Vec<Diagnostic>> {
+    let mut rows: Vec<PlanRow> = Vec::with_capacity(selected.len());
+    let mut problems = Vec::new();
+    let mut misses: Vec<StageId> = Vec::new();
+    let mut remade: BTreeMap<StageId, String> = BTreeMap::new();
+    for id in selected {
+        let stage = planner.stage(*id);
+        let row = match planner.decide(*id) {
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+            Ok(Decision::Hit(_)) if forced.contains(id) => {
+                planner.forget(*id);
+                misses.push(*id);
+                row(planner, stage, PlanState::WillRun, "forced".to_owned())
+            }
+            Ok(Decision::Hit(known)) => PlanRow {
+                stage: stage.name.clone(),
+                state: PlanState::Cached,
+                because: String::new(),
+                seconds: None,
+                flop: None,
+                bytes: Some(bytes_of(&known.entry)),
+            },
+            Ok(Decision::Miss { key, manifest }) => {
+                misses.push(*id);
+                let because = planner.why(stage, &key, &manifest).words();
+                row(planner, stage, PlanState::WillRun, because)
+            }
+            Ok(Decision::Open) => {
+                let upstream = open_upstream(planner, stage);
+                row(
+                    planner,
+                    stage,
+                    PlanState::MayRun,
+                    format!("depends on {upstream}"),
+                )
+            }
+        };
+        rows.push(row);
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    // What runs reads objects; a cached producer whose object is gone runs too.
+    let mut wanted = misses;
+    while let Some(id) = wanted.pop() {
+        for output in inputs_of(planner.stage(id)) {
+            let Some(known) = planner.known(output.stage) else {
+                continue;
+            };
+            let is_there = known
+                .entry
+                .output(&output.output)
+                .is_some_and(|content| planner.store.has(content));
+            if !is_there && !remade.contains_key(&output.stage) {
+                remade.insert(
+                    output.stage,
+                    format!(
+                        "`{}` needs its output `{}`, which is not in the cache",
+                        planner.stage(id).name,
+                        output.output
+                    ),
+                );
+                wanted.push(output.stage);
+            }
+        }
+    }
+    for (row, id) in rows.iter_mut().zip(selected) {
+        if let Some(because) = remade.remove(id) {
+            let stage = planner.stage(*id);
+            let seconds = planner.known(*id).map(|known| known.entry.seconds);
+            *row = PlanRow {
+                stage: stage.name.clone(),
+                state: PlanState::WillRun,
+                because,
+                seconds,
+                flop: None,
+                bytes: row.bytes,
+            };
+        }
+    }
+    Ok(rows)
+}
+
+fn row(planner: &mut Planner<'_>, stage: &StageSpec, state: PlanState, because: String) -> PlanRow {
+    let last = planner
+        .last_key(stage)
+        .and_then(|key| planner.index.find(&key));
+    PlanRow {
+        stage: stage.name.clone(),
+        state,
+        because,
+        seconds: last.as_ref().map(|entry| entry.seconds),
+        flop: None,
+        bytes: last.as_ref().map(bytes_of),
+    }
+}
+
+fn bytes_of(entry: &IndexEntry) -> u64 {
+    entry.outputs.iter().map(|(_, content)| content.bytes).sum()
+}
+
+fn open_upstream(planner: &Planner<'_>, stage: &StageSpec) -> String {
+    let mut open: Vec<&str> = inputs_of(stage)
+        .filter(|output| planner.known(output.stage).is_none())
+        .map(|output| planner.stage(output.stage).name.as_str())
+        .collect();
+    open.dedup();
+    match open.as_slice() {
+        [] => "its inputs".to_owned(),
+        [one] => format!("`{one}`"),
+        [first, rest @ ..] => format!("`{first}` and {} more", rest.len()),
+    }
+}
