@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-
 use crate::content::{Content, Form, Ignore};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
