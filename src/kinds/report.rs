@@ -35,6 +35,9 @@ pub struct Report {
     /// Charts, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     charts: Vec<ChartOptions>,
+    /// Whether the charts stand before the tables.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    charts_first: bool,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "Where::is_empty")]
     expect: Where,
@@ -104,6 +107,7 @@ impl StageKind for Report {
             text: self.text.clone(),
             tables: self.tables.clone(),
             charts: self.charts.clone(),
+            charts_first: self.charts_first,
             expect: self.expect.clone(),
         };
         let report = report::build(&options, &self.claims()?, instances, template.as_deref())

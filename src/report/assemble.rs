@@ -92,7 +92,7 @@ pub fn build(
             None => warnings.push(format!("no row matches chart `{}`", options.title)),
         }
     }
-    let page = Page::new(
+    let mut page = Page::new(
         options.title.clone(),
         options.text.clone(),
         tables,
@@ -101,6 +101,7 @@ pub fn build(
         &data,
         &rows_of,
     );
+    page.charts_first = options.charts_first;
     Ok(Report {
         files: files(&page, &data, template)?,
         counts: page.counts,

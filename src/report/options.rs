@@ -32,6 +32,9 @@ pub struct Options {
     /// Charts, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub charts: Vec<ChartOptions>,
+    /// Whether the charts stand before the tables.
+    #[serde(skip_serializing_if = "is_default")]
+    pub charts_first: bool,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub expect: Where,

@@ -23,6 +23,8 @@ pub struct Page {
     pub tables: Vec<Table>,
     /// Charts in order.
     pub charts: Vec<Chart>,
+    /// Whether the charts stand before the tables.
+    pub charts_first: bool,
     /// Every claim, in the order stated.
     pub claims: Vec<ClaimLine>,
     /// How the claims came out.
@@ -204,6 +206,7 @@ impl Page {
                 || !charts.is_empty() && data.instances.iter().any(|one| one.replicate.is_some()),
             tables,
             charts,
+            charts_first: false,
             claims: judged.iter().map(ClaimLine::of).collect(),
             counts: Counts::of(judged),
             stand_ins: sources

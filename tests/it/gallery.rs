@@ -460,9 +460,9 @@ stages:
     outputs: { scores: scores }
 ";
     /// Ctrl-C: the first stage is done, the second was at work.
-    interrupted: "mkfifo ready; pipeline run pipelines/paper.yaml -j1 --set ready=$PWD/ready & cat ready; kill -INT $!; wait $!", STOPPABLE;
+    interrupted: "mkfifo ready; { read go < ready; kill -INT $$; } & exec pipeline run pipelines/paper.yaml -j1 --set ready=$PWD/ready", STOPPABLE;
     /// What Slurm sends before the time is over.
-    terminated: "mkfifo ready; pipeline run pipelines/paper.yaml -j1 --set ready=$PWD/ready & cat ready; kill -TERM $!; wait $!", STOPPABLE;
+    terminated: "mkfifo ready; { read go < ready; kill -TERM $$; } & exec pipeline run pipelines/paper.yaml -j1 --set ready=$PWD/ready", STOPPABLE;
     many_at_once: CHECK, "\
 params: { epochs: 3 }
 stages:

@@ -2,6 +2,7 @@
 
 mod cache_commands;
 mod cache_damage;
+mod datasets;
 mod document;
 mod documents;
 mod faults_disk;
@@ -23,5 +24,8 @@ mod gallery;
 mod house;
 mod origin;
 mod processes;
+mod python;
+mod quickstart;
 mod shell;
+mod shipped;
 mod space;

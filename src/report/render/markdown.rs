@@ -30,21 +30,14 @@ pub fn report(page: &Page) -> String {
         }
         let _ = writeln!(text, "{tally}.\n");
     }
+    if page.charts_first {
+        charts(&mut text, page);
+    }
     for table in &page.tables {
         one_table(&mut text, table);
     }
-    for chart in &page.charts {
-        let title = escape(&chart.title);
-        let _ = writeln!(text, "## {title}\n");
-        if let Some(doc) = &chart.doc {
-            let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
-        }
-        let _ = writeln!(
-            text,
-            "![{title}](charts/{}.svg)\n\n{}\n",
-            chart.slug,
-            escape(&chart.summary)
-        );
+    if !page.charts_first {
+        charts(&mut text, page);
     }
     if !page.claims.is_empty() {
         claims(&mut text, page);
@@ -58,6 +51,22 @@ pub fn report(page: &Page) -> String {
     }
     sources(&mut text, page);
     text
+}
+
+fn charts(text: &mut String, page: &Page) {
+    for chart in &page.charts {
+        let title = escape(&chart.title);
+        let _ = writeln!(text, "## {title}\n");
+        if let Some(doc) = &chart.doc {
+            let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
+        }
+        let _ = writeln!(
+            text,
+            "![{title}](charts/{}.svg)\n\n{}\n",
+            chart.slug,
+            escape(&chart.summary)
+        );
+    }
 }
 
 fn one_table(text: &mut String, table: &Table) {
