@@ -53,10 +53,11 @@ impl Pool {
     fn listen(&mut self) -> io::Result<()> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
         adopt_orphans();
-        // What the caller had us ignore stays ignored: `nohup`, or a shell's background job.
+        // `nohup` has us ignore a hang-up, and means it. SIGINT is heard in any case: a shell without job control has
+        // each background job ignore it, and people still stop such a run with `kill -INT`.
         let heard = [SIGINT, SIGTERM, SIGHUP, SIGUSR1]
             .into_iter()
-            .filter(|signal| !is_ignored(*signal));
+            .filter(|signal| *signal != SIGHUP || !is_ignored(*signal));
         let mut signals = signal_hook::iterator::Signals::new(heard)?;
         self.signals = Some(signals.handle());
         let messages = self.messages.clone();
