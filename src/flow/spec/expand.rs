@@ -186,7 +186,7 @@ impl<'a> Maker<'a> {
             claims: self.claims,
         };
         let with = find("with").unwrap_or(&nothing);
-        let bound = match (kind.bind)(with, &bind) {
+        let mut bound = match (kind.bind)(with, &bind) {
             Ok(bound) => bound,
             Err(found) => {
                 problems.extend(found);
@@ -219,6 +219,11 @@ impl<'a> Maker<'a> {
         }
         if problems.len() == before {
             self.check_places(&needs, &outputs, &settings, &bound, problems);
+        }
+        // Written out now: as a tree, the configurations of many stages would be the peak of the program's memory.
+        let configuration = std::mem::take(&mut bound.manifest_config);
+        if configuration != serde_json::json!({}) {
+            settings.lines.flatten("config", &configuration);
         }
         Some(Instance {
             template: self.template,
@@ -433,13 +438,10 @@ fn concrete(
         cell,
         name,
         bound,
-        mut settings,
+        settings,
         outputs,
         ..
     } = instance;
-    if bound.manifest_config != serde_json::json!({}) {
-        settings.lines.flatten("config", &bound.manifest_config);
-    }
     let mut after = Lines::default();
     after.push(
         "kind",

@@ -225,10 +225,18 @@ impl Builder<'_> {
             return;
         };
         let value = match frame.content {
-            Content::Sequence(items) => Value::Sequence(items),
+            // Most lists and maps are short: room for growth would take more than their values.
+            Content::Sequence(mut items) => {
+                items.shrink_to_fit();
+                Value::Sequence(items)
+            }
             Content::Map {
                 entries, merged, ..
-            } => Value::Map(self.finish_map(entries, merged)),
+            } => {
+                let mut entries = self.finish_map(entries, merged);
+                entries.shrink_to_fit();
+                Value::Map(entries)
+            }
         };
         let mut span = frame.span;
         let begin = span.offset as usize - self.skip_bytes;
