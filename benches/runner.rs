@@ -1,6 +1,6 @@
 //! Side by side with other runners in one run on one machine: trivial stages (`cp`), cold, no-op, one input edited.
 //!
-//! `cargo bench --bench runner -- [--peers DIR] [--runs 5] [--cap SECONDS] [--only TOOL] [--hashing]`
+//! `cargo bench --bench runner -- [--peers DIR] [--runs 5] [--cap SECONDS] [--only TOOL] [--most STAGES] [--hashing]`
 //!
 //! `DIR` holds a virtual environment for each Python tool (`DIR/snakemake/bin/snakemake` …); `ninja` and `b3sum` come
 //! from `PATH`. What is not installed is left out and said. Every output is compared with its source after `cold` and
@@ -111,6 +111,7 @@ fn main() {
         .unwrap_or_else(|| "build/venvs".to_owned());
     let runs: usize = value("--runs").map_or(5, |text| text.parse().unwrap());
     let cap: u64 = value("--cap").map_or(600, |text| text.parse().unwrap());
+    let most: usize = value("--most").map_or(usize::MAX, |text| text.parse().unwrap());
     let work = std::env::temp_dir().join(format!("pipeline-bench-{}", std::process::id()));
     let bench = Bench {
         peers,
@@ -130,10 +131,15 @@ fn main() {
             (Shape::Wide, 1_000),
             (Shape::Chain, 200),
             (Shape::Wide, 10_000),
-        ] {
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count <= most)
+        {
             bench.compare(shape, count, value("--only"));
         }
-        bench.growth(value("--only"));
+        if most >= 10_000 {
+            bench.growth(value("--only"));
+        }
     }
     let _ = fs_err::remove_dir_all(&bench.work);
 }
