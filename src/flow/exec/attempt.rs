@@ -91,6 +91,11 @@ impl Attempt {
         Ok(attempt)
     }
 
+    /// The key's folder, which is done with once there is a record.
+    pub(super) fn work(&self) -> &Path {
+        &self.work
+    }
+
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -522,8 +527,6 @@ impl Attempt {
                     .detail(error.to_string());
             warnings.push(warning);
         }
-        // A runner that asks for the key just now makes the folder anew; the next sweep has it.
-        let _ = remove_tree(&self.work);
         Ok((entry, report.pin, warnings))
     }
 

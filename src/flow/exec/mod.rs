@@ -3,6 +3,7 @@
 mod attempt;
 pub mod environment;
 pub mod job;
+mod litter;
 pub mod output;
 pub mod place;
 pub mod process;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal};
 
 use super::attempt::Attempt;
 use super::job::{Answer, Force, Job, Order, Outcome, entry_of};
+use super::litter::Litter;
 use super::output::{Log, drain};
 use super::place::{PlaceError, Placed, place_inputs};
 use super::process::{adopt_orphans, bury_dead, kill_descendants, signal_by_name, signal_group};
@@ -66,6 +67,7 @@ pub fn serve() -> io::Result<()> {
         receiver,
         is_closed: false,
         jobs: 0,
+        litter: Litter::default(),
     };
     while !supervisor.is_closed {
         match supervisor.receiver.recv() {
@@ -98,6 +100,7 @@ struct Supervisor {
     is_closed: bool,
     /// Counts jobs, so that a late message of one given up is not taken for the present one's.
     jobs: u64,
+    litter: Litter,
 }
 
 /// How the process of a stage ended.
@@ -226,6 +229,13 @@ impl Supervisor {
             let _ = answer(&Answer::Warning(warning));
         }
         let (entry, pin, warnings) = attempt.record(job, store)?;
+        let bytes = job
+            .inputs
+            .iter()
+            .flat_map(|input| &input.items)
+            .map(|item| item.content.bytes)
+            .sum();
+        self.litter.take(store, attempt.work(), bytes);
         for warning in warnings {
             let _ = answer(&Answer::Warning(warning));
         }
