@@ -5,7 +5,8 @@
 //! `DIR` holds a virtual environment for each Python tool (`DIR/snakemake/bin/snakemake` …); `ninja` and `b3sum` come
 //! from `PATH`. What is not installed is left out and said. Every output is compared with its source after `cold` and
 //! `edit`. Set `TMPDIR` to a new folder at the top of a quiet file system: ext4 looks past inodes freed within the last
-//! minutes, so a place where much was just deleted makes every creation dearer. Wall seconds; median over the runs; peak memory is that of the largest single process.
+//! minutes, so a place where much was just deleted makes every creation dearer. Wall seconds; median over the runs;
+//! peak memory is that of the largest single process.
 
 #![allow(
     clippy::print_stdout,

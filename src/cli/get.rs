@@ -4,7 +4,7 @@ use flow::content::Content;
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::digest::Digest;
 use flow::plan::Decision;
-use flow::spec::{METRICS, StageId, StageSpec};
+use flow::spec::{METRICS, StageSpec};
 use flow::store::StoreError;
 
 use super::Done;
@@ -113,7 +113,7 @@ fn outputs<'a>(
         }
         let stage = &session.workflow().stages[id.index()];
         let Decision::Hit(known) = decision else {
-            return Err(not_cached(stage, id));
+            return Err(not_cached(stage));
         };
         let name = match &selector.output {
             Some(name) => name.clone(),
@@ -159,7 +159,7 @@ fn outputs<'a>(
     Ok(found)
 }
 
-fn not_cached(stage: &StageSpec, _: StageId) -> Failure {
+fn not_cached(stage: &StageSpec) -> Failure {
     let diagnostic = Diagnostic::error(
         "cli::not_cached",
         format!("`{}` has no result yet", stage.name),

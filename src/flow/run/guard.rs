@@ -63,8 +63,7 @@ fn change_lines(change: &Change) -> Vec<String> {
 }
 
 /// Seconds for people: `2 h 14 m`, `3 m 20 s`, `41 s`, `0.3 s`.
-#[must_use]
-pub fn format_seconds(seconds: f64) -> String {
+fn format_seconds(seconds: f64) -> String {
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }

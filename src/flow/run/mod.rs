@@ -28,7 +28,6 @@ mod publish;
 pub mod slots;
 mod start;
 
-pub use guard::format_seconds;
 pub use log::{RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
 pub use publish::conflicts as publish_conflicts;

@@ -74,7 +74,7 @@ impl Run<'_, '_> {
         self.histories[id.index()].lost += 1;
         if !had_started && self.stopping.is_none() && self.histories[id.index()].lost <= LOST_BEFORE
         {
-            return self.again(id);
+            return self.set(id, State::Ready);
         }
         if let State::Running(running) = &self.states[id.index()] {
             crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
@@ -134,7 +134,7 @@ impl Run<'_, '_> {
                 for warning in warnings {
                     self.warn(Some(id), warning);
                 }
-                self.again(id);
+                self.set(id, State::Ready);
             }
             Outcome::InputChanged { port } => {
                 self.histories[id.index()].moved += 1;
@@ -154,7 +154,7 @@ impl Run<'_, '_> {
                         .detail(error.to_string());
                     return self.fail(id, problem, Class::Environment, End::Failed);
                 }
-                self.again(id);
+                self.set(id, State::Ready);
             }
             Outcome::Stopped {
                 seconds,
@@ -194,10 +194,6 @@ impl Run<'_, '_> {
                 }
             }
         }
-    }
-
-    fn again(&mut self, id: StageId) {
-        self.set(id, State::Ready);
     }
 
     fn result(&mut self, id: StageId, known: &Known, end: End) {
