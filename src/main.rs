@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A run of 10,000 stages is many small strings made on several threads; the system's allocator takes a lock and a
-/// system call for what this one does in neither.
+/// Planning makes many small strings on several threads. Without huge pages, which would double the memory of a
+/// program that ends before it has used them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
