@@ -157,7 +157,7 @@ impl Supervisor {
         if lock.is_claim() {
             let _ = answer(&Answer::Warning(no_locks(&job.cache)));
         }
-        let ignore = Ignore::load(&job.root)?;
+        let ignore = Ignore::load(&job.root, &job.cache)?;
         let mut attempt = Attempt::begin(&store, job)?;
         let placed = match place_inputs(job, &store, &ignore, attempt.folder()) {
             Ok(placed) => placed,
