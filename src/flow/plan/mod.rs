@@ -22,6 +22,13 @@ use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
 
+/// What stands in the key for a file that is not there yet.
+const ABSENT: Content = Content {
+    form: Form::Tree,
+    digest: Digest::ZERO,
+    bytes: 0,
+};
+
 mod files;
 mod rows;
 
@@ -231,6 +238,13 @@ impl<'a> Planner<'a> {
             Origin::KeyOnly(path) => Some(PortContent::KeyOnly(plain(
                 self.path_content(stage, input, path)?,
             ))),
+            Origin::Put(path) => {
+                let content = match self.workflow.root.join(path).exists() {
+                    true => self.path_content(stage, input, path)?,
+                    false => ABSENT,
+                };
+                Some(PortContent::KeyOnly(plain(content)))
+            }
             Origin::Glob(pattern) => Some(PortContent::One(plain(
                 self.glob_content(stage, input, pattern)?,
             ))),
@@ -358,7 +372,10 @@ impl<'a> Planner<'a> {
             };
             let root = &self.workflow.root;
             let source = match &input.origin {
-                Origin::Path(path) | Origin::KeyOnly(path) => JobSource::Path(root.join(path)),
+                Origin::Put(path) if !root.join(path).exists() => continue,
+                Origin::Path(path) | Origin::KeyOnly(path) | Origin::Put(path) => {
+                    JobSource::Path(root.join(path))
+                }
                 Origin::Glob(pattern) => {
                     let (base, files) = self
                         .glob_files(pattern)
@@ -489,6 +506,6 @@ fn outputs_of(input: &Input) -> &[OutputRef] {
     match &input.origin {
         Origin::Stage(output) => std::slice::from_ref(output),
         Origin::Many(outputs) => outputs.as_slice(),
-        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
+        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &[],
     }
 }
