@@ -113,3 +113,30 @@ fn surroundings_are_recorded_warned_of_and_with_strict_decide() {
         );
     }
 }
+
+#[test]
+fn strict_surroundings_are_asked_with_the_stages_own_variables() {
+    let stage = |name: &str, value: &str| {
+        format!(
+            "  {name}:
+    kind: command
+    env: {{ V: {value} }}
+    environment: {{ record: [[sh, -c, \"echo $V in $(ls p.yaml)\"]], strict: true }}
+    with: {{ argv: [touch, out] }}
+    outputs: {{ out: out }}
+"
+        )
+    };
+    let space = Space::with(&format!(
+        "stages:\n{}{}",
+        stage("one", "a"),
+        stage("two", "b")
+    ));
+    space.run(&[]).exits(0);
+    for (name, said) in [("one", "a in p.yaml"), ("two", "b in p.yaml")] {
+        let record = &space.records()[name];
+        let manifest = record["manifest"].as_str().expect("a text");
+        assert!(manifest.contains(&format!("= \"{said}\"")), "{manifest}");
+        assert!(record["environment"].to_string().contains(said));
+    }
+}

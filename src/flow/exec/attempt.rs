@@ -266,8 +266,12 @@ impl Attempt {
                 }
                 shown.extend(program.argv.iter().map(|word| quoted(word)));
                 self.repeat = shown.join(" ");
-                self.environment =
-                    environment::record(&job.policy.record, &job.policy.env, &self.folder);
+                self.environment = environment::record(
+                    &job.policy.record,
+                    &job.policy.env,
+                    &job.root,
+                    Some(&self.folder),
+                );
             }
         }
         if let Some(gpus) = &job.gpus {

@@ -78,7 +78,6 @@ pub struct Planner<'a> {
     paths: HashMap<String, Content>,
     published: HashMap<String, Digest>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
-    surroundings: BTreeMap<String, String>,
     pipeline_id: String,
 }
 
@@ -104,7 +103,6 @@ impl<'a> Planner<'a> {
             paths: HashMap::new(),
             published: HashMap::new(),
             globs: BTreeMap::new(),
-            surroundings: BTreeMap::new(),
             pipeline_id: pipeline_id(workflow),
         })
     }
@@ -305,26 +303,18 @@ impl<'a> Planner<'a> {
         }))
     }
 
-    fn strict_surroundings(&mut self, stage: &StageSpec) -> Vec<(String, String)> {
+    fn strict_surroundings(&self, stage: &StageSpec) -> Vec<(String, String)> {
         if !stage.policy.record_strict {
             return Vec::new();
         }
-        let root = &self.workflow.root;
-        let mut lines = Vec::new();
-        for argv in &stage.policy.record {
-            let words = argv.join(" ");
-            let text = self.surroundings.entry(words.clone()).or_insert_with(|| {
-                let record =
-                    environment::record(std::slice::from_ref(argv), &stage.policy.env, root);
-                record.into_values().next().unwrap_or_default()
-            });
-            let path = format!("environment.record[{words}]");
-            lines.push((
-                path,
-                serde_json::to_string(text).expect("strings serialise"),
-            ));
-        }
-        lines
+        let policy = &stage.policy;
+        environment::record(&policy.record, &policy.env, &self.workflow.root, None)
+            .into_iter()
+            .map(|(words, text)| {
+                let text = serde_json::to_string(&text).expect("strings serialise");
+                (format!("environment.record[{words}]"), text)
+            })
+            .collect()
     }
 
     /// The last key of a stage, from any earlier run.
