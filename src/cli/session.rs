@@ -1,5 +1,6 @@
 //! A pipeline file with its settings and its store, as most subcommands need them.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use flow::diagnostic::{Class, Diagnostic, Failure};
@@ -43,7 +44,14 @@ impl Session {
                 return Err(Failure::one(Class::Input, diagnostic));
             }
         }
-        let store = Store::open(&cache).map_err(|error| {
+        let store = Store::open(&cache).or_else(|error| match error.kind() {
+            // Looking needs no place of its own; what works says so when it cannot write.
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Ok(Store::to_read(&cache))
+            }
+            _ => Err(error),
+        });
+        let store = store.map_err(|error| {
             let message = format!("the cache `{}` cannot be used", cache.display());
             let diagnostic = Diagnostic::error("run::cache", message)
                 .detail(error.to_string())

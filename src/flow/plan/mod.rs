@@ -97,7 +97,8 @@ impl<'a> Planner<'a> {
             index: store.load_index()?,
             kinds,
             ignore: Ignore::load(&workflow.root, store.dir())?,
-            clock_ns: store.server_clock_ns()?,
+            // Without a place to ask, nothing that is hashed now is trusted later. A run has a place, or has failed.
+            clock_ns: store.server_clock_ns().unwrap_or(i64::MIN),
             known: vec![None; workflow.stages.len()],
             notes: vec![Notes::new(); workflow.stages.len()],
             paths: HashMap::new(),

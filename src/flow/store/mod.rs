@@ -71,15 +71,21 @@ pub enum StoreError {
 }
 
 impl Store {
+    /// A store as it stands, which nothing can be written to: what is asked of it is answered, nothing is kept.
+    #[must_use]
+    pub fn to_read(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            index: Mutex::new(None),
+        }
+    }
+
     /// Opens a store, making its folders where they are missing.
     ///
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let store = Self {
-            dir: dir.to_path_buf(),
-            index: Mutex::new(None),
-        };
+        let store = Self::to_read(dir);
         let is_new = !dir.join("records-v1").is_dir();
         for folder in FOLDERS {
             let folder = dir.join(folder);
