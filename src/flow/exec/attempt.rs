@@ -303,17 +303,21 @@ impl Attempt {
         };
         let why = match error.kind() {
             io::ErrorKind::NotFound => "there is no such program".to_owned(),
+            io::ErrorKind::PermissionDenied => "it is not executable".to_owned(),
+            io::ErrorKind::ArgumentListTooLong => "its arguments are too long".to_owned(),
             _ => error.to_string(),
         };
         let failure = StageError::new(
             "run::no_program",
             format!("`{}` cannot start `{program}`: {why}", job.stage),
-        );
+        )
+        .detail(format!("folder kept: {}", self.folder.display()));
         match error.kind() {
             io::ErrorKind::NotFound if program.contains('/') => {
                 failure.help("paths start in the stage's folder: name the program under `needs:`, or give an absolute path")
             }
             io::ErrorKind::NotFound => failure.help("install it, or put its folder into PATH"),
+            io::ErrorKind::ArgumentListTooLong => failure.help("give the program a file to read instead: `params` stand in `params.json`, the instances of an `all:` in its `index.jsonl`"),
             io::ErrorKind::PermissionDenied => failure.help("make the file executable, or start it through its interpreter"),
             _ => failure,
         }

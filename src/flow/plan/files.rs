@@ -105,7 +105,8 @@ impl Planner<'_> {
         path: &str,
         error: &io::Error,
     ) -> Diagnostic {
-        if error.kind() == io::ErrorKind::NotFound {
+        let is_absent = std::fs::symlink_metadata(self.workflow.root.join(path)).is_err();
+        if error.kind() == io::ErrorKind::NotFound && is_absent {
             return Diagnostic::error(
                 "spec::missing_file",
                 format!("input file `{path}` of stage `{}` is missing", stage.name),
