@@ -11,6 +11,7 @@ mod faults_kill;
 mod faults_order;
 mod faults_output;
 mod faults_places;
+mod faults_publish;
 mod faults_race;
 mod faults_runners;
 mod faults_sandbox;
