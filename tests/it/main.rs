@@ -19,6 +19,7 @@ mod faults_secrets;
 mod faults_signals;
 mod faults_slots;
 mod faults_stage;
+mod faults_unkept;
 mod fetch_lock;
 mod fetch_trouble;
 mod gallery;

@@ -27,6 +27,7 @@ mod pool;
 mod publish;
 pub mod slots;
 mod start;
+mod unkept;
 
 pub use log::{RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
@@ -286,7 +287,7 @@ pub fn run(
         run.warn(None, warning);
     }
     run.work();
-    let summary = run.finish().map_err(environment)?;
+    let summary = run.finish(&in_use).map_err(environment)?;
     drop(in_use);
     Ok(summary)
 }
