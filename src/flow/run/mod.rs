@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::diagnostic::{Class, Diagnostic, Failure};
+use crate::diagnostic::{Class, Diagnostic, Failure, Severity};
 use crate::digest::Digest;
 use crate::event::{Counts, End, Event, Observer, ReportPlace};
 use crate::exec::job::Force;
@@ -345,8 +345,14 @@ impl Run<'_, '_> {
             && self.stopping.is_none()
             && !matches!(end, End::Executed)
         {
-            self.remake(id, rebuild);
-            return;
+            match self.guard_lost(id, "they are to be published".to_owned()) {
+                None => return self.remake(id, rebuild),
+                // The result stands without them, and what hangs on it may go on.
+                Some(guard) => {
+                    let severity = Severity::Warning;
+                    self.warn(Some(id), Diagnostic { severity, ..guard });
+                }
+            }
         }
         if end == End::Cached {
             let event = Event::StageCached {

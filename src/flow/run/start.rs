@@ -189,6 +189,14 @@ impl Run<'_, '_> {
             self.fail(id, problem, Class::Environment, End::Failed);
             return true;
         }
+        let needed = format!("`{}` needs them", self.planner.stage(id).name);
+        let guard = (producers.keys().copied())
+            .filter(|producer| matches!(self.states[producer.index()], State::Over(_)))
+            .find_map(|producer| self.guard_lost(producer, needed.clone()));
+        if let Some(guard) = guard {
+            self.fail(id, guard, Class::Input, End::Held);
+            return true;
+        }
         let count = producers.len();
         for (producer, because) in producers {
             if matches!(self.states[producer.index()], State::Over(_)) {
