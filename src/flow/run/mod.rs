@@ -143,8 +143,12 @@ struct Running {
 
 #[derive(Debug, Default)]
 struct History {
-    /// Tries so far.
+    /// Tries that failed so far.
     tries: u32,
+    /// Starts that were said.
+    starts: u32,
+    /// Whether the last of them is still to be followed by a retry or an end.
+    is_open: bool,
     /// Times its inputs moved.
     moved: u32,
     /// Times its supervisor died.
@@ -404,7 +408,29 @@ impl Run<'_, '_> {
         self.skip_downstream(id);
     }
 
+    /// Says that a stage which was said to start is put back, and why; it starts again when it can.
+    fn put_back(&mut self, id: StageId, message: String, wait: Duration) {
+        if !std::mem::take(&mut self.histories[id.index()].is_open) {
+            return;
+        }
+        let event = Event::StageRetried {
+            stage: self.planner.stage(id).name.clone(),
+            message,
+            wait_seconds: wait.as_secs_f64(),
+        };
+        self.emit(&event);
+    }
+
+    /// A stage that will not run; whoever heard of its start hears of its end.
+    fn skip(&mut self, id: StageId) {
+        if self.histories[id.index()].starts > 0 {
+            self.finished_event(id, End::Skipped);
+        }
+        self.over(id, End::Skipped);
+    }
+
     fn finished_event(&mut self, id: StageId, end: End) {
+        self.histories[id.index()].is_open = false;
         let history = &self.histories[id.index()];
         let event = Event::StageFinished {
             stage: self.planner.stage(id).name.clone(),
@@ -422,7 +448,7 @@ impl Run<'_, '_> {
                 self.states[next.index()],
                 State::Waiting(_) | State::Ready | State::Later(_)
             ) {
-                self.over(next, End::Skipped);
+                self.skip(next);
                 stack.extend(self.downstream[next.index()].iter().copied());
             }
         }
@@ -468,7 +494,7 @@ impl Run<'_, '_> {
         }
         for id in self.selected.clone() {
             if !matches!(self.states[id.index()], State::Over(_)) {
-                self.over(id, End::Skipped);
+                self.skip(id);
             }
         }
     }

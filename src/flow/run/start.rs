@@ -118,15 +118,17 @@ impl Run<'_, '_> {
         history
             .started_after
             .get_or_insert(self.started.elapsed().as_secs_f64());
-        let event = Event::StageStarted {
-            stage: stage.name.clone(),
-            key,
-            because: history.because.clone(),
-            attempt: history.tries + 1,
-            expected_seconds,
-        };
         // A key that another runner holds is asked for again and again; one start is enough to say.
-        if !history.waiting_said {
+        if !history.is_open {
+            history.is_open = true;
+            history.starts += 1;
+            let event = Event::StageStarted {
+                stage: stage.name.clone(),
+                key,
+                because: history.because.clone(),
+                attempt: history.starts,
+                expected_seconds,
+            };
             self.emit(&event);
         }
         self.set(
