@@ -530,6 +530,11 @@ impl Attempt {
             settled.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
         }
+        for (name, content) in &outputs {
+            store
+                .sync_large([content])
+                .map_err(|error| self.not_kept(job, name, &error))?;
+        }
         if job.launch == Launch::Builtin || !report.numbers.is_empty() {
             outputs.insert(
                 METRICS.to_owned(),

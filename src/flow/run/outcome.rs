@@ -243,7 +243,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Large objects are trusted while their stamp stands still; this is when it is known to be right.
+    /// Large objects are trusted while their stamp stands still; this is when it is known to be right, the supervisor
+    /// having written them through to the disk (`store/sync.rs`).
     fn remember_objects(&mut self, entry: &IndexEntry) {
         for (_, content) in &entry.outputs {
             if content.form == crate::content::Form::Tree
