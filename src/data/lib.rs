@@ -11,6 +11,7 @@ pub mod prepare;
 pub mod readers;
 pub mod statistics;
 pub mod tags;
+mod xml;
 
 #[cfg(test)]
 pub(crate) mod testing {

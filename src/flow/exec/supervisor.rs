@@ -183,7 +183,7 @@ impl Supervisor {
     ) -> Result<Outcome, StageError> {
         attempt.bring_checkpoint(job)?;
         let command = attempt.command(job, placed)?;
-        let log = Log::create(&attempt.log_path())?;
+        let log = Log::new(attempt.log_path());
         let ending = self.run(job, command, attempt, &log)?;
         let last_lines = {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
