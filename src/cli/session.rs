@@ -83,12 +83,7 @@ impl Session {
             console.set_sources(&ready.sources());
             console.report(&ready.warnings);
         }
-        let session = Self { ready, store };
-        if session.ready.is_fresh {
-            let conflicts = flow::run::publish_conflicts(session.workflow());
-            session.fail_if_any(conflicts, console)?;
-        }
-        Ok(session)
+        Ok(Self { ready, store })
     }
 
     /// The workflow.
@@ -181,14 +176,6 @@ impl Session {
     pub(super) fn failure(&self, problems: Vec<Diagnostic>, console: &mut Console) -> Failure {
         console.set_sources(&self.ready.sources());
         Failure::input(problems)
-    }
-
-    fn fail_if_any(&self, problems: Vec<Diagnostic>, console: &mut Console) -> Result<(), Failure> {
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(self.failure(problems, console))
-        }
     }
 }
 

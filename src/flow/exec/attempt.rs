@@ -55,6 +55,27 @@ pub(super) struct Attempt {
     environment: BTreeMap<String, String>,
     /// Whether the stage itself ended well, so that its work is worth keeping whatever comes after.
     ended_well: bool,
+    temporary_place: PathBuf,
+    temporary: Option<TemporaryFolder>,
+}
+
+/// What `TMPDIR` names for a stage that may write nowhere else. Goes with the attempt.
+#[derive(Debug)]
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn make(path: PathBuf) -> io::Result<Self> {
+        // Left by an attempt that was killed after its record was written.
+        remove_tree(&path)?;
+        fs_err::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _ = remove_tree(&self.0);
+    }
 }
 
 impl Attempt {
@@ -80,7 +101,16 @@ impl Attempt {
             repeat: String::new(),
             environment: BTreeMap::new(),
             ended_well: false,
+            // Not below `work`: the path of a socket has to fit into 108 bytes, and programs make theirs in here.
+            temporary_place: store
+                .dir()
+                .join("tmp")
+                .join(format!("for-{}", job.key.short())),
+            temporary: None,
         };
+        if !earlier_numbers.is_empty() {
+            remove_tree(&attempt.temporary_place)?;
+        }
         for old in earlier_numbers.iter().rev() {
             let folder = attempt.work.join(old.to_string());
             // By the name it had then: a later one may be another, or none.
@@ -231,10 +261,12 @@ impl Attempt {
                     argv.extend(rest.iter().cloned());
                     // A rule needs a file to stand on.
                     fs_err::write(self.progress_path(), "")?;
+                    let place = self.temporary_place.clone();
+                    self.temporary = Some(TemporaryFolder::make(place)?);
                     self.write_order(ExecWork::Sandboxed {
                         argv,
                         readable: placed.link_targets(),
-                        writable: vec![self.progress_path()],
+                        writable: vec![self.progress_path(), self.temporary_place.clone()],
                     })?;
                     command = this_program()?;
                     command.arg("exec").arg(self.beside("order.json"));
@@ -243,6 +275,10 @@ impl Attempt {
                     command.arg0(first).args(rest);
                 }
                 command.env_clear().envs(variables);
+                let is_declared = |name| job.policy.env.iter().any(|v| v.name == name);
+                if let Some(folder) = self.temporary.as_ref().filter(|_| !is_declared("TMPDIR")) {
+                    command.env("TMPDIR", &folder.0);
+                }
                 command.env("PIPELINE_CORES", job.policy.resources.cores.to_string());
                 command.env("PIPELINE_PROGRESS", self.progress_path());
                 let mut shown = vec![
@@ -501,6 +537,11 @@ impl Attempt {
             };
             settled.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
+        }
+        for (name, content) in &outputs {
+            store
+                .sync_large([content])
+                .map_err(|error| self.not_kept(job, name, &error))?;
         }
         if job.launch == Launch::Builtin || !report.numbers.is_empty() {
             outputs.insert(

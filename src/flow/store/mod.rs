@@ -26,6 +26,7 @@ pub mod lock;
 pub mod object;
 pub mod record;
 pub mod survey;
+mod sync;
 pub mod verify;
 
 /// The folders of a store. Any of them may be removed by hand between runs.
