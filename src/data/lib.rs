@@ -9,3 +9,6 @@ pub mod prepare;
 pub mod readers;
 pub mod statistics;
 pub mod tags;
+pub mod texts;
+pub mod vocabulary;
+pub mod wordpiece;
