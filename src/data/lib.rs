@@ -5,6 +5,7 @@ pub mod example;
 pub mod jsonl;
 pub mod labels;
 mod lines;
+pub mod packed;
 pub mod prepare;
 pub mod readers;
 pub mod statistics;

@@ -1,4 +1,5 @@
 //! The crate from outside: properties of its formats, and the counts of real corpora.
 
+mod oracles;
 mod properties;
 mod real_files;
