@@ -6,6 +6,8 @@
 //! {"task":"tagging","id":"train-1","tokens":["BRCA1","and","breast","cancer"],"tags":["O","O","B-Disease","I-Disease"]}
 //! {"task":"spans","id":"8808605","text":"…","spans":[{"start":0,"end":12,"label":"Disease","concept":"D001943"}]}
 //! {"task":"classification","id":"d0.s1.p0","text":"@DRUG$ does not affect @DRUG$ .","label":"DDI-false"}
+//! {"task":"multi_label","id":"9876","text":"…","labels":["evading growth suppressors"]}
+//! {"task":"regression","id":"pair-1","texts":["…","…"],"value":3.6}
 //! {"task":"question_answering","id":"q1_000","question":"…?","context":"…","answers":[{"text":"dHAND","start":311}]}
 //! ```
 //!
@@ -31,6 +33,10 @@ pub enum Task {
     Spans,
     /// One label a text.
     Classification,
+    /// Any number of labels a text.
+    MultiLabel,
+    /// A number a text or pair of texts.
+    Regression,
     /// Answers that stand in a context.
     QuestionAnswering,
 }
@@ -43,13 +49,15 @@ impl Task {
             Self::Tagging => "tagging",
             Self::Spans => "spans",
             Self::Classification => "classification",
+            Self::MultiLabel => "multi_label",
+            Self::Regression => "regression",
             Self::QuestionAnswering => "question_answering",
         }
     }
 }
 
 /// One labelled example.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "task", rename_all = "snake_case")]
 pub enum Example {
     /// A sentence with a tag a token.
@@ -58,6 +66,10 @@ pub enum Example {
     Spans(Document),
     /// A text with a label.
     Classification(Classification),
+    /// A text with any number of labels.
+    MultiLabel(MultiLabel),
+    /// One or two texts with a number.
+    Regression(Regression),
     /// A question with a context.
     QuestionAnswering(Question),
 }
@@ -143,6 +155,30 @@ pub struct Classification {
     pub label: String,
 }
 
+/// A text with any number of labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MultiLabel {
+    /// Unique in its file; of the part, where a document is cut into several.
+    pub id: String,
+    /// The text; not empty.
+    pub text: String,
+    /// Its labels, each once; there may be none.
+    pub labels: Vec<String>,
+}
+
+/// One or two texts with a number, such as how alike they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Regression {
+    /// Unique in its file.
+    pub id: String,
+    /// One text or two; none empty.
+    pub texts: Vec<String>,
+    /// The number; finite.
+    pub value: f64,
+}
+
 /// A question with a context in which answers stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -196,6 +232,8 @@ impl Example {
             Self::Tagging(_) => Task::Tagging,
             Self::Spans(_) => Task::Spans,
             Self::Classification(_) => Task::Classification,
+            Self::MultiLabel(_) => Task::MultiLabel,
+            Self::Regression(_) => Task::Regression,
             Self::QuestionAnswering(_) => Task::QuestionAnswering,
         }
     }
@@ -207,6 +245,8 @@ impl Example {
             Self::Tagging(Tagging { id, .. })
             | Self::Spans(Document { id, .. })
             | Self::Classification(Classification { id, .. })
+            | Self::MultiLabel(MultiLabel { id, .. })
+            | Self::Regression(Regression { id, .. })
             | Self::QuestionAnswering(Question { id, .. }) => id,
         }
     }
@@ -216,6 +256,8 @@ impl Example {
             Self::Tagging(Tagging { id, .. })
             | Self::Spans(Document { id, .. })
             | Self::Classification(Classification { id, .. })
+            | Self::MultiLabel(MultiLabel { id, .. })
+            | Self::Regression(Regression { id, .. })
             | Self::QuestionAnswering(Question { id, .. }) => id,
         }
     }
@@ -233,6 +275,8 @@ impl Example {
                 filled("text", &example.text)?;
                 filled("label", &example.label)
             }
+            Self::MultiLabel(example) => check_labels(example),
+            Self::Regression(example) => check_regression(example),
             Self::QuestionAnswering(example) => check_question(example),
         }
     }
@@ -300,6 +344,39 @@ fn check_document(example: &Document) -> Result<(), Problem> {
     Ok(())
 }
 
+fn check_labels(example: &MultiLabel) -> Result<(), Problem> {
+    filled("text", &example.text)?;
+    for (i, label) in example.labels.iter().enumerate() {
+        filled("labels", label)?;
+        if example.labels[..i].contains(label) {
+            return Err(Problem::new(
+                format!("the label `{}` stands twice", excerpt(label)),
+                "give each label once",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_regression(example: &Regression) -> Result<(), Problem> {
+    if !(1..=2).contains(&example.texts.len()) {
+        return Err(Problem::new(
+            format!("`texts` holds {} texts", example.texts.len()),
+            "give one text or two",
+        ));
+    }
+    for text in &example.texts {
+        filled("texts", text)?;
+    }
+    if !example.value.is_finite() {
+        return Err(Problem::new(
+            "`value` is not finite",
+            "leave the example out",
+        ));
+    }
+    Ok(())
+}
+
 fn check_question(example: &Question) -> Result<(), Problem> {
     filled("question", &example.question)?;
     filled("context", &example.context)?;
@@ -350,6 +427,8 @@ mod tests {
             Task::Tagging,
             Task::Spans,
             Task::Classification,
+            Task::MultiLabel,
+            Task::Regression,
             Task::QuestionAnswering,
         ];
         assert_eq!(names, all.map(Task::name));

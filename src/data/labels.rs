@@ -14,7 +14,7 @@ use crate::example::{Example, Task};
 pub struct LabelSet {
     /// What the examples are for.
     pub task: Task,
-    /// Tags for tagging, types for spans, classes for classification, empty for question answering.
+    /// Tags for tagging, types for spans, classes for classification, empty for regression and question answering.
     pub labels: Vec<String>,
     /// Classes that stand for "no relation" and do not count as found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,7 +30,8 @@ pub(crate) fn each_label<'a>(example: &'a Example, mut each: impl FnMut(&'a str)
         Example::Tagging(example) => example.tags.iter().for_each(|tag| each(tag)),
         Example::Spans(example) => example.spans.iter().for_each(|span| each(&span.label)),
         Example::Classification(example) => each(&example.label),
-        Example::QuestionAnswering(_) => {}
+        Example::MultiLabel(example) => example.labels.iter().for_each(|label| each(label)),
+        Example::Regression(_) | Example::QuestionAnswering(_) => {}
     }
 }
 

@@ -1,11 +1,13 @@
-//! Raw files to canonical examples, and their statistics. Knows nothing of stages, caching or reports.
+//! Raw files to canonical examples and their statistics, predictions to scores. Knows nothing of stages, caching or reports.
 
 pub mod error;
 pub mod example;
 pub mod jsonl;
 pub mod labels;
 mod lines;
+pub mod metrics;
 pub mod packed;
+pub mod predictions;
 pub mod prepare;
 pub mod readers;
 pub mod statistics;
@@ -13,3 +15,30 @@ pub mod tags;
 pub mod texts;
 pub mod vocabulary;
 pub mod wordpiece;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What tests of several files share.
+
+    use std::path::{Path, PathBuf};
+
+    /// The folder of real data; `None`, with a word about it, where there is none.
+    #[expect(
+        clippy::print_stderr,
+        reason = "a test that proves nothing must say so"
+    )]
+    pub(crate) fn shared(test: &str) -> Option<PathBuf> {
+        let folder = std::env::var_os("PIPELINE_SHARED_DATA").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+            PathBuf::from,
+        );
+        if folder.join("README.md").is_file() {
+            return Some(folder);
+        }
+        eprintln!(
+            "{test}: skipped, no real data at `{}`; set PIPELINE_SHARED_DATA",
+            folder.display()
+        );
+        None
+    }
+}

@@ -271,7 +271,17 @@ impl Work<'_> {
                     example.label = new;
                 }
             }
-            Example::QuestionAnswering(_) => {}
+            Example::MultiLabel(example) => {
+                for label in &mut example.labels {
+                    if let Some(new) = new_name(label) {
+                        *label = new;
+                    }
+                }
+                // Two may have become one.
+                let mut seen = BTreeSet::new();
+                example.labels.retain(|label| seen.insert(label.clone()));
+            }
+            Example::Regression(_) | Example::QuestionAnswering(_) => {}
         }
     }
 

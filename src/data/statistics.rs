@@ -13,7 +13,7 @@
 //! | `concept_identifiers` | distinct single identifiers ([`crate::example::Span::concepts`]) |
 //! | `document_concepts` | distinct pairs of a document and a single identifier, by type and in all: what annotators call annotated concepts |
 //! | `mentions_without_concept` | mentions whose concept is missing or `-1` |
-//! | `labels` | examples a class |
+//! | `labels` | examples a class; of multi-label examples also labels in all |
 //! | `relations` | by class and in all: relations of spans, or examples of classes that are not negative |
 //! | `pairs` | pairs of a question and a context |
 //! | `questions`, `question_texts`, `contexts` | distinct questions by [`question_id`], distinct texts of questions and of contexts |
@@ -184,6 +184,18 @@ impl Statistics {
                 }
                 (hash([example.text.as_str()]), hash([label]))
             }
+            Example::MultiLabel(example) => {
+                split.add("labels", None, 0);
+                for label in &example.labels {
+                    split.add_class("labels", label);
+                }
+                let labels = example.labels.iter().map(String::as_str);
+                (hash([example.text.as_str()]), hash(labels))
+            }
+            Example::Regression(example) => (
+                hash(example.texts.iter().map(String::as_str)),
+                hash([example.value.to_string().as_str()]),
+            ),
             Example::QuestionAnswering(example) => {
                 count_question(split, example, &counting.question_id_separators)
             }

@@ -112,6 +112,46 @@ impl Encoding {
     }
 }
 
+/// The patterns of seqeval's schemes, for [`decode_strict`].
+impl Encoding {
+    fn starts(self, previous: Tag<'_>, tag: Tag<'_>) -> bool {
+        use Role::{Begin, Inside, Single};
+        let same = tag.label() == previous.label();
+        match (self, previous, tag) {
+            (Self::Iob1, Tag::Outside | Tag::In(Begin, _), Tag::In(Inside, _)) => true,
+            (Self::Iob1, Tag::In(Inside, _), Tag::In(Inside, _)) => !same,
+            (Self::Iob1, Tag::In(Inside | Begin, _), Tag::In(Begin, _)) => same,
+            (Self::Iob2, _, Tag::In(Begin, _)) => true,
+            (Self::Iobes, _, Tag::In(Begin | Single, _)) => true,
+            _ => false,
+        }
+    }
+
+    fn goes_on(self, previous: Tag<'_>, tag: Tag<'_>) -> bool {
+        use Role::{Begin, End, Inside};
+        let inside = match tag {
+            Tag::In(Inside, _) => true,
+            Tag::In(End, _) => self == Self::Iobes,
+            _ => false,
+        };
+        inside && matches!(previous, Tag::In(Begin | Inside, _)) && tag.label() == previous.label()
+    }
+
+    fn ends(self, previous: Tag<'_>, tag: Tag<'_>) -> bool {
+        use Role::{Begin, End, Inside, Single};
+        let same = tag.label() == previous.label();
+        match (self, previous, tag) {
+            (Self::Iobes, Tag::In(End | Single, _), _) => true,
+            (Self::Iobes, ..) => false,
+            // Seqeval's IOB1 has no end between two B of different types.
+            (Self::Iob1, Tag::In(Begin, _), Tag::In(Begin, _)) => same,
+            (_, Tag::In(Inside | Begin, _), Tag::In(Inside, _)) => !same,
+            (_, Tag::In(Inside | Begin, _), Tag::Outside | Tag::In(Begin, _)) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A chunk of tokens: `start..end` of one type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TokenSpan {
@@ -143,6 +183,51 @@ pub fn decode<S: AsRef<str>>(tags: &[S]) -> Vec<TokenSpan> {
             }
         }
         previous = tag;
+    }
+    spans
+}
+
+/// The spans that tags mean where only what obeys the encoding is one, as seqeval 1.2.2 with `mode="strict"`:
+/// a chunk has a start, goes on while each token may be inside, and counts only where it may end there.
+/// [`Encoding::Lenient`] has no rules to obey and is [`decode`]. Texts that are no tags count as `O`.
+#[must_use]
+pub fn decode_strict<S: AsRef<str>>(encoding: Encoding, tags: &[S]) -> Vec<TokenSpan> {
+    if encoding == Encoding::Lenient {
+        return decode(tags);
+    }
+    let at = |i: usize| {
+        tags.get(i)
+            .and_then(|tag| Tag::parse(tag.as_ref()))
+            .filter(|tag| encoding.allows(*tag))
+            .unwrap_or(Tag::Outside)
+    };
+    let mut spans = Vec::new();
+    let (mut i, mut previous) = (0, Tag::Outside);
+    while i < tags.len() {
+        let tag = at(i);
+        let begins = match tag {
+            Tag::In(_, label) if encoding.starts(previous, tag) => Some(label),
+            _ => None,
+        };
+        let Some(label) = begins else {
+            previous = tag;
+            i += 1;
+            continue;
+        };
+        let start = i;
+        previous = tag;
+        i += 1;
+        while i < tags.len() && encoding.goes_on(previous, at(i)) {
+            previous = at(i);
+            i += 1;
+        }
+        if encoding.ends(previous, at(i)) {
+            spans.push(TokenSpan {
+                start,
+                end: i,
+                label: label.to_owned(),
+            });
+        }
     }
     spans
 }

@@ -222,7 +222,10 @@ impl Dataset {
         let of_task: &[&str] = match task {
             Task::Tagging => &["tags", "labels", "rename_labels"],
             Task::Spans => &["labels", "rename_labels"],
-            Task::Classification => &["labels", "rename_labels", "negative_labels"],
+            Task::Classification | Task::MultiLabel => {
+                &["labels", "rename_labels", "negative_labels"]
+            }
+            Task::Regression => &[],
             Task::QuestionAnswering => &["question_id_separators"],
         };
         let given = [
@@ -571,14 +574,14 @@ fn missing(folder: &Path, place: &str, inner: &str) -> DataError {
     )
 }
 
-fn mismatch(message: impl Into<String>, help: impl Into<String>) -> DataError {
+pub(super) fn mismatch(message: impl Into<String>, help: impl Into<String>) -> DataError {
     DataError::Mismatch {
         message: message.into(),
         help: help.into(),
     }
 }
 
-fn stage_error(error: DataError) -> StageError {
+pub(super) fn stage_error(error: DataError) -> StageError {
     let code = match &error {
         DataError::Broken { .. } => "data::broken",
         DataError::Mismatch { .. } => "data::mismatch",
@@ -604,7 +607,7 @@ fn metric_row(row: Row) -> MetricRow {
     }
 }
 
-fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.len() {
         0 => "nothing".to_owned(),

@@ -8,11 +8,13 @@ pub mod command;
 pub mod dataset;
 pub mod fetch;
 pub mod report;
+pub mod score;
 
 /// Every kind of stage, in the order of the documentation.
 pub const KINDS: &[KindEntry] = &[
     kind::<fetch::Fetch>(),
     kind::<dataset::Dataset>(),
+    kind::<score::Score>(),
     kind::<report::Report>(),
     kind::<command::Command>(),
 ];

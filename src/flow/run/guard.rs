@@ -1,5 +1,6 @@
 //! What holds a run back from remaking something precious. Knows nothing of how a run goes on.
 
+use crate::clock::duration;
 use crate::diagnostic::Diagnostic;
 use crate::key::{Change, shorten};
 use crate::plan::Why;
@@ -21,7 +22,7 @@ pub(super) fn guard(
         return None;
     }
     let name = &stage.name;
-    let took = format_seconds(last.seconds);
+    let took = duration(last.seconds);
     let reason = if stage.policy.protect {
         "it is protected"
     } else {
@@ -60,47 +61,4 @@ fn change_lines(change: &Change) -> Vec<String> {
         lines.push(format!("+ {} = {}", change.path, shorten(new)));
     }
     lines
-}
-
-/// Seconds for people: `2 h 14 m`, `3 m 20 s`, `41 s`, `0.3 s`.
-fn format_seconds(seconds: f64) -> String {
-    if seconds < 9.95 {
-        return format!("{seconds:.1} s");
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "rounded, not negative, far below 2^64"
-    )]
-    let whole = seconds.round() as u64;
-    match (
-        whole / 86_400,
-        whole / 3600 % 24,
-        whole / 60 % 60,
-        whole % 60,
-    ) {
-        (0, 0, 0, s) => format!("{s} s"),
-        (0, 0, m, s) => format!("{m} m {s} s"),
-        (0, h, m, _) => format!("{h} h {m} m"),
-        (d, h, _, _) => format!("{d} d {h} h"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::format_seconds;
-
-    #[test]
-    fn seconds_read_as_people_say_them() {
-        let cases = [
-            (0.26, "0.3 s"),
-            (41.2, "41 s"),
-            (200.0, "3 m 20 s"),
-            (8040.0, "2 h 14 m"),
-            (90_000.0, "1 d 1 h"),
-        ];
-        for (seconds, text) in cases {
-            assert_eq!(format_seconds(seconds), text);
-        }
-    }
 }

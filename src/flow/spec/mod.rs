@@ -34,16 +34,7 @@ pub mod yaml;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-pub(crate) mod testing {
-    //! A workflow from a text, for tests of other files.
-
-    /// Loads a text with the kinds of the tests; no file is read.
-    pub(crate) fn workflow(text: &str) -> super::Workflow {
-        super::load::load_text(text, super::tests::KINDS)
-            .expect("loads")
-            .workflow
-    }
-}
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

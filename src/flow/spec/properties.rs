@@ -7,7 +7,7 @@ use proptest::sample::subsequence;
 
 use super::fuzz_load;
 use super::load::{Loaded, load_text};
-use super::tests::{KINDS, good};
+use super::testing::{KINDS, good};
 use crate::graph::{downstream, needed, upstream};
 
 fn load_good(text: &str) -> Loaded {

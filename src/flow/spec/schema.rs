@@ -328,7 +328,7 @@ fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::KINDS;
+    use super::super::testing::KINDS;
     use super::*;
 
     /// Every `$ref` of a schema leads somewhere.

@@ -1,0 +1,86 @@
+//! What independent programs answered, frozen under `golden/` and, with `PIPELINE_PARITY`, asked anew by the scripts of
+//! `tests/parity`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+use data::example::Example;
+use data::metrics::{Options, Work, find_metric, score};
+use data::predictions::{Prediction, Predictions};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    metric: String,
+    options: Options,
+    examples: Vec<Example>,
+    predictions: Vec<Prediction>,
+    expected: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Row {
+    metric: String,
+    class: Option<String>,
+    value: f64,
+}
+
+fn files(name: &str) -> Vec<PathBuf> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let asked = std::env::var_os("PIPELINE_PARITY").map(|folder| PathBuf::from(folder).join(name));
+    [Some(golden.join(name)), asked]
+        .into_iter()
+        .flatten()
+        .filter(|path| path.exists())
+        .collect()
+}
+
+#[test]
+fn parity_of_scores() {
+    let files = files("metrics.jsonl");
+    assert!(
+        !files.is_empty(),
+        "the frozen cases are part of the repository"
+    );
+    let (mut cases, mut numbers) = (0, 0);
+    for path in files {
+        for line in BufReader::new(fs_err::File::open(path).expect("there")).lines() {
+            let case: Case = serde_json::from_str(&line.expect("text")).expect("a case");
+            let mut predictions = Predictions::new();
+            for one in case.predictions {
+                predictions
+                    .entry(one.example_id.clone())
+                    .or_default()
+                    .push(one);
+            }
+            let work = Work {
+                examples: &case.examples,
+                predictions: &predictions,
+                golden: None,
+                options: &case.options,
+            };
+            let metric = find_metric(&case.metric).expect("a metric");
+            let outcome = score(metric, &work).expect("it scores");
+            for row in &case.expected {
+                let found = outcome
+                    .scores
+                    .iter()
+                    .find(|one| one.metric == row.metric && one.class == row.class);
+                // A class without any item of ours is 0 in all programs.
+                let found = found.map_or(0.0, |one| one.value);
+                assert!(
+                    (found - row.value).abs() < 1e-9,
+                    "case {cases}, {} {:?}: {found} is not {row:?}",
+                    case.metric,
+                    case.options
+                );
+                numbers += 1;
+            }
+            cases += 1;
+        }
+    }
+    assert!(
+        cases >= 12 && numbers >= 90,
+        "{cases} cases, {numbers} numbers"
+    );
+}

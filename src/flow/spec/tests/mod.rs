@@ -1,0 +1,6 @@
+//! Tests of loading as a whole, by theme.
+
+mod layers;
+mod matrices;
+mod problems;
+mod stages;
