@@ -69,7 +69,7 @@ macro_rules! defaults {
         fn $name() -> $type {
             $value
         }
-        #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde asks for")]
+        #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form serde asks for, of small types and larger ones")]
         fn $is(value: &$type) -> bool {
             *value == $value
         }

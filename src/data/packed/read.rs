@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use memmap2::Mmap;
-
 use super::format::{CHECKED_BYTES, HEADER_BYTES, Header, Layout, damaged, structure_digest};
-use super::map;
+use super::map::{self, Mapped};
 use crate::error::DataError;
 
-/// A file of packed examples; `B` holds its bytes.
+/// A file of packed examples; `B` holds its bytes, by default a mapped file.
 #[derive(Debug)]
-pub struct PackedExamples<B = Mmap> {
+pub struct PackedExamples<B = Mapped> {
     bytes: B,
     file: String,
     header: Header,

@@ -195,7 +195,7 @@ fn bucket_path(folder: &Path, i: usize) -> PathBuf {
 fn seal(path: &Path, header: &Header, structure_end: u64) -> Result<(), DataError> {
     let mut bytes = header.encode();
     let map = super::map::open(path)?;
-    let sections = &map[HEADER_BYTES..structure_end as usize];
+    let sections = &map.as_ref()[HEADER_BYTES..structure_end as usize];
     let digest = structure_digest(&bytes, sections);
     drop(map);
     bytes[CHECKED_BYTES..CHECKED_BYTES + 32].copy_from_slice(&digest);

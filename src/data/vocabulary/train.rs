@@ -78,7 +78,7 @@ pub fn train(
     }
     let specials = specials(training.reserved);
     // Words begin with a letter and go on with its marked form, as the library spells them.
-    let letters = alphabet.iter().map(|c| c.to_string());
+    let letters = alphabet.iter().map(char::to_string);
     let inner = alphabet.iter().map(|c| format!("{CONTINUATION}{c}"));
     let first: Vec<String> = specials.into_iter().chain(letters).chain(inner).collect();
     if first.len() >= training.size as usize {
@@ -92,7 +92,7 @@ pub fn train(
         ));
     }
     let distinct = counts.len() as u64;
-    let entries = merge(first, counts, training)?;
+    let entries = merge(&first, counts, training)?;
     Ok(Trained {
         vocabulary: Vocabulary::new(entries, "the learned vocabulary")?,
         words,
@@ -208,11 +208,7 @@ fn limit(counts: Counts, settings: Settings, training: &Training) -> (Counts, Ve
 }
 
 /// The library's part: `first`, then what is merged, in order.
-fn merge(
-    first: Vec<String>,
-    counts: Counts,
-    training: &Training,
-) -> Result<Vec<String>, DataError> {
+fn merge(first: &[String], counts: Counts, training: &Training) -> Result<Vec<String>, DataError> {
     let letters: u64 = (counts.iter())
         .map(|(word, count)| count.saturating_mul(word.chars().count() as u64))
         .fold(0, u64::saturating_add);
@@ -252,7 +248,7 @@ fn merge(
     by_id.sort_unstable();
     if by_id
         .iter()
-        .zip(&first)
+        .zip(first)
         .any(|((_, entry), first)| entry != first)
     {
         return Err(failed(&"its first entries are not the ones given"));

@@ -2,5 +2,6 @@
 
 mod oracles;
 mod parity;
+mod pieces;
 mod properties;
 mod real_files;
