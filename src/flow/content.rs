@@ -79,6 +79,8 @@ pub struct Stamp {
     pub size: u64,
     /// Modification time in nanoseconds since 1970.
     pub mtime_ns: i64,
+    /// Change time in nanoseconds since 1970, which no program can set back.
+    pub ctime_ns: i64,
     /// Inode number.
     pub inode: u64,
 }
@@ -93,18 +95,19 @@ impl Stamp {
                 .mtime()
                 .saturating_mul(1_000_000_000)
                 .saturating_add(metadata.mtime_nsec()),
+            ctime_ns: metadata
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.ctime_nsec()),
             inode: metadata.ino(),
         }
     }
-}
 
-/// The change time in nanoseconds, which no program can set back.
-#[must_use]
-pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
-    metadata
-        .ctime()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(metadata.ctime_nsec())
+    /// The later of both times.
+    #[must_use]
+    pub fn changed_ns(&self) -> i64 {
+        self.mtime_ns.max(self.ctime_ns)
+    }
 }
 
 /// Whether the owner may execute it.
@@ -233,7 +236,10 @@ pub fn is_inside(path: &str) -> bool {
 /// Names that enter neither digests nor the check after a stage.
 #[derive(Clone, Debug)]
 pub struct Ignore {
+    standard: bool,
     extra: GlobSet,
+    /// Folders the program itself writes to.
+    own: Vec<PathBuf>,
 }
 
 impl Ignore {
@@ -241,20 +247,39 @@ impl Ignore {
     #[must_use]
     pub fn standard() -> Self {
         Self {
-            extra: GlobSet::empty(),
+            standard: true,
+            ..Self::nothing()
         }
     }
 
-    /// The standard names and the patterns of `.pipelineignore` in `root`, one a line, `#` for remarks.
-    /// A pattern without `/` matches a name anywhere; one with `/` matches a path from the root.
+    /// Leaves nothing out: what a stage declares as its output is kept whole.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            standard: false,
+            extra: GlobSet::empty(),
+            own: Vec::new(),
+        }
+    }
+
+    /// The standard names, the program's own folders (`cache`, wherever it is, and `reports/`), and the patterns of
+    /// `.pipelineignore` in `root`, one a line, `#` for remarks. A pattern without `/` matches a name anywhere; one with `/` matches a path from the root.
     ///
     /// # Errors
     /// When the file cannot be read, or a pattern does not parse (the message names the line).
-    pub fn load(root: &Path) -> io::Result<Self> {
+    pub fn load(root: &Path, cache: &Path) -> io::Result<Self> {
+        let absolute =
+            |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let own = vec![absolute(cache), absolute(root).join("reports")];
         let path = root.join(".pipelineignore");
         let text = match fs_err::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::standard()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self {
+                    own,
+                    ..Self::standard()
+                });
+            }
             Err(error) => return Err(error),
         };
         let mut set = GlobSetBuilder::new();
@@ -283,7 +308,11 @@ impl Ignore {
         let extra = set
             .build()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(Self { extra })
+        Ok(Self {
+            standard: true,
+            extra,
+            own,
+        })
     }
 
     /// Whether an entry of this name at this path is left out.
@@ -300,7 +329,9 @@ impl Ignore {
             || name.ends_with('~')
             || (name.starts_with('.') && (name.ends_with(".swp") || name.ends_with(".swo")))
             || name.starts_with(".#");
-        standard || (!self.extra.is_empty() && self.extra.is_match(path))
+        (self.standard && standard)
+            || (!self.extra.is_empty() && self.extra.is_match(path))
+            || self.own.iter().any(|own| own == path)
     }
 }
 
@@ -320,23 +351,38 @@ pub fn hash_file(path: &Path, size: u64) -> io::Result<Digest> {
     Ok(Digest::from(&hasher))
 }
 
-/// The files below `top` as (path below the top, path, metadata), and its empty folders, in walking order.
+/// Something below the top of a walk.
+#[derive(Debug)]
+pub struct Found {
+    /// Path below the top, `/` between names.
+    pub relative: String,
+    /// The whole path.
+    pub path: PathBuf,
+    /// Its metadata; `None` for an empty folder.
+    pub metadata: Option<std::fs::Metadata>,
+    /// Whether it is a link, or lies behind one.
+    pub is_behind_link: bool,
+}
+
+/// The files below `top`, and its empty folders, in walking order.
 ///
 /// # Errors
 /// Loops, dangling links, unreadable folders, special files, names that are not UTF-8.
-pub fn walk(
-    top: &Path,
-    ignore: &Ignore,
-) -> io::Result<Vec<(String, PathBuf, Option<std::fs::Metadata>)>> {
+pub fn walk(top: &Path, ignore: &Ignore) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut walker = WalkDir::new(top)
         .follow_links(true)
         .sort_by_file_name()
         .into_iter();
+    // The depth of the linked folder the walk is in.
+    let mut linked: Option<usize> = None;
     while let Some(entry) = walker.next() {
         let entry = entry.map_err(|error| walk_error(&error))?;
         if entry.depth() == 0 {
             continue;
+        }
+        if linked.is_some_and(|depth| entry.depth() <= depth) {
+            linked = None;
         }
         if ignore.matches(entry.path()) {
             if entry.file_type().is_dir() {
@@ -357,16 +403,30 @@ pub fn walk(
             })?
             .to_owned();
         let kind = entry.file_type();
+        let is_behind_link = linked.is_some() || entry.path_is_symlink();
         if kind.is_dir() {
+            if entry.path_is_symlink() && linked.is_none() {
+                linked = Some(entry.depth());
+            }
             let is_empty = fs_err::read_dir(entry.path())?
                 .filter_map(Result::ok)
                 .all(|child| ignore.matches(&child.path()));
             if is_empty {
-                found.push((relative, entry.into_path(), None));
+                found.push(Found {
+                    relative,
+                    path: entry.into_path(),
+                    metadata: None,
+                    is_behind_link,
+                });
             }
         } else if kind.is_file() {
             let metadata = entry.metadata().map_err(|error| walk_error(&error))?;
-            found.push((relative, entry.into_path(), Some(metadata)));
+            found.push(Found {
+                relative,
+                path: entry.into_path(),
+                metadata: Some(metadata),
+                is_behind_link,
+            });
         } else {
             return Err(invalid(format!(
                 "`{}` is neither a file nor a folder",
@@ -412,8 +472,8 @@ where
     let found = walk(top, ignore)?;
     let entries = found
         .into_par_iter()
-        .map(|(path, full, metadata)| {
-            let content = match metadata {
+        .map(|found| {
+            let content = match found.metadata {
                 None => None,
                 Some(metadata) => Some(Content {
                     form: if is_executable(&metadata) {
@@ -421,11 +481,14 @@ where
                     } else {
                         Form::File
                     },
-                    digest: digest(&full, &metadata)?,
+                    digest: digest(&found.path, &metadata)?,
                     bytes: metadata.len(),
                 }),
             };
-            Ok(TreeEntry { path, content })
+            Ok(TreeEntry {
+                path: found.relative,
+                content,
+            })
         })
         .collect::<io::Result<Vec<_>>>()?;
     Ok(Tree::new(entries))
@@ -515,13 +578,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp");
         let top = folder.path();
         fs_err::write(top.join(".pipelineignore"), "# remark\n*.log\n/out/tmp\n").expect("write");
-        let ignore = Ignore::load(top).expect("loads");
+        let ignore = Ignore::load(top, &top.join("cache")).expect("loads");
         assert!(ignore.matches(&top.join("deep/run.log")));
         assert!(ignore.matches(&top.join("out/tmp")));
         assert!(!ignore.matches(&top.join("deep/out/tmp")));
         fs_err::write(top.join(".pipelineignore"), "[\n").expect("write");
         assert!(
-            Ignore::load(top)
+            Ignore::load(top, &top.join("cache"))
                 .expect_err("bad glob")
                 .to_string()
                 .contains(".pipelineignore:1")

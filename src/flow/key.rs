@@ -71,11 +71,18 @@ impl Manifest {
                 }
                 PortContent::One(item) => {
                     push_item(&mut lines, format!("input.{port}"), item, with_records);
+                    // Such kinds see the axes of a single item too, as columns of its numbers.
+                    if with_records && !item.axes.is_empty() {
+                        lines.push((format!("input.{port}.axes"), axes_json([item])));
+                    }
                 }
                 PortContent::Many { file, items } => {
                     if let Some(file) = file {
                         lines.push((format!("input.{port}.file"), json(file)));
                     }
+                    // Order, types and the axis of repetition stand in `index.jsonl`, which the stage reads.
+                    let index = Use::File.digest(axes_json(items).as_bytes());
+                    lines.push((format!("input.{port}.index"), index.to_string()));
                     for item in items {
                         push_item(
                             &mut lines,
@@ -144,6 +151,20 @@ impl Manifest {
 
 fn json(text: &str) -> String {
     serde_json::to_string(text).expect("strings serialise")
+}
+
+/// The axes of items as they stand in an index: names, typed values, which one is of repetition; in order.
+fn axes_json<'a>(items: impl IntoIterator<Item = &'a PlannedItem>) -> String {
+    let axes: Vec<Vec<(&str, &str, bool)>> = items
+        .into_iter()
+        .map(|item| {
+            item.axes
+                .iter()
+                .map(|axis| (axis.name.as_str(), axis.json.as_str(), axis.replicate))
+                .collect()
+        })
+        .collect();
+    serde_json::to_string(&axes).expect("axes serialise")
 }
 
 fn push_item(

@@ -375,6 +375,16 @@ stages:
     with: { argv: [cp, model, scores] }
     outputs: { scores: scores }
 ";
+    report_of_a_stage_without_numbers: CHECK, "\
+stages:
+  train:
+    kind: command
+    with: { argv: [touch, model] }
+    outputs: { model: model }
+  table:
+    kind: report
+    needs: { scores: train }
+";
     unknown_value_in_where: CHECK, "\
 stages:
   train:
@@ -382,6 +392,7 @@ stages:
     matrix: { task: [ddi, chemprot] }
     with: { argv: [touch, model] }
     outputs: { model: model }
+    numbers: scores.json
   table:
     kind: report
     needs: { scores: { all: train, where: { task: dddi } } }

@@ -5,7 +5,8 @@
 //! work/<key>/attempts.jsonl  a line at the start and one at the end of each attempt
 //! work/<key>/checkpoint/     between attempts; inside the attempt's folder while one is at work
 //! work/<key>/scratch/        the same for built-in kinds, always in place
-//! work/<key>/<n>/            the folder of attempt n; <n>.log, <n>.order.json, <n>.result.json, <n>.progress beside it
+//! work/<key>/<n>/            the folder of attempt n; <n>.log, <n>.order.json, <n>.result.json, <n>.progress beside it,
+//!                            and <n>.checkpoint with the name of the checkpoint's folder inside
 //! ```
 //! All of it goes when a result is recorded, and stays when one is not.
 
@@ -32,6 +33,7 @@ use crate::notes::{self, Notes};
 use crate::numbers;
 use crate::spec::{Launch, METRICS};
 use crate::store::index::{IndexEntry, append_record};
+use crate::store::object::Intake;
 use crate::store::record::{self, Machine, RECORD_VERSION, Record, this_machine};
 use crate::store::{Store, remove_tree};
 
@@ -51,6 +53,8 @@ pub(super) struct Attempt {
     earlier: Vec<record::Attempt>,
     repeat: String,
     environment: BTreeMap<String, String>,
+    /// Whether the stage itself ended well, so that its work is worth keeping whatever comes after.
+    ended_well: bool,
 }
 
 impl Attempt {
@@ -75,14 +79,17 @@ impl Attempt {
             earlier,
             repeat: String::new(),
             environment: BTreeMap::new(),
+            ended_well: false,
         };
         for old in earlier_numbers.iter().rev() {
             let folder = attempt.work.join(old.to_string());
-            if let Some(spec) = &job.policy.checkpoint {
-                salvage(&folder.join(&spec.dir), &attempt.saved_checkpoint())?;
+            // By the name it had then: a later one may be another, or none.
+            let noted = attempt.work.join(format!("{old}.checkpoint"));
+            if let Ok(dir) = fs_err::read_to_string(noted) {
+                salvage(&folder.join(dir), &attempt.saved_checkpoint())?;
             }
             remove_tree(&folder)?;
-            for suffix in ["log", "order.json", "result.json", "progress"] {
+            for suffix in ["log", "order.json", "result.json", "progress", "checkpoint"] {
                 let _ = fs_err::remove_file(attempt.work.join(format!("{old}.{suffix}")));
             }
         }
@@ -152,6 +159,7 @@ impl Attempt {
     /// Moves the checkpoint of an earlier attempt into the folder, or makes an empty one.
     pub(super) fn bring_checkpoint(&mut self, job: &Job) -> io::Result<()> {
         if let Some(spec) = &job.policy.checkpoint {
+            fs_err::write(self.beside("checkpoint"), &spec.dir)?;
             let place = self.folder.join(&spec.dir);
             if let Some(parent) = place.parent() {
                 fs_err::create_dir_all(parent)?;
@@ -433,6 +441,7 @@ impl Attempt {
         job: &Job,
         store: &Store,
     ) -> Result<(IndexEntry, Option<Pin>, Vec<Diagnostic>), StageError> {
+        self.ended_well = true;
         let mut missing = Vec::new();
         for output in &job.outputs {
             if fs_err::metadata(self.folder.join(&output.path)).is_err() {
@@ -462,17 +471,27 @@ impl Attempt {
                     .extend(numbers::read_numbers(&self.folder.join(file))?);
             }
         }
-        let mut outputs: BTreeMap<String, Content> = BTreeMap::new();
-        let mut taken: BTreeMap<&str, Content> = BTreeMap::new();
+        // All are read before any is moved: a fault of the last leaves the folder as the stage left it.
+        let mut intakes: BTreeMap<&str, Intake> = BTreeMap::new();
         for output in &job.outputs {
-            // Two names may point at one path; it is moved once.
-            let content = match taken.get(output.path.as_str()) {
+            // Two names may point at one path.
+            if !intakes.contains_key(output.path.as_str()) {
+                let intake = store
+                    .take_in(&self.folder, &self.folder.join(&output.path))
+                    .map_err(|error| self.not_kept(job, &output.name, &error))?;
+                intakes.insert(&output.path, intake);
+            }
+        }
+        let mut outputs: BTreeMap<String, Content> = BTreeMap::new();
+        let mut settled: BTreeMap<&str, Content> = BTreeMap::new();
+        for output in &job.outputs {
+            let content = match settled.get(output.path.as_str()) {
                 Some(content) => *content,
                 None => store
-                    .ingest(&self.folder.join(&output.path))
-                    .map_err(|error| self.not_kept(job, &output.name, error))?,
+                    .settle(&intakes[output.path.as_str()])
+                    .map_err(|error| self.not_kept(job, &output.name, &error))?,
             };
-            taken.insert(&output.path, content);
+            settled.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
         }
         if job.launch == Launch::Builtin || !report.numbers.is_empty() {
@@ -483,7 +502,7 @@ impl Attempt {
         }
         let log = std::fs::metadata(self.log_path()).is_ok_and(|metadata| metadata.len() > 0);
         let log = if log {
-            Some(store.ingest(&self.log_path())?)
+            Some(store.ingest(&self.work, &self.log_path())?)
         } else {
             None
         };
@@ -530,22 +549,30 @@ impl Attempt {
         Ok((entry, report.pin, warnings))
     }
 
-    /// An output that no store can keep is the stage's fault; a refusing disk is not.
-    fn not_kept(&self, job: &Job, output: &str, error: io::Error) -> StageError {
-        if error.kind() != io::ErrorKind::InvalidData {
-            return error.into();
-        }
-        StageError::new(
+    /// An output that no store can keep is the stage's fault; a refusing disk is not. The folder is kept either way.
+    fn not_kept(&self, job: &Job, output: &str, error: &io::Error) -> StageError {
+        let failure = StageError::new(
             "run::bad_output",
-            format!("output `{output}` of `{}` cannot be kept: {error}", job.stage),
+            format!(
+                "output `{output}` of `{}` cannot be kept: {error}",
+                job.stage
+            ),
         )
-        .detail(format!("folder kept: {}", self.folder.display()))
-        .help("an output is a file or a folder of files, with names in UTF-8 and without links in a circle")
+        .detail(format!("folder kept: {}", self.folder.display()));
+        if error.kind() == io::ErrorKind::InvalidData {
+            return failure.help("an output is a file or a folder of files, with names in UTF-8 and without links in a circle");
+        }
+        let failure = failure.environment();
+        if is_full(&self.work) {
+            return failure.help("the disk of the cache is full: free some space (`pipeline cache gc` may help) and run again");
+        }
+        failure.help("see that everything in it can be read, and run again")
     }
 
     /// Keeps the folder of an attempt that recorded nothing; its checkpoint goes to where the next one finds it.
     /// Returns whether there is a checkpoint.
     pub(super) fn keep(&mut self, end: &str, mut with_folder: bool) -> bool {
+        with_folder |= self.ended_well;
         let mut has_checkpoint = has_entries(&self.scratch());
         if let Some(place) = &self.checkpoint {
             has_checkpoint |= has_entries(place);

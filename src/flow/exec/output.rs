@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes kept from the start of the output.
@@ -13,25 +13,33 @@ const TAIL_BYTES: usize = 1 << 20;
 /// The output so far.
 #[derive(Debug)]
 pub struct Log {
-    file: fs_err::File,
+    path: PathBuf,
+    /// Made with the first byte: most stages of a large pipeline print nothing.
+    file: Option<fs_err::File>,
     written: u64,
     tail: VecDeque<u8>,
     dropped: u64,
 }
 
 impl Log {
-    /// Starts a log file.
-    ///
-    /// # Errors
-    /// When the file cannot be made.
-    pub fn create(path: &Path) -> io::Result<Arc<Mutex<Self>>> {
-        let file = fs_err::File::create(path)?;
-        Ok(Arc::new(Mutex::new(Self {
-            file,
+    /// A log that goes to this file, which must not exist.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            path,
+            file: None,
             written: 0,
             tail: VecDeque::new(),
             dropped: 0,
-        })))
+        }))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(fs_err::File::create(&self.path)?),
+        };
+        file.write_all(bytes)
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -39,7 +47,7 @@ impl Log {
         let (head, rest) = bytes.split_at(bytes.len().min(room));
         if !head.is_empty() {
             // A full disk must not stop the reader: the stage would hang on its pipe.
-            let _ = self.file.write_all(head);
+            let _ = self.append(head);
             self.written += head.len() as u64;
         }
         // The tail also keeps the end of the head, so that the last lines are always in one piece.
@@ -69,12 +77,12 @@ impl Log {
                 .min(tail.len());
             let left_out = beyond - kept as u64;
             if left_out > 0 {
-                write!(self.file, "\n[… {left_out} bytes left out …]\n")?;
+                self.append(format!("\n[… {left_out} bytes left out …]\n").as_bytes())?;
             }
-            self.file.write_all(&tail[tail.len() - kept..])?;
+            self.append(&tail[tail.len() - kept..])?;
             self.tail.extend(&tail);
         }
-        self.file.flush()
+        Ok(())
     }
 
     /// The last `count` lines, without control characters.
@@ -153,7 +161,7 @@ mod tests {
     fn a_flood_is_bounded_and_its_end_kept() {
         let folder = tempfile::tempdir().expect("temp");
         let path = folder.path().join("log");
-        let log = Log::create(&path).expect("creates");
+        let log = Log::new(path.clone());
         let mut log = log.lock().expect("whole");
         let line = [b'x'; 99];
         for _ in 0..200_000 {
@@ -172,7 +180,7 @@ mod tests {
     fn a_short_output_is_kept_whole() {
         let folder = tempfile::tempdir().expect("temp");
         let path = folder.path().join("log");
-        let log = Log::create(&path).expect("creates");
+        let log = Log::new(path.clone());
         let mut log = log.lock().expect("whole");
         let output = b"one\ntwo\x1b[31m red\x1b[0m\nold\rnew\n";
         log.take(output);

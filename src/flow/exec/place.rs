@@ -218,11 +218,12 @@ fn place_item(
         JobSource::Path(path) => {
             let files = walk(path, ignore).map_err(|error| gone(error, port))?;
             let mut entries = Vec::new();
-            for (relative, full, metadata) in files {
-                let target = to.join(&relative);
-                let content = bring_entry(port, &full, metadata.is_some(), &target, placed)?;
+            for found in files {
+                let target = to.join(&found.relative);
+                let is_file = found.metadata.is_some();
+                let content = bring_entry(port, &found.path, is_file, &target, placed)?;
                 entries.push(TreeEntry {
-                    path: relative,
+                    path: found.relative,
                     content,
                 });
             }

@@ -157,7 +157,7 @@ impl Supervisor {
         if lock.is_claim() {
             let _ = answer(&Answer::Warning(no_locks(&job.cache)));
         }
-        let ignore = Ignore::load(&job.root)?;
+        let ignore = Ignore::load(&job.root, &job.cache)?;
         let mut attempt = Attempt::begin(&store, job)?;
         let placed = match place_inputs(job, &store, &ignore, attempt.folder()) {
             Ok(placed) => placed,
@@ -183,7 +183,7 @@ impl Supervisor {
     ) -> Result<Outcome, StageError> {
         attempt.bring_checkpoint(job)?;
         let command = attempt.command(job, placed)?;
-        let log = Log::create(&attempt.log_path())?;
+        let log = Log::new(attempt.log_path());
         let ending = self.run(job, command, attempt, &log)?;
         let last_lines = {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);

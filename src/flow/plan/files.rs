@@ -227,8 +227,8 @@ impl Planner<'_> {
         let files = if base.is_dir() {
             walk(&base, &self.ignore)?
                 .into_iter()
-                .filter(|(path, _, metadata)| metadata.is_some() && matcher.is_match(path))
-                .map(|(path, _, _)| path)
+                .filter(|found| found.metadata.is_some() && matcher.is_match(&found.relative))
+                .map(|found| found.relative)
                 .collect()
         } else {
             Vec::new()

@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
             store,
             index: store.load_index()?,
             kinds,
-            ignore: Ignore::load(&workflow.root)?,
+            ignore: Ignore::load(&workflow.root, store.dir())?,
             clock_ns: store.server_clock_ns()?,
             known: vec![None; workflow.stages.len()],
             notes: vec![Notes::new(); workflow.stages.len()],

@@ -365,6 +365,7 @@ fn link_all(
             &instance.cell,
             &instance.outputs,
             instance.bound.ports.declares_outputs,
+            instance.bound.launch == Launch::Builtin || !instance.settings.numbers.is_empty(),
         );
     }
     let inputs: Vec<Vec<Input>> = instances

@@ -9,6 +9,7 @@ use super::suggest;
 use super::{METRICS, Origin, OutputRef, OutputSpec, StageId};
 use crate::diagnostic::Diagnostic;
 use crate::kind::Ports;
+use crate::source::Span;
 
 /// What linking knows of every stage of the file.
 pub(crate) struct Linker<'a> {
@@ -21,6 +22,8 @@ pub(crate) struct Target<'a> {
     /// Each with its index; empty when the stage itself is wrong and has been reported.
     instances: Vec<(StageId, &'a Cell, &'a [OutputSpec])>,
     declares_outputs: bool,
+    /// Whether it leaves numbers: a kind always does, a command with `numbers:` only.
+    has_numbers: bool,
     /// Whether an instance is wrong itself and left out, so that its absence is no news.
     incomplete: bool,
     /// By the texts of the axes in the stage's own order.
@@ -42,9 +45,11 @@ impl<'a> Linker<'a> {
         cell: &'a Cell,
         outputs: &'a [OutputSpec],
         declares_outputs: bool,
+        has_numbers: bool,
     ) {
         let target = self.stages.entry(stage).or_default();
         target.declares_outputs = declares_outputs;
+        target.has_numbers = has_numbers;
         let texts = cell.iter().map(|axis| axis.text.as_str()).collect();
         target.by_texts.insert(texts, target.instances.len());
         target.instances.push((id, cell, outputs));
@@ -264,6 +269,16 @@ fn join(
     found
 }
 
+/// Why there is no [`METRICS`] of a command.
+fn no_numbers(wanted: &Wanted, span: Span, stage: &str) -> Diagnostic {
+    Diagnostic::error(
+        "spec::no_numbers",
+        format!("stage `{}` leaves no numbers", wanted.stage),
+    )
+    .at(span, format!("needed by `{stage}`"))
+    .help("name the file it writes them to: `numbers: scores.json`")
+}
+
 fn choose_output(
     wanted: &Wanted,
     need: &Need,
@@ -276,8 +291,12 @@ fn choose_output(
     let has = |name: &str| outputs.iter().any(|output| output.name == name);
     let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
     if let Some((output, span)) = &wanted.output {
-        if has(output) || output == METRICS {
+        if has(output) || (output == METRICS && target.has_numbers) {
             return Some(output.clone());
+        }
+        if output == METRICS {
+            problems.push(no_numbers(wanted, *span, stage));
+            return None;
         }
         problems.push(
             Diagnostic::error(
@@ -287,7 +306,10 @@ fn choose_output(
             .at(*span, format!("needed by `{stage}`"))
             .help(suggest::help(
                 output,
-                names.iter().copied().chain([METRICS]),
+                names
+                    .iter()
+                    .copied()
+                    .chain(target.has_numbers.then_some(METRICS)),
                 "it has no outputs",
             )),
         );
@@ -298,10 +320,14 @@ fn choose_output(
         .iter()
         .find(|port| port.name == need.port)
         .map_or(ports.any_output, |port| port.output);
-    if let Some(preferred) = preferred
-        && (has(preferred) || preferred == METRICS)
-    {
-        return Some(preferred.to_owned());
+    if let Some(preferred) = preferred {
+        if has(preferred) || (preferred == METRICS && target.has_numbers) {
+            return Some(preferred.to_owned());
+        }
+        if preferred == METRICS {
+            problems.push(no_numbers(wanted, need.span, stage));
+            return None;
+        }
     }
     if has(&need.port) {
         return Some(need.port.clone());
@@ -314,10 +340,7 @@ fn choose_output(
                     format!("stage `{}` leaves no output", wanted.stage),
                 )
                 .at(need.span, format!("needed by `{stage}`"))
-                .help(format!(
-                    "declare one under its `outputs:`, or write `{}.{METRICS}` for its numbers",
-                    wanted.stage
-                )),
+                .help("declare one under its `outputs:`"),
             );
             None
         }

@@ -5,8 +5,8 @@
 //!
 //! - `r KEY SECONDS DEVICE NOTES (NAME FORM DIGEST BYTES)…`: a record. The record file is the truth.
 //! - `d KEY`: that record is gone.
-//! - `s SIZE MTIME INODE CLOCK DIGEST PATH`: the digest of a file while its stamp stands still. Trusted only when
-//!   MTIME lies before CLOCK, the file server's time before the file was read (git's racy-timestamp rule).
+//! - `s SIZE MTIME CTIME INODE CLOCK DIGEST PATH`: the digest of a file while its stamp stands still. Trusted only when
+//!   MTIME and CTIME lie before CLOCK, the file server's time before the file was read (git's racy-timestamp rule).
 //! - `p …`: as `s`, for a file that `publish:` wrote.
 //! - `n KEY "PIPELINE" "STAGE"`: the last key of a stage, for `why`.
 
@@ -169,12 +169,13 @@ impl Index {
     #[must_use]
     pub fn file(&self, path: &str, stamp: &Stamp) -> Option<Digest> {
         let remembered = self.files.get(path)?;
-        let slack = if remembered.stamp.mtime_ns % 1_000_000_000 == 0 {
+        let changed_ns = remembered.stamp.changed_ns();
+        let slack = if changed_ns % 1_000_000_000 == 0 {
             SETTLED_WHOLE_SECONDS_NS
         } else {
             SETTLED_NS
         };
-        let is_settled = remembered.stamp.mtime_ns < remembered.clock_ns.saturating_sub(slack);
+        let is_settled = changed_ns < remembered.clock_ns.saturating_sub(slack);
         (remembered.stamp == *stamp && is_settled).then_some(remembered.digest)
     }
 
@@ -202,11 +203,12 @@ impl Index {
         let Stamp {
             size,
             mtime_ns,
+            ctime_ns,
             inode,
         } = stamp;
         self.push(
             if published { b'p' } else { b's' },
-            &format!("{size} {mtime_ns} {inode} {clock_ns} {digest} {path}"),
+            &format!("{size} {mtime_ns} {ctime_ns} {inode} {clock_ns} {digest} {path}"),
         );
         self.files.insert(
             path.into(),
@@ -330,10 +332,11 @@ impl Index {
             let Stamp {
                 size,
                 mtime_ns,
+                ctime_ns,
                 inode,
             } = remembered.stamp;
             let payload = format!(
-                "{size} {mtime_ns} {inode} {} {} {path}",
+                "{size} {mtime_ns} {ctime_ns} {inode} {} {} {path}",
                 remembered.clock_ns, remembered.digest
             );
             push_line(
@@ -442,9 +445,10 @@ fn parse_record(payload: &str) -> Option<IndexEntry> {
 }
 
 fn parse_file(payload: &str) -> Option<(&str, Remembered)> {
-    let mut words = payload.splitn(6, ' ');
+    let mut words = payload.splitn(7, ' ');
     let size = words.next()?.parse().ok()?;
     let mtime_ns = words.next()?.parse().ok()?;
+    let ctime_ns = words.next()?.parse().ok()?;
     let inode = words.next()?.parse().ok()?;
     let clock_ns = words.next()?.parse().ok()?;
     let digest = words.next()?.parse().ok()?;
@@ -452,6 +456,7 @@ fn parse_file(payload: &str) -> Option<(&str, Remembered)> {
     let stamp = Stamp {
         size,
         mtime_ns,
+        ctime_ns,
         inode,
     };
     Some((
@@ -497,6 +502,7 @@ mod tests {
         Stamp {
             size: 3,
             mtime_ns,
+            ctime_ns: mtime_ns,
             inode: 7,
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Store, StoreError, rename_into};
 use crate::content::{
-    Content, Form, Ignore, Stamp, Tree, TreeEntry, ctime_ns, hash_file, is_executable, walk,
+    Content, Form, Ignore, Stamp, Tree, TreeEntry, hash_file, is_executable, walk,
 };
 use crate::digest::{Digest, Use};
 
@@ -30,7 +30,6 @@ pub struct Watched {
     /// Whether it is an object of the store, not a file of the user's.
     pub is_object: bool,
     stamp: Stamp,
-    ctime_ns: i64,
 }
 
 impl Watched {
@@ -38,7 +37,6 @@ impl Watched {
         let metadata = fs_err::metadata(&path)?;
         Ok(Self {
             stamp: Stamp::of(&metadata),
-            ctime_ns: ctime_ns(&metadata),
             path,
             digest,
             is_object,
@@ -51,7 +49,7 @@ impl Watched {
         let Ok(metadata) = fs_err::metadata(&self.path) else {
             return true;
         };
-        if Stamp::of(&metadata) == self.stamp && ctime_ns(&metadata) == self.ctime_ns {
+        if Stamp::of(&metadata) == self.stamp {
             return false;
         }
         hash_file(&self.path, metadata.len()).map_or(true, |digest| digest != self.digest)
@@ -127,14 +125,27 @@ impl Store {
         put
     }
 
-    /// Moves an output, a file or a folder, into the store. Links are followed and what they lead to is copied.
+    /// Reads an output, a file or a folder at `path` below `home`, and copies into the store what is not the stage's
+    /// own: what a link leads to, and files with a second name. Nothing below `home` is changed; [`Store::settle`] moves
+    /// the rest. Nothing is left out, whatever its name.
     ///
     /// # Errors
     /// Unreadable or special files, link loops, names that are not UTF-8, a refusing disk.
-    pub fn ingest(&self, path: &Path) -> io::Result<Content> {
+    pub fn take_in(&self, home: &Path, path: &Path) -> io::Result<Intake> {
         let metadata = fs_err::metadata(path)?;
+        let is_behind_link = is_behind_link(home, path);
+        let mut intake = Intake {
+            content: Content {
+                form: Form::File,
+                digest: Use::File.digest(b""),
+                bytes: 0,
+            },
+            tree: None,
+            moves: Vec::new(),
+        };
         if metadata.is_file() {
-            return self.ingest_file(path);
+            intake.content = self.take_file(path, is_behind_link, &mut intake.moves)?;
+            return Ok(intake);
         }
         if !metadata.is_dir() {
             return Err(io::Error::new(
@@ -143,14 +154,106 @@ impl Store {
             ));
         }
         let mut entries = Vec::new();
-        for (relative, full, metadata) in walk(path, &Ignore::standard())? {
-            let content = metadata.map(|_| self.ingest_file(&full)).transpose()?;
+        for found in walk(path, &Ignore::nothing())? {
+            let is_behind_link = is_behind_link || found.is_behind_link;
+            let content = match found.metadata {
+                Some(_) => Some(self.take_file(&found.path, is_behind_link, &mut intake.moves)?),
+                None => None,
+            };
             entries.push(TreeEntry {
-                path: relative,
+                path: found.relative,
                 content,
             });
         }
-        self.put_tree(&Tree::new(entries))
+        let tree = Tree::new(entries);
+        intake.content = tree.content();
+        intake.tree = Some(tree);
+        Ok(intake)
+    }
+
+    fn take_file(
+        &self,
+        path: &Path,
+        is_behind_link: bool,
+        moves: &mut Vec<Move>,
+    ) -> io::Result<Content> {
+        let metadata = fs_err::metadata(path)?;
+        let form = if is_executable(&metadata) {
+            Form::Exec
+        } else {
+            Form::File
+        };
+        if !is_behind_link && metadata.nlink() == 1 {
+            let bytes = metadata.len();
+            let digest = hash_file(path, bytes)?;
+            moves.push(Move {
+                from: path.to_path_buf(),
+                digest,
+            });
+            return Ok(Content {
+                form,
+                digest,
+                bytes,
+            });
+        }
+        let (digest, bytes) = self.copy_in(path)?;
+        Ok(Content {
+            form,
+            digest,
+            bytes,
+        })
+    }
+
+    /// Makes an object of a copy; its digest and size.
+    fn copy_in(&self, path: &Path) -> io::Result<(Digest, u64)> {
+        let copy = self.temporary_path();
+        let put = || {
+            reflink_copy::reflink_or_copy(path, &copy)?;
+            fs_err::set_permissions(&copy, std::fs::Permissions::from_mode(0o444))?;
+            let bytes = fs_err::metadata(&copy)?.len();
+            let digest = hash_file(&copy, bytes)?;
+            rename_into(&copy, &self.object_path(&digest))?;
+            Ok((digest, bytes))
+        };
+        let put = put();
+        if put.is_err() {
+            // Half a copy would keep a full disk full.
+            let _ = fs_err::remove_file(&copy);
+        }
+        put
+    }
+
+    /// Moves what [`Store::take_in`] read into the store.
+    ///
+    /// # Errors
+    /// A refusing disk.
+    pub fn settle(&self, intake: &Intake) -> io::Result<Content> {
+        for Move { from, digest } in &intake.moves {
+            let object = self.object_path(digest);
+            let moved = fs_err::set_permissions(from, std::fs::Permissions::from_mode(0o444))
+                // Over what is there, too: it may be damaged, and this is known to be right.
+                .and_then(|()| rename_into(from, &object));
+            match moved {
+                Ok(()) => {}
+                // A folder without its write bit lets nothing go.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    self.copy_in(from)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match &intake.tree {
+            Some(tree) => self.put_tree(tree),
+            None => Ok(intake.content),
+        }
+    }
+
+    /// [`Store::take_in`] and [`Store::settle`] for a single output.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn ingest(&self, home: &Path, path: &Path) -> io::Result<Content> {
+        self.settle(&self.take_in(home, path)?)
     }
 
     /// Stores the listing of a tree whose files are objects already.
@@ -160,34 +263,6 @@ impl Store {
     pub fn put_tree(&self, tree: &Tree) -> io::Result<Content> {
         let content = tree.content();
         self.put_object(&content, tree.listing().as_bytes())?;
-        Ok(content)
-    }
-
-    fn ingest_file(&self, path: &Path) -> io::Result<Content> {
-        let metadata = fs_err::symlink_metadata(path)?;
-        let is_ours_alone = metadata.is_file() && metadata.nlink() == 1;
-        let (source, executable) = if is_ours_alone {
-            (path.to_path_buf(), is_executable(&metadata))
-        } else {
-            let executable = is_executable(&fs_err::metadata(path)?);
-            let copy = self.temporary_path();
-            if let Err(error) = reflink_copy::reflink_or_copy(path, &copy) {
-                // Half a copy would keep a full disk full.
-                let _ = fs_err::remove_file(&copy);
-                return Err(error);
-            }
-            (copy, executable)
-        };
-        fs_err::set_permissions(&source, std::fs::Permissions::from_mode(0o444))?;
-        let bytes = fs_err::metadata(&source)?.len();
-        let digest = hash_file(&source, bytes)?;
-        let content = Content {
-            form: if executable { Form::Exec } else { Form::File },
-            digest,
-            bytes,
-        };
-        // Over what is there, too: it may be damaged, and this is known to be right.
-        rename_into(&source, &self.object_path(&digest))?;
         Ok(content)
     }
 
@@ -369,6 +444,35 @@ impl Store {
     }
 }
 
+/// An output that was read and is not yet in the store.
+#[derive(Debug)]
+pub struct Intake {
+    /// What it is.
+    pub content: Content,
+    tree: Option<Tree>,
+    moves: Vec<Move>,
+}
+
+#[derive(Debug)]
+struct Move {
+    from: PathBuf,
+    digest: Digest,
+}
+
+/// Whether a link stands on the way from `home` down to `path`, its last name included. What is not below `home` is
+/// taken for somebody else's.
+fn is_behind_link(home: &Path, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(home) else {
+        return true;
+    };
+    let mut at = home.to_path_buf();
+    below.components().any(|part| {
+        at.push(part);
+        !matches!(part, std::path::Component::Normal(_))
+            || std::fs::symlink_metadata(&at).is_ok_and(|metadata| metadata.is_symlink())
+    })
+}
+
 fn read_object(path: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
     match std::fs::File::open(path) {
         Ok(mut file) => {
@@ -403,7 +507,7 @@ mod tests {
         fs_err::write(out.join("run.sh"), "#!/bin/sh\n").expect("write");
         fs_err::set_permissions(out.join("run.sh"), std::fs::Permissions::from_mode(0o755))
             .expect("chmod");
-        let content = store.ingest(&out).expect("ingests");
+        let content = store.ingest(folder.path(), &out).expect("ingests");
         assert!(store.has(&content));
         store.verify(&content).expect("whole");
 
@@ -421,7 +525,10 @@ mod tests {
         ));
         assert_eq!(watched.len(), 1);
         assert!(!watched[0].has_changed());
-        assert_eq!(store.ingest(&again).expect("ingests again"), content);
+        assert_eq!(
+            store.ingest(folder.path(), &again).expect("ingests again"),
+            content
+        );
 
         let copy = folder.path().join("copy");
         store.copy_out(&content, &copy).expect("copies");
@@ -470,7 +577,7 @@ mod tests {
         let small = store.put_bytes(b"small").expect("puts");
         let out = folder.path().join("out");
         fs_err::write(&out, "output").expect("write");
-        let output = store.ingest(&out).expect("ingests");
+        let output = store.ingest(folder.path(), &out).expect("ingests");
         for content in [small, output] {
             let path = store.object_path(&content.digest);
             fs_err::remove_file(&path).expect("removes");
@@ -482,7 +589,7 @@ mod tests {
         }
         store.put_bytes(b"small").expect("puts again");
         fs_err::write(&out, "output").expect("write");
-        store.ingest(&out).expect("ingests again");
+        store.ingest(folder.path(), &out).expect("ingests again");
         store.verify(&small).expect("right again");
         store.verify(&output).expect("right again");
     }
@@ -493,8 +600,70 @@ mod tests {
         let mine = folder.path().join("mine");
         fs_err::write(&mine, "precious").expect("write");
         fs_err::hard_link(&mine, folder.path().join("out")).expect("link");
-        let content = store.ingest(&folder.path().join("out")).expect("ingests");
+        let content = store
+            .ingest(folder.path(), &folder.path().join("out"))
+            .expect("ingests");
         fs_err::write(&mine, "changed!").expect("still writable");
         store.verify(&content).expect("a copy of its own");
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_copied_and_stays() {
+        use fs_err::os::unix::fs::symlink;
+        let (folder, store) = store();
+        let (mine, home) = (folder.path().join("mine"), folder.path().join("home"));
+        fs_err::create_dir_all(mine.join("deep")).expect("mkdir");
+        fs_err::write(mine.join("deep/precious"), "precious").expect("write");
+        fs_err::create_dir_all(home.join("out/step5")).expect("mkdir");
+        fs_err::write(home.join("out/step5/model"), "model").expect("write");
+        symlink("step5", home.join("out/best")).expect("link");
+        symlink("step5/model", home.join("out/latest")).expect("link");
+        symlink(&mine, home.join("out/mine")).expect("link");
+        symlink(&mine, home.join("whole")).expect("link");
+        let tree = store.ingest(&home, &home.join("out")).expect("ingests");
+        let whole = store.ingest(&home, &home.join("whole")).expect("ingests");
+        let inner = store
+            .ingest(&home, &home.join("whole/deep/precious"))
+            .expect("ingests");
+        for content in [tree, whole, inner] {
+            store.verify(&content).expect("whole");
+        }
+        let text = fs_err::read_to_string(mine.join("deep/precious")).expect("still there");
+        assert_eq!(text, "precious");
+        let metadata = fs_err::metadata(mine.join("deep/precious")).expect("stat");
+        assert_eq!(
+            metadata.permissions().mode() & 0o200,
+            0o200,
+            "still writable"
+        );
+        let listed: Vec<String> = store
+            .load_tree(&tree.digest)
+            .expect("a tree")
+            .entries
+            .into_iter()
+            .map(|entry| entry.path)
+            .collect();
+        assert_eq!(
+            listed,
+            ["best/model", "latest", "mine/deep/precious", "step5/model"]
+        );
+    }
+
+    #[test]
+    fn an_output_is_kept_whole_whatever_its_names() {
+        let (folder, store) = store();
+        let out = folder.path().join("out");
+        fs_err::create_dir_all(out.join(".git")).expect("mkdir");
+        fs_err::write(out.join(".git/HEAD"), "x").expect("write");
+        fs_err::write(out.join("notes~"), "y").expect("write");
+        let content = store.ingest(folder.path(), &out).expect("ingests");
+        assert_eq!(
+            store
+                .load_tree(&content.digest)
+                .expect("a tree")
+                .entries
+                .len(),
+            2
+        );
     }
 }

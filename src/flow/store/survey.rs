@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 
 use super::Store;
 use super::record::{RECORD_VERSION, Record};
-use crate::content::{Content, Form, Stamp, ctime_ns};
+use crate::content::{Content, Form, Stamp};
 use crate::digest::{Digest, Use};
 
 /// A number of things and their bytes (lengths of files, not blocks of a disk).
@@ -281,7 +281,7 @@ fn piece_of(path: PathBuf, metadata: &std::fs::Metadata) -> Piece {
     Piece {
         path,
         bytes: if metadata.is_dir() { 0 } else { metadata.len() },
-        changed_ns: Stamp::of(metadata).mtime_ns.max(ctime_ns(metadata)),
+        changed_ns: Stamp::of(metadata).changed_ns(),
     }
 }
 

@@ -239,7 +239,7 @@ mod tests {
         let out = folder.path().join("out");
         fs_err::create_dir_all(&out).expect("mkdir");
         fs_err::write(out.join("a"), "whole").expect("write");
-        let tree = store.ingest(&out).expect("ingests");
+        let tree = store.ingest(folder.path(), &out).expect("ingests");
         let small = store.put_bytes(b"small").expect("puts");
         let large = store.put_bytes(&vec![7; 3 << 20]).expect("puts");
         let audit = verify(&store, &mut |_, _| {}).expect("verifies");
