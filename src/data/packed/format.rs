@@ -195,10 +195,18 @@ pub(super) fn damaged(file: &str, fault: &str) -> DataError {
 
 /// The checksum of the structure: the header up to it, then the sections of starts and segments with their padding.
 pub(super) fn structure_digest(header: &[u8], sections: &[u8]) -> [u8; 32] {
+    read_structure_digest(header, sections).expect("bytes in memory are read")
+}
+
+/// The same over sections that are read.
+pub(super) fn read_structure_digest(
+    header: &[u8],
+    sections: impl std::io::Read,
+) -> std::io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&header[..CHECKED_BYTES]);
-    hasher.update(sections);
-    *hasher.finalize().as_bytes()
+    hasher.update_reader(sections)?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Makes the checksum of the structure of any bytes right, so that a fuzzer gets past it. Never panics.

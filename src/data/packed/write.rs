@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 
 use super::builder::Example;
-use super::format::{CHECKED_BYTES, HEADER_BYTES, Header, structure_digest};
+use super::format::{CHECKED_BYTES, HEADER_BYTES, Header, read_structure_digest};
 use super::random::{Stream, words};
 use crate::error::DataError;
 use crate::vocabulary::Vocabulary;
@@ -191,15 +191,18 @@ fn bucket_path(folder: &Path, i: usize) -> PathBuf {
     folder.join(format!("{i:04}.bucket"))
 }
 
-/// Writes the header with the checksum of the structure, which is on disk by now.
+/// Writes the header with the checksum of the structure, which is on disk by now and read back piece by piece.
 fn seal(path: &Path, header: &Header, structure_end: u64) -> Result<(), DataError> {
     let mut bytes = header.encode();
-    let map = super::map::open(path)?;
-    let sections = &map.as_ref()[HEADER_BYTES..structure_end as usize];
-    let digest = structure_digest(&bytes, sections);
-    drop(map);
+    let mut file = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)?;
+    file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
+    let sections = (&mut file).take(structure_end - HEADER_BYTES as u64);
+    let digest = read_structure_digest(&bytes, sections)?;
     bytes[CHECKED_BYTES..CHECKED_BYTES + 32].copy_from_slice(&digest);
-    let mut file = fs_err::OpenOptions::new().write(true).open(path)?;
+    file.seek(SeekFrom::Start(0))?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     Ok(())
