@@ -78,6 +78,15 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
 /// `--strict`: a claim that is not met fails the run.
 fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut Console) -> Done {
     let mut unmet = Vec::new();
+    if session.workflow().claims > 0 && reports.is_empty() {
+        unmet.push(
+            Diagnostic::error(
+                "run::claims",
+                "nothing in this run judged the claims of `expect`",
+            )
+            .help("run the `report` stage too, or add one that needs the stages with the numbers"),
+        );
+    }
     for report in reports {
         let Some(record) = session.store.find_record(&report.key) else {
             continue;

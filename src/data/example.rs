@@ -111,6 +111,9 @@ pub struct Span {
     pub end: usize,
     /// Its type, such as `Disease`.
     pub label: String,
+    /// What relations call it, where they are between mentions, such as `T1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// What it stands for in a terminology, exactly as the source writes it; see [`Span::concepts`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concept: Option<String>,
@@ -131,15 +134,15 @@ impl Span {
     }
 }
 
-/// A relation between two concepts of a document.
+/// A relation between two concepts, or mentions, of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Relation {
     /// Its type, such as `CID`.
     pub label: String,
-    /// The first concept.
+    /// The first concept, or mention.
     pub head: String,
-    /// The second concept.
+    /// The second concept, or mention.
     pub tail: String,
 }
 

@@ -15,6 +15,7 @@ pub mod tags;
 pub mod texts;
 pub mod vocabulary;
 pub mod wordpiece;
+mod xml;
 
 #[cfg(test)]
 pub(crate) mod testing {

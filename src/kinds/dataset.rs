@@ -62,6 +62,9 @@ pub struct Dataset {
     /// `conll`: lines before a sentence that start with this text are remarks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// `tokens`: the names of tags that are written as numbers, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tag_names: Vec<String>,
     /// `conll`: how tags are written; `as_read` keeps the file's, however odd.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tags: TagStyle,
@@ -157,7 +160,7 @@ impl StageKind for Dataset {
             )
             .bug()
         })?;
-        let splits = self.find_splits(stage).map_err(stage_error)?;
+        let splits = self.find_splits(stage, reader).map_err(stage_error)?;
         let settings = Settings {
             name: self.name.clone(),
             reader,
@@ -213,6 +216,7 @@ impl Dataset {
             encoding: self.encoding,
             entity_type: self.entity_type.clone(),
             comment: self.comment.clone(),
+            tag_names: self.tag_names.clone(),
         }
     }
 
@@ -239,6 +243,7 @@ impl Dataset {
             ("encoding", !is_default(&self.encoding)),
             ("entity_type", self.entity_type.is_some()),
             ("comment", self.comment.is_some()),
+            ("tag_names", !self.tag_names.is_empty()),
             ("tags", !is_default(&self.tags)),
             ("labels", !self.labels.is_empty()),
             ("rename_labels", !self.rename_labels.is_empty()),
@@ -409,7 +414,11 @@ impl Dataset {
     }
 
     /// The splits that have an input, in order, with their files.
-    fn find_splits(&self, stage: &StageContext) -> Result<Vec<SplitFiles>, DataError> {
+    fn find_splits(
+        &self,
+        stage: &StageContext,
+        reader: &dyn Reader,
+    ) -> Result<Vec<SplitFiles>, DataError> {
         let names: Vec<&str> = self.split_names().collect();
         if let Some(port) = stage
             .inputs
@@ -429,7 +438,7 @@ impl Dataset {
             match stage.inputs.get(name) {
                 Some(input) => splits.push(SplitFiles {
                     name: name.to_owned(),
-                    files: self.find_files(stage, name, input)?,
+                    files: self.find_files(stage, name, input, reader)?,
                 }),
                 None if self.splits.is_empty() => {}
                 None => {
@@ -464,6 +473,7 @@ impl Dataset {
         stage: &StageContext,
         split: &str,
         input: &StageInput,
+        reader: &dyn Reader,
     ) -> Result<Vec<(String, PathBuf)>, DataError> {
         let places: Vec<&str> = if input.many {
             input.items.iter().map(|item| item.path.as_str()).collect()
@@ -482,7 +492,10 @@ impl Dataset {
                     files.push((format!("{place}/{inner}"), file));
                 }
                 (true, None) => {
-                    for inner in files_below(&path)? {
+                    let wanted = files_below(&path)?
+                        .into_iter()
+                        .filter(|inner| reader.wants(inner));
+                    for inner in wanted {
                         files.push((format!("{place}/{inner}"), path.join(&inner)));
                     }
                 }
@@ -497,7 +510,10 @@ impl Dataset {
         }
         if files.is_empty() {
             return Err(mismatch(
-                format!("the input `{split}` is a folder without files"),
+                format!(
+                    "the input `{split}` is a folder without files for `{}`",
+                    reader.name()
+                ),
                 "name a file, or a folder that holds some",
             ));
         }

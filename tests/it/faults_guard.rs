@@ -186,3 +186,28 @@ fn events_are_json_lines_from_begin_to_end() {
         .exits(3)
         .says("cannot write the events");
 }
+
+#[test]
+fn strict_is_not_satisfied_by_claims_that_nothing_judged() {
+    let space = Space::with(
+        "stages:
+  it:
+    kind: command
+    with: { argv: [sh, -c, \"echo '{\\\"f1\\\": 0.5}' > n.json\"] }
+    outputs: { n: n.json }
+    numbers: n.json
+  table: { kind: report, needs: { it: it } }
+expect:
+  - { metric: f1, value: 0.9 }
+",
+    );
+    space
+        .run(&["it", "--strict"])
+        .exits(1)
+        .says("nothing in this run judged the claims of `expect`");
+    space
+        .run(&["--strict"])
+        .exits(1)
+        .says("1 of the claims in `table` is not met");
+    space.run(&["it"]).exits(0);
+}

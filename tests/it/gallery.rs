@@ -375,6 +375,23 @@ stages:
     with: { argv: [cp, model, scores] }
     outputs: { scores: scores }
 ";
+    claims_that_nothing_judges: CHECK, "\
+stages:
+  train:
+    kind: command
+    with: { argv: [sh, -c, 'echo 1 > scores.json'] }
+    outputs: { scores: scores.json }
+expect:
+  - { metric: f1, value: 90.03 }
+";
+    output_called_metrics: CHECK, "\
+stages:
+  train:
+    kind: command
+    with: { argv: [touch, m.txt] }
+    outputs: { metrics: m.txt }
+    numbers: n.json
+";
     report_of_a_stage_without_numbers: CHECK, "\
 stages:
   train:

@@ -41,6 +41,7 @@ const DOORS: &[(&str, &str)] = &[
     ("polars", "src/report/frame.rs"),
     ("postcard", "src/flow/plan_cache.rs"),
     ("pulldown_cmark", "src/report/render/html.rs"),
+    ("quick_xml", "src/data/xml.rs"),
     ("serde_saphyr", "src/flow/spec/yaml.rs"),
     ("sha2", "src/kinds/fetch/pin.rs"),
     ("signal_hook", "src/flow/run/pool.rs"),

@@ -45,10 +45,21 @@ struct Question {
 /// Answers of a factoid, a list of sets of synonyms; older files have one flat list; other questions have other forms.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Exact {
+pub(crate) enum Exact {
     Sets(Vec<Vec<String>>),
     Flat(Vec<String>),
     One(String),
+}
+
+impl Exact {
+    /// Sets of synonyms.
+    pub(crate) fn into_sets(self) -> Vec<Vec<String>> {
+        match self {
+            Self::Sets(sets) => sets,
+            Self::Flat(names) => names.into_iter().map(|name| vec![name]).collect(),
+            Self::One(name) => vec![vec![name]],
+        }
+    }
 }
 
 impl Golden {
@@ -80,12 +91,10 @@ impl Golden {
                 golden.others += 1;
                 continue;
             }
-            let answers = match question.exact_answer {
-                Some(Exact::Sets(sets)) => sets,
-                Some(Exact::Flat(names)) => names.into_iter().map(|name| vec![name]).collect(),
-                Some(Exact::One(name)) => vec![vec![name]],
-                None => Vec::new(),
-            };
+            let answers = question
+                .exact_answer
+                .map(Exact::into_sets)
+                .unwrap_or_default();
             if answers.iter().all(Vec::is_empty) {
                 let place = Place {
                     file: shown.to_owned(),

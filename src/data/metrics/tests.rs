@@ -188,6 +188,7 @@ fn documents_have_spans_in_characters() {
             start: 3,
             end: 5,
             label: "X".to_owned(),
+            id: None,
             concept: None,
             parts: Vec::new(),
         }],

@@ -7,10 +7,15 @@ use std::path::Path;
 use crate::error::{DataError, Place};
 use crate::example::{Example, Task};
 
+mod bioasq;
+mod chemprot;
 mod columns;
 mod conll;
+mod ddi;
+mod json_lines;
 mod pubtator;
 mod squad;
+mod standoff;
 mod tsv;
 
 pub use columns::{Column, Columns, Separator};
@@ -19,8 +24,18 @@ pub use tsv::Quoting;
 use crate::tags::Encoding;
 
 /// Every reader, by name.
-pub static READERS: &[&dyn Reader] =
-    &[&conll::Conll, &pubtator::PubTator, &squad::Squad, &tsv::Tsv];
+pub static READERS: &[&dyn Reader] = &[
+    &bioasq::BioAsq,
+    &chemprot::ChemProt,
+    &conll::Conll,
+    &ddi::Ddi,
+    &pubtator::PubTator,
+    &json_lines::SpanLines,
+    &squad::Squad,
+    &standoff::Standoff,
+    &json_lines::TokenLines,
+    &tsv::Tsv,
+];
 
 /// Reads one format.
 pub trait Reader: Sync {
@@ -39,6 +54,11 @@ pub trait Reader: Sync {
     /// What it takes for options that are not given; the others stay at [`Options::default`].
     fn defaults(&self) -> Options {
         Options::default()
+    }
+
+    /// Whether it reads this file of a folder; the others lie beside those it reads, or are something else.
+    fn wants(&self, _file: &str) -> bool {
+        true
     }
 
     /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time.
@@ -66,8 +86,65 @@ pub struct Input<'a> {
     pub split: &'a str,
     /// Examples of the split that came from earlier files.
     pub already: u64,
+    /// Where it lies, for files beside it; `None` where it is no file.
+    pub path: Option<&'a Path>,
     /// Its bytes.
     pub reader: &'a mut dyn BufRead,
+}
+
+impl Input<'_> {
+    /// Opens a file beside this one, whose name `name` makes of this one's; with the name for messages.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn companion(
+        &self,
+        name: impl Fn(&str) -> String,
+    ) -> Result<(String, BufReader<fs_err::File>), DataError> {
+        let (folder, own) = match self.file.rsplit_once('/') {
+            Some((folder, own)) => (format!("{folder}/"), own),
+            None => (String::new(), self.file),
+        };
+        let own_path = self
+            .path
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
+        let shown = format!("{folder}{}", name(own));
+        let path = self
+            .path
+            .map(|path| path.with_file_name(name(own_path.unwrap_or(own))))
+            .filter(|path| path.is_file())
+            .ok_or_else(|| {
+                DataError::mismatch(
+                    format!("`{}` has no `{shown}` beside it", self.file),
+                    "give the folder that holds both: an input that is a single file stands alone in the stage's folder",
+                )
+            })?;
+        Ok((shown, BufReader::new(fs_err::File::open(path)?)))
+    }
+}
+
+/// The whole of a file that is read at once, checked to be UTF-8 text.
+fn whole_text(reader: &mut dyn BufRead, file: &str) -> Result<String, DataError> {
+    crate::lines::start(reader, file)?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(reader, &mut bytes)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes()[..good]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        crate::error::Problem::new(
+            format!("byte 0x{:02x} is not UTF-8", error.as_bytes()[good]),
+            "convert the file to UTF-8, such as with `iconv -f LATIN1 -t UTF-8`",
+        )
+        .at(Place {
+            file: file.to_owned(),
+            line: lines as u64 + 1,
+            column: 0,
+        })
+    })
 }
 
 /// How to read; each reader uses the fields it names in [`Reader::options`].
@@ -87,6 +164,8 @@ pub struct Options {
     pub entity_type: Option<String>,
     /// Lines before a sentence that start with this are remarks.
     pub comment: Option<String>,
+    /// Names of tags that are written as numbers, in their order.
+    pub tag_names: Vec<String>,
 }
 
 impl Options {
@@ -163,6 +242,10 @@ impl Tally {
 pub static ODDITIES: &[(&str, &str)] = &[
     ("comment_lines", "remarks before sentences, left out"),
     (
+        "discontinuous_mentions",
+        "mentions in several stretches, read from the first to the last",
+    ),
+    (
         "duplicate_ids",
         "ids that occurred before in the split, made unique by `#2`, `#3` …",
     ),
@@ -185,12 +268,25 @@ pub static ODDITIES: &[(&str, &str)] = &[
     ),
     ("multiline_fields", "quoted fields over several lines"),
     (
+        "other_annotations",
+        "lines of other kinds than mentions and relations, left out",
+    ),
+    ("other_questions", "questions of other types, left out"),
+    (
         "quoted_fields",
         "lines with a field wholly in quotes, kept as they are; perhaps `quoting: csv` is meant",
     ),
     (
+        "snippets_without_answer",
+        "snippets in which no accepted answer stands, left out",
+    ),
+    (
         "spaced_concepts",
         "concepts with spaces around them, kept as they are",
+    ),
+    (
+        "untyped_relations",
+        "pairs that interact without a type, left out",
     ),
 ];
 
@@ -218,6 +314,7 @@ pub fn read_file(
         file: shown,
         split,
         already,
+        path: Some(path),
         reader: &mut file,
     };
     reader.read(input, options, emit)
@@ -239,6 +336,7 @@ mod tests {
             file: "x",
             split: "train",
             already: 0,
+            path: None,
             reader: &mut bytes,
         };
         let tally = reader.read(input, options, &mut |example| {

@@ -233,6 +233,7 @@ fn mention(
         start,
         end,
         label: label.to_owned(),
+        id: None,
         concept: concept.map(str::to_owned),
         parts,
     })

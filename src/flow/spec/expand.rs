@@ -37,6 +37,7 @@ pub(crate) struct Context<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Expanded {
     pub(crate) doc: Option<String>,
+    pub(crate) claims: usize,
     pub(crate) stages: Vec<StageSpec>,
     pub(crate) environment: Vec<(String, Option<String>)>,
     pub(crate) problems: Vec<Diagnostic>,
@@ -132,7 +133,20 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         }
     }
     let stages = link_all(section("stages"), &incomplete, instances, &mut problems);
-    let warnings = params.unused();
+    let mut warnings = params.unused();
+    let is_report = |stage: &StageSpec| {
+        let kind = context.kinds.iter().find(|kind| kind.name == stage.kind);
+        kind.is_some_and(|kind| kind.is_report)
+    };
+    if let Some(expect) = document.find("expect")
+        && !stages.iter().any(is_report)
+    {
+        warnings.push(
+            Diagnostic::warning("spec::unjudged", "nothing judges the claims of `expect`")
+                .at(expect.key_span, "")
+                .help("add a stage of kind `report` that needs the stages with the numbers"),
+        );
+    }
     problems.extend(params.into_problems());
     let stages = match sort(stages) {
         Ok(stages) => stages,
@@ -143,6 +157,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     };
     Expanded {
         doc,
+        claims: claims.as_array().map_or(0, Vec::len),
         stages,
         environment: environment.into_iter().collect(),
         problems: tidy(problems),

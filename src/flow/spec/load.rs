@@ -202,6 +202,7 @@ impl<'a> Loader<'a> {
                 file: file.to_path_buf(),
                 root: self.root.to_path_buf(),
                 doc: expanded.doc,
+                claims: expanded.claims,
                 stages: expanded.stages,
                 environment: expanded.environment,
             },

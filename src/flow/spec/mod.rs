@@ -86,6 +86,8 @@ pub struct Workflow {
     pub root: PathBuf,
     /// `doc:` of the file.
     pub doc: Option<String>,
+    /// How many claims `expect` states.
+    pub claims: usize,
     /// Concrete stages; each comes after everything it needs.
     pub stages: Vec<StageSpec>,
     /// Environment variables whose values entered the specification (`env: {A: {from: environment}}`), with those values.

@@ -6,7 +6,7 @@ use super::decode::from_node;
 use super::node::{Entry, Node, Value};
 use super::paths::{inside, overlap};
 use super::suggest;
-use super::{Keep, OutputSpec, check_name, name_help};
+use super::{Keep, METRICS, OutputSpec, check_name, name_help};
 use crate::diagnostic::Diagnostic;
 use crate::kind::Ports;
 use crate::source::Span;
@@ -114,6 +114,19 @@ fn declared(
             )
             .at(entry.key_span, "")
             .help(name_help(&entry.key)),
+        );
+        return None;
+    }
+    if entry.key == METRICS {
+        problems.push(
+            Diagnostic::error(
+                "spec::name",
+                format!("`{METRICS}` is the name of a stage's numbers"),
+            )
+            .at(entry.key_span, "")
+            .help(
+                "choose another name; numbers the stage writes to a file go under `numbers: FILE`",
+            ),
         );
         return None;
     }

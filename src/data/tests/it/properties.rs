@@ -20,6 +20,7 @@ fn read(reader: &dyn Reader, text: &str, options: &Options) -> Result<Vec<Exampl
         file: "x",
         split: "train",
         already: 0,
+        path: None,
         reader: &mut bytes,
     };
     reader
@@ -98,6 +99,7 @@ fn document() -> impl Strategy<Value = Document> {
                         start,
                         end,
                         label,
+                        id: None,
                         concept: Some(concept),
                         parts: Vec::new(),
                     })
