@@ -25,6 +25,7 @@ mod fetch_trouble;
 mod gallery;
 mod house;
 mod origin;
+mod packing;
 mod processes;
 mod python;
 mod quickstart;

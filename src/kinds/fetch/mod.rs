@@ -34,6 +34,8 @@ mod pin;
 mod run;
 mod unpack;
 
+pub(super) use unpack::decompressed;
+
 #[cfg(test)]
 mod tests;
 
