@@ -105,7 +105,8 @@ pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, Lo
     };
     if let Ok(bytes) = postcard::to_extend(&plan, HEADER.to_vec()) {
         // Without it the next run parses again; that is all.
-        let _ = store.write_whole(&path, &bytes);
+        // Configurations may hold passwords, such as those of URLs.
+        let _ = store.write_private(&path, &bytes);
     }
     let CachedPlan {
         warnings, workflow, ..

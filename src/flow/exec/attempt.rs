@@ -10,6 +10,7 @@
 //! ```
 //! All of it goes when a result is recorded, and stays when one is not.
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
@@ -325,10 +326,14 @@ impl Attempt {
             folder: self.folder.clone(),
             work,
         };
-        fs_err::write(
-            self.beside("order.json"),
-            serde_json::to_vec(&order).expect("orders serialise"),
-        )?;
+        // A configuration may hold a password, such as that of a URL: nobody else's business.
+        fs_err::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.beside("order.json"))?
+            .write_all(&serde_json::to_vec(&order).expect("orders serialise"))?;
         Ok(())
     }
 

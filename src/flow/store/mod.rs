@@ -185,8 +185,28 @@ impl Store {
     /// # Errors
     /// When the disk or the file system refuses; nothing is left behind then.
     pub fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_with_mode(path, bytes, 0o666)
+    }
+
+    /// The same for what only its owner may read: a file that may hold a password, as URLs do.
+    ///
+    /// # Errors
+    /// As [`Store::write_whole`].
+    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_with_mode(path, bytes, 0o600)
+    }
+
+    fn write_with_mode(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        use fs_err::os::unix::fs::OpenOptionsExt as _;
+        use std::io::Write as _;
         let temporary = self.temporary_path();
-        let written = fs_err::write(&temporary, bytes).and_then(|()| rename_into(&temporary, path));
+        let written = fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| rename_into(&temporary, path));
         if written.is_err() {
             let _ = fs_err::remove_file(&temporary);
         }
