@@ -6,6 +6,7 @@ pub mod backend;
 pub mod config;
 pub mod cpu;
 pub mod error;
+pub mod mask;
 pub mod model;
 pub mod ops;
 pub mod parameters;

@@ -3,12 +3,24 @@
 
 use pulp::Arch;
 
-/// Runs `kernel` compiled for the widest vectors of this processor. What `kernel` calls must be `#[inline(always)]`,
-/// or it is compiled without them.
+/// Runs a closure compiled for the widest vectors of this processor; use it through [`vectors!`](crate::cpu::vectors).
 #[inline]
-pub(crate) fn vectors<R>(kernel: impl FnOnce() -> R) -> R {
+pub(crate) fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(kernel)
 }
+
+/// An expression compiled for the widest vectors of this processor. The closure must be inlined where the wide
+/// instructions are allowed, and so must all that it calls: mark those `#[inline(always)]`, or each fused
+/// multiplication becomes a call of the C library.
+macro_rules! vectors {
+    ($work:expr) => {
+        $crate::cpu::math::dispatch(
+            #[inline(always)]
+            || $work,
+        )
+    };
+}
+pub(crate) use vectors;
 
 /// `e^x`, relative error below 2e-7; 0 below -87.3, and the largest of its kind above 88.
 #[inline(always)]

@@ -62,10 +62,6 @@ pub(crate) enum Threads {
 ///
 /// # Safety
 /// The matrices must lie in memory that may be read, and for `c` written, by this call alone.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a product has three sizes and three matrices"
-)]
 pub(crate) unsafe fn product(
     m: usize,
     n: usize,
@@ -122,7 +118,9 @@ pub(crate) fn x_w_t(
     );
     let y = MatrixMut::rows(y, rows, outputs);
     // SAFETY: the slices have the shapes, as asserted, and `y` is borrowed alone.
-    unsafe { product(rows, outputs, inputs, 1.0, x, w.t(), y, add, Threads::All) }
+    unsafe {
+        product(rows, outputs, inputs, 1.0, x, w.t(), y, add, Threads::All);
+    }
 }
 
 /// `dx (rows, inputs) = dy (rows, outputs) w (outputs, inputs)`, or added to `dx`.
@@ -139,7 +137,9 @@ pub(crate) fn dy_w(
     );
     let dx = MatrixMut::rows(dx, rows, inputs);
     // SAFETY: the slices have the shapes, as asserted, and `dx` is borrowed alone.
-    unsafe { product(rows, inputs, outputs, 1.0, dy, w, dx, add, Threads::All) }
+    unsafe {
+        product(rows, inputs, outputs, 1.0, dy, w, dx, add, Threads::All);
+    }
 }
 
 /// `dw (outputs, inputs) += dyᵀ (outputs, rows) x (rows, inputs)`.
@@ -161,6 +161,6 @@ pub(crate) fn dy_t_x(dy: &[f32], x: &[f32], dw: &mut [f32], [rows, inputs, outpu
             dw,
             true,
             Threads::All,
-        )
+        );
     }
 }

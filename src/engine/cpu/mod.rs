@@ -7,6 +7,7 @@ pub(crate) mod math;
 pub(crate) mod matmul;
 mod views;
 
+pub(crate) use math::vectors;
 pub(crate) use views::{Block, Shared};
 
 use crate::arena::{Act, Ints, Plan, Real, Weight};

@@ -170,7 +170,6 @@ impl MaskedLmHead {
     }
 
     /// Loss, samples and, with `gradient` `(scale, dx)`, all gradients: that of `x` (tokens, H) is overwritten.
-    #[expect(clippy::too_many_arguments, reason = "forward and backward in one")]
     pub fn run<B: Backend>(
         &self,
         backend: &mut B,

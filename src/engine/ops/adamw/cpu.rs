@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{AdamW, Group, Update};
 use crate::arena::Real;
-use crate::cpu::Cpu;
-use crate::cpu::math::{LANES, tree, vectors};
+use crate::cpu::math::{LANES, tree};
+use crate::cpu::{Cpu, vectors};
 
 /// Elements of one task; also the parts whose sums are added in order.
 const TASK: usize = 1 << 15;
@@ -51,7 +51,7 @@ impl AdamW for Cpu {
         let all = self.gradients.get(0..self.gradients.len());
         let parts: Vec<f32> = all
             .par_chunks(TASK)
-            .map(|part| vectors(|| sum_of_squares(part)))
+            .map(|part| vectors!(sum_of_squares(part)))
             .collect();
         let sum: f64 = parts.iter().map(|part| f64::from(*part)).sum();
         self.reals.get_mut(norm.range())[0] = sum.sqrt() as f32;
@@ -70,7 +70,7 @@ impl AdamW for Cpu {
                 .zip(m.par_chunks_mut(TASK))
                 .zip(v.par_chunks_mut(TASK))
                 .for_each(|(((p, g), m), v)| {
-                    vectors(|| kernel(group, &update, scale, p, g, m, v));
+                    vectors!(kernel(group, &update, scale, p, g, m, v));
                 });
         }
     }

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use super::{Attention, Heads};
 use crate::arena::{Act, Real};
 use crate::backend::{DropoutAt, Sequences};
-use crate::cpu::math::{LANES, exp, largest, ln, tree, vectors};
+use crate::cpu::math::{LANES, exp, largest, ln, tree};
 use crate::cpu::matmul::{Matrix, MatrixMut, Threads, product};
-use crate::cpu::{Cpu, Shared};
+use crate::cpu::{Cpu, Shared, vectors};
 use crate::random::{Draw, HALVES_PER_BLOCK, Rate, Stream};
 
 /// Queries whose scores are held at a time.
@@ -212,7 +212,7 @@ impl Attention for Cpu {
                     }
                     // SAFETY: no other task has this head of these rows.
                     let lse = unsafe { lse.row(task.head * n + row, count) };
-                    vectors(|| {
+                    vectors!({
                         for (i, (scores, lse)) in
                             scores.chunks_exact_mut(task.keys).zip(lse).enumerate()
                         {
@@ -308,7 +308,7 @@ impl Attention for Cpu {
                         let s = MatrixMut::rows(d, m, k);
                         product(m, k, size, 1.0, d_out, values.t(), s, false, Threads::One);
                     }
-                    vectors(|| {
+                    vectors!({
                         for i in 0..count {
                             let (p, d) = (&mut p[i * k..][..k], &mut d[i * k..][..k]);
                             probabilities(p, lse[task.head * n + row + i]);

@@ -40,7 +40,6 @@ pub trait Attention: Memory {
     );
 
     /// Overwrites `d_qkv` from `d_context`.
-    #[expect(clippy::too_many_arguments, reason = "what the forward pass saved")]
     fn attention_backward(
         &mut self,
         d_context: Act,

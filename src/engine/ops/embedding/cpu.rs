@@ -5,8 +5,7 @@ use rayon::prelude::*;
 use super::{Embedding, EmbeddingInputs, EmbeddingWeights};
 use crate::arena::Act;
 use crate::backend::{DropoutAt, Rows};
-use crate::cpu::Cpu;
-use crate::cpu::math::vectors;
+use crate::cpu::{Cpu, vectors};
 use crate::ops::layernorm::NormSaved;
 use crate::ops::layernorm::cpu::{RowDropout, add_gains, backward_row, normalise, statistics};
 use crate::ops::linear::cpu::scatter_rows;
@@ -59,7 +58,7 @@ impl Embedding for Cpu {
             .for_each_init(
                 || vec![0.0; width],
                 |factors, (task, (((z, y), mean), rstd))| {
-                    vectors(|| {
+                    vectors!({
                         for i in 0..mean.len() {
                             let row = task * ROWS + i;
                             let of = |table: usize, entry: u32| {
@@ -110,7 +109,7 @@ impl Embedding for Cpu {
             d.par_chunks_mut(width).enumerate().for_each_init(
                 || vec![0.0; width],
                 |factors, (row, d)| {
-                    vectors(|| {
+                    vectors!({
                         dropped.factors(row, factors);
                         multiply(d, factors);
                     });
@@ -134,7 +133,7 @@ impl Embedding for Cpu {
             .zip(mean.par_chunks(ROWS))
             .zip(rstd.par_chunks(ROWS))
             .for_each(|(((d, z), mean), rstd)| {
-                vectors(|| {
+                vectors!({
                     for i in 0..mean.len() {
                         let row = i * width..(i + 1) * width;
                         backward_row(&z[row.clone()], gain, mean[i], rstd[i], &mut d[row]);

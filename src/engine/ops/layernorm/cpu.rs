@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::{LayerNorm, NormSaved, NormWeights};
 use crate::arena::Act;
 use crate::backend::{Dropout, DropoutAt, Rows};
-use crate::cpu::math::{LANES, tree, vectors};
-use crate::cpu::{Block, Cpu};
+use crate::cpu::math::{LANES, tree};
+use crate::cpu::{Block, Cpu, vectors};
 use crate::random::{Draw, HALVES_PER_BLOCK, Rate, Stream};
 
 /// Rows of one task.
@@ -134,7 +134,6 @@ pub(crate) fn add_gains(
     d_bias: &mut [f32],
 ) {
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "a kernel")]
     fn kernel(
         dy: &[f32],
         z: &[f32],
@@ -161,7 +160,16 @@ pub(crate) fn add_gains(
         .zip(d_bias.par_chunks_mut(COLUMNS))
         .enumerate()
         .for_each(|(i, (d_gain, d_bias))| {
-            vectors(|| kernel(dy, z, mean, rstd, width, i * COLUMNS, d_gain, d_bias));
+            vectors!(kernel(
+                dy,
+                z,
+                mean,
+                rstd,
+                width,
+                i * COLUMNS,
+                d_gain,
+                d_bias
+            ));
         });
 }
 
@@ -177,7 +185,6 @@ impl LayerNorm for Cpu {
         y: Act,
     ) {
         #[inline(always)]
-        #[expect(clippy::too_many_arguments, reason = "a kernel")]
         fn kernel(
             first: usize,
             h: &[f32],
@@ -234,7 +241,7 @@ impl LayerNorm for Cpu {
             .for_each_init(
                 || vec![0.0; width],
                 |factors, (i, (((((h, residual), z), y), mean), rstd))| {
-                    vectors(|| {
+                    vectors!({
                         kernel(
                             i * ROWS,
                             h,
@@ -264,7 +271,6 @@ impl LayerNorm for Cpu {
         dh: Act,
     ) {
         #[inline(always)]
-        #[expect(clippy::too_many_arguments, reason = "a kernel")]
         fn kernel(
             first: usize,
             z: &[f32],
@@ -312,7 +318,7 @@ impl LayerNorm for Cpu {
             .for_each_init(
                 || vec![0.0; width],
                 |factors, (i, ((((z, d), dh), mean), rstd))| {
-                    vectors(|| {
+                    vectors!({
                         kernel(i * ROWS, z, gain, mean, rstd, dropped, d, dh, factors);
                     });
                 },
@@ -353,7 +359,7 @@ impl LayerNorm for Cpu {
             .zip(mean.par_chunks_mut(ROWS))
             .zip(rstd.par_chunks_mut(ROWS))
             .for_each(|(((z, y), mean), rstd)| {
-                vectors(|| kernel(z, gain, bias, norm.eps, y, mean, rstd));
+                vectors!(kernel(z, gain, bias, norm.eps, y, mean, rstd));
             });
     }
 
@@ -381,6 +387,6 @@ impl LayerNorm for Cpu {
             .zip(d.par_chunks_mut(task))
             .zip(mean.par_chunks(ROWS))
             .zip(rstd.par_chunks(ROWS))
-            .for_each(|(((z, d), mean), rstd)| vectors(|| kernel(z, gain, mean, rstd, d)));
+            .for_each(|(((z, d), mean), rstd)| vectors!(kernel(z, gain, mean, rstd, d)));
     }
 }

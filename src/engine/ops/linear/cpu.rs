@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::{Linear, LinearWeights};
 use crate::arena::{Act, Real};
 use crate::backend::Write;
-use crate::cpu::math::{gelu, gelu_and_slope, vectors};
+use crate::cpu::math::{gelu, gelu_and_slope};
 use crate::cpu::matmul::{dy_t_x, dy_w, x_w_t};
-use crate::cpu::{Cpu, Shared};
+use crate::cpu::{Cpu, Shared, vectors};
 
 /// Elements that one task of an elementwise pass takes.
 const TASK: usize = 1 << 14;
@@ -37,7 +37,7 @@ pub(crate) fn add_columns(values: &[f32], width: usize, sums: &mut [f32]) {
     }
     sums.par_chunks_mut(COLUMNS)
         .enumerate()
-        .for_each(|(i, sums)| vectors(|| kernel(values, width, i * COLUMNS, sums)));
+        .for_each(|(i, sums)| vectors!(kernel(values, width, i * COLUMNS, sums)));
 }
 
 impl Linear for Cpu {
@@ -66,7 +66,7 @@ impl Linear for Cpu {
         let task = (TASK / layer.outputs).max(1) * layer.outputs;
         u.par_chunks_mut(task)
             .zip(g.par_chunks_mut(task))
-            .for_each(|(u, g)| vectors(|| kernel(bias, u, g)));
+            .for_each(|(u, g)| vectors!(kernel(bias, u, g)));
     }
 
     fn gelu_backward(&mut self, u: Act, d: Act, g: Option<Act>) {
@@ -89,12 +89,12 @@ impl Linear for Cpu {
             u.par_chunks(TASK)
                 .zip(d.par_chunks_mut(TASK))
                 .zip(g.par_chunks_mut(TASK))
-                .for_each(|((u, d), g)| vectors(|| both(u, d, g)));
+                .for_each(|((u, d), g)| vectors!(both(u, d, g)));
         } else {
             let ([u], [d]) = self.acts.views([u.range()], [d.range()]);
             u.par_chunks(TASK)
                 .zip(d.par_chunks_mut(TASK))
-                .for_each(|(u, d)| vectors(|| slope_only(u, d)));
+                .for_each(|(u, d)| vectors!(slope_only(u, d)));
         }
     }
 
@@ -175,7 +175,7 @@ pub(crate) fn scatter_rows(
         .for_each(|task| {
             let first = task * COLUMNS;
             let columns = COLUMNS.min(width - first);
-            vectors(|| {
+            vectors!({
                 for i in 0..rows {
                     // SAFETY: this task alone writes these columns.
                     let sums = unsafe { table.row(row_of(i) * width + first, columns) };

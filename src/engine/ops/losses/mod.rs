@@ -50,7 +50,6 @@ pub trait Losses: Memory {
 
     /// Half of the cross-entropies of start and end over the rows of each sequence; `logits` (rows, 2), `start` and
     /// `end` (sequences) count from the sequence's first row. `sums` (1). Spec E.5.
-    #[expect(clippy::too_many_arguments, reason = "two labels for each sequence")]
     fn span(
         &mut self,
         logits: Real,

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::{MaskedLm, MlmSum, OutputWeights, SLOTS_AT_A_TIME, Sampling};
 use crate::arena::{Act, Ints, Real};
 use crate::backend::Rows;
-use crate::cpu::Cpu;
-use crate::cpu::math::{LANES, exp, ln, tree, vectors};
+use crate::cpu::math::{LANES, exp, ln, tree};
 use crate::cpu::matmul::{dy_t_x, dy_w, x_w_t};
+use crate::cpu::{Cpu, vectors};
 use crate::ops::linear::cpu::add_columns;
 use crate::random::{Draw, Purpose, Stream, WORDS_PER_BLOCK, unit};
 
@@ -152,7 +152,7 @@ impl MaskedLm for Cpu {
                 .enumerate()
                 .map(|(i, row)| {
                     let target = targets[i];
-                    vectors(|| {
+                    vectors!({
                         let (top, best) = add_bias(row, bias);
                         let mut found = Found {
                             is_correct: best == target,

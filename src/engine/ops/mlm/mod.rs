@@ -57,10 +57,6 @@ pub trait MaskedLm: Memory {
     /// slots. Adds to `sums` ([`MLM_SUMS`]). Overwrites `samples` (slots) if sampling is asked for. With `gradient`
     /// `(scale, dx)`, multiplies the summed loss by `scale`, overwrites `dx` and adds to the gradients of table and
     /// bias. `scratch` holds [`SLOTS_AT_A_TIME`] rows of V.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one pass does what would be four ops"
-    )]
     fn masked_lm(
         &mut self,
         x: Act,

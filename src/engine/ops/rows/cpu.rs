@@ -5,8 +5,7 @@ use rayon::prelude::*;
 use super::RowOps;
 use crate::arena::{Act, Ints};
 use crate::backend::{DropoutAt, Rows};
-use crate::cpu::Cpu;
-use crate::cpu::math::vectors;
+use crate::cpu::{Cpu, vectors};
 use crate::ops::layernorm::cpu::RowDropout;
 use crate::ops::linear::cpu::scatter_rows;
 
@@ -44,7 +43,7 @@ impl RowOps for Cpu {
             .for_each_init(
                 || vec![0.0; width],
                 |factors, (row, (y, x))| {
-                    vectors(|| {
+                    vectors!({
                         dropped.factors(row, factors);
                         multiply(x, factors, y);
                     });

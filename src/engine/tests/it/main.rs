@@ -1,3 +1,4 @@
 //! Tests of whole networks.
 
+mod bits;
 mod oracles;
