@@ -224,7 +224,10 @@ fn tests_named_by_the_architecture_exist() {
     }
     let named: Vec<&str> = map
         .split('`')
-        .filter(|words| words.starts_with("flow: ") || words.starts_with("it: "))
+        .filter(|words| {
+            let rooms = ["flow: ", "data: ", "engine: ", "it: "];
+            rooms.iter().any(|room| words.starts_with(room))
+        })
         .filter_map(|words| words.rsplit("::").next().filter(|last| *last != words))
         .collect();
     assert!(named.len() >= 15, "{named:?}");
