@@ -18,6 +18,7 @@ pub mod plan_cache;
 pub mod render;
 pub mod run;
 pub mod select;
+pub mod signals;
 pub mod source;
 pub mod spec;
 pub mod store;

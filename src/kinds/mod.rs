@@ -7,7 +7,9 @@ use flow::kind::{KindEntry, kind};
 pub mod command;
 pub mod dataset;
 pub mod fetch;
+mod model;
 pub mod pack;
+pub mod pretrain;
 pub mod report;
 pub mod score;
 mod texts;
@@ -19,6 +21,7 @@ pub const KINDS: &[KindEntry] = &[
     kind::<dataset::Dataset>(),
     kind::<vocab::Vocab>(),
     kind::<pack::Pack>(),
+    kind::<pretrain::Pretrain>(),
     kind::<score::Score>(),
     kind::<report::Report>(),
     kind::<command::Command>(),

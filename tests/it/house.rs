@@ -47,7 +47,7 @@ const DOORS: &[(&str, &str)] = &[
     ("safetensors", "src/engine/weights.rs"),
     ("serde_saphyr", "src/flow/spec/yaml.rs"),
     ("sha2", "src/kinds/fetch/pin.rs"),
-    ("signal_hook", "src/flow/run/pool.rs"),
+    ("signal_hook", "src/flow/signals.rs"),
     ("statrs", "src/report/stats.rs"),
     ("tar", "src/kinds/fetch/unpack.rs"),
     ("textwrap", "src/console/"),

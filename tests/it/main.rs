@@ -26,6 +26,7 @@ mod gallery;
 mod house;
 mod origin;
 mod packing;
+mod pretrain;
 mod processes;
 mod python;
 mod quickstart;

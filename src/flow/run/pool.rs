@@ -10,6 +10,7 @@ use super::RunMessage;
 use crate::exec::environment;
 use crate::exec::job::{Answer, Job, Order};
 use crate::exec::process::{adopt_orphans, kill_descendants, this_program};
+use crate::signals::{self, Listening};
 use crate::spec::StageId;
 
 /// What comes from a supervisor, by its number.
@@ -35,7 +36,7 @@ pub(super) struct Pool {
     jobs: usize,
     workers: Vec<Worker>,
     messages: Sender<RunMessage>,
-    signals: Option<signal_hook::iterator::Handle>,
+    signals: Option<Listening>,
 }
 
 impl Pool {
@@ -52,26 +53,12 @@ impl Pool {
 
     /// Signals reach the run as messages from the first supervisor on; before that there is nothing to save.
     fn listen(&mut self) -> io::Result<()> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
         adopt_orphans();
-        // `nohup` has us ignore a hang-up, and means it. SIGINT is heard in any case: a shell without job control has
-        // each background job ignore it, and people still stop such a run with `kill -INT`.
-        let heard = [SIGINT, SIGTERM, SIGHUP, SIGUSR1]
-            .into_iter()
-            .filter(|signal| *signal != SIGHUP || !is_ignored(*signal));
-        let mut signals = signal_hook::iterator::Signals::new(heard)?;
-        self.signals = Some(signals.handle());
         let messages = self.messages.clone();
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                for signal in signals.forever() {
-                    environment::give_up();
-                    if messages.send(RunMessage::Signal(signal)).is_err() {
-                        return;
-                    }
-                }
-            })?;
+        self.signals = Some(signals::listen(move |signal| {
+            environment::give_up();
+            messages.send(RunMessage::Signal(signal)).is_ok()
+        })?);
         Ok(())
     }
 
@@ -231,9 +218,7 @@ impl Pool {
         for worker in &mut self.workers {
             let _ = worker.child.wait();
         }
-        if let Some(signals) = self.signals.take() {
-            signals.close();
-        }
+        self.signals = None;
     }
 }
 
@@ -249,13 +234,4 @@ fn send(worker: &mut Worker, line: &[u8]) -> io::Result<()> {
         Some(orders) => orders.write_all(line).and_then(|()| orders.flush()),
         None => Err(io::ErrorKind::BrokenPipe.into()),
     }
-}
-
-/// Whether this process was started with a signal ignored, where the system tells.
-fn is_ignored(signal: i32) -> bool {
-    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

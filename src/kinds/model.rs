@@ -1,0 +1,112 @@
+//! A model as a folder that `transformers` loads: weights, configuration, vocabulary. Knows no training.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use data::vocabulary::Vocabulary;
+use engine::config::ElectraConfig;
+use engine::error::WeightsError;
+use engine::weights::{self, Tensors};
+use flow::kind::StageError;
+
+/// The file of weights.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const VOCABULARY: &str = "vocab.txt";
+const TOKENIZER: &str = "tokenizer_config.json";
+
+/// How text becomes ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spelling {
+    pub(super) lower_case: bool,
+    /// `None` where accents go with case.
+    pub(super) strip_accents: Option<bool>,
+}
+
+/// A model to be written.
+#[derive(Debug)]
+pub(super) struct Model<'a> {
+    /// The class of `transformers` it is, such as `ElectraForPreTraining`.
+    pub(super) architecture: &'a str,
+    pub(super) config: &'a ElectraConfig,
+    pub(super) tensors: &'a Tensors,
+    pub(super) vocabulary: &'a Vocabulary,
+    pub(super) spelling: Spelling,
+    /// Names of the classes of a fine-tuned model, by id.
+    pub(super) labels: &'a [String],
+}
+
+/// What is wrong with tensors, as a stage says it.
+pub(super) fn weights_error(error: WeightsError) -> StageError {
+    match error {
+        WeightsError::Read { source, .. } => source.into(),
+        WeightsError::Config(_) => StageError::new("model::config", error.to_string())
+            .help("correct the sizes, or give the `config.json` that belongs to the weights"),
+        error => StageError::new("model::weights", error.to_string())
+            .help("give weights of the size that the stage asks for"),
+    }
+}
+
+/// Writes a folder that `transformers` loads as it is. Every size is written: the defaults of `transformers` are those
+/// of the small model.
+pub(super) fn write(folder: &Path, model: &Model<'_>) -> Result<(), StageError> {
+    fs_err::create_dir_all(folder)?;
+    weights::write(&folder.join(WEIGHTS), model.tensors).map_err(weights_error)?;
+    let mut config = serde_json::to_value(model.config).expect("sizes serialise");
+    let fields = config.as_object_mut().expect("a struct is an object");
+    let pad = model.vocabulary.specials().padding;
+    for (name, value) in [
+        ("architectures", json!([model.architecture])),
+        ("model_type", json!("electra")),
+        ("hidden_act", json!("gelu")),
+        ("pad_token_id", json!(pad)),
+        ("position_embedding_type", json!("absolute")),
+        ("use_cache", json!(true)),
+        ("summary_type", json!("first")),
+        ("summary_use_proj", json!(true)),
+        ("summary_activation", json!("gelu")),
+        ("summary_last_dropout", json!(0.1)),
+    ] {
+        fields.insert(name.to_owned(), value);
+    }
+    if !model.labels.is_empty() {
+        let by_id: Map<String, Value> = (0..)
+            .zip(model.labels)
+            .map(|(id, label): (usize, _)| (id.to_string(), json!(label)))
+            .collect();
+        let ids: Map<String, Value> = (0..)
+            .zip(model.labels)
+            .map(|(id, label): (usize, _)| (label.clone(), json!(id)))
+            .collect();
+        fields.insert("id2label".to_owned(), Value::Object(by_id));
+        fields.insert("label2id".to_owned(), Value::Object(ids));
+    }
+    let tokenizer = json!({
+        "tokenizer_class": "ElectraTokenizer",
+        "do_lower_case": model.spelling.lower_case,
+        "strip_accents": model.spelling.strip_accents,
+        "tokenize_chinese_chars": true,
+        "model_max_length": model.config.max_position_embeddings,
+    });
+    for (name, value) in [(CONFIG, &config), (TOKENIZER, &tokenizer)] {
+        let mut text = serde_json::to_string_pretty(value).expect("JSON serialises");
+        text.push('\n');
+        fs_err::write(folder.join(name), text)?;
+    }
+    fs_err::write(folder.join(VOCABULARY), model.vocabulary.to_text())?;
+    Ok(())
+}
+
+/// Reads the weights and sizes of a folder.
+pub(super) fn read(folder: &Path) -> Result<(ElectraConfig, Tensors), StageError> {
+    let path = folder.join(CONFIG);
+    let text = fs_err::read_to_string(&path)?;
+    let config: ElectraConfig = serde_json::from_str(&text).map_err(|error| {
+        StageError::new("model::config", format!("`{CONFIG}` is not that of an ELECTRA model: {error}"))
+            .help("give a folder with `config.json`, `model.safetensors` and `vocab.txt`, as `transformers` saves one")
+    })?;
+    config.check().map_err(weights_error)?;
+    let tensors = weights::read(&folder.join(WEIGHTS)).map_err(weights_error)?;
+    Ok((config, tensors))
+}

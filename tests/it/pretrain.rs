@@ -1,0 +1,180 @@
+//! Text to a pre-trained model through the kinds, stopped and gone on with. Knows nothing of networks.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::space::{Ran, Space, wait_until};
+
+const PIPELINE: &str = "\
+params: { steps: 600 }
+stages:
+  vocabulary:
+    kind: vocab
+    needs: { text: ./text.txt }
+    with: { name: made, train: { size: 60, alphabet: 30, reserved: 0 } }
+  pack:
+    kind: pack
+    needs: { text: ./text.txt, vocabulary: vocabulary }
+    with: { name: made, lengths: [32], seed: 1 }
+  pretrain:
+    kind: pretrain
+    needs: { examples: pack.examples-32, vocabulary: vocabulary }
+    with:
+      name: tiny
+      size: tiny
+      sizes: { embedding: 48, hidden: 64, layers: 2, heads: 2 }
+      generator_share: 0.5
+      steps: ${params.steps}
+      batch: 8
+      learning_rate: 1.0e-3
+      warmup_steps: 60
+      held_out: 40
+      evaluate_every: 200
+      log_every: 50
+      seed: 1
+";
+
+/// Sentences of few words, so that a small network has something to learn.
+fn text() -> String {
+    let subjects = ["the gene", "a protein", "this drug", "the cell"];
+    let verbs = ["binds", "blocks", "needs", "moves"];
+    let objects = ["iron", "the wall", "salt", "a signal"];
+    let mut text = String::new();
+    for i in 0_usize..300 {
+        for j in 0..3 {
+            let pick = |list: &[&'static str; 4], by: usize| list[(i * by + j * 7 + i / 5) % 4];
+            text.push_str(&format!(
+                "{} {} {} .\n",
+                pick(&subjects, 3),
+                pick(&verbs, 1),
+                pick(&objects, 5)
+            ));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn space() -> Space {
+    let space = Space::with(PIPELINE);
+    space.write("text.txt", text());
+    space
+}
+
+fn outputs(space: &Space) -> Value {
+    let records = space.records();
+    let record = records
+        .values()
+        .find(|record| record["stage"] == "pretrain")
+        .expect("a record");
+    record["outputs"].clone()
+}
+
+#[test]
+fn a_model_is_trained_once_and_an_interrupted_one_is_the_same() {
+    let straight = space();
+    assert_eq!(straight.run(&["--json"]).exits(0).counts(), [3, 3, 0, 0, 0]);
+    assert_eq!(straight.run(&["--json"]).exits(0).counts(), [3, 0, 3, 0, 0]);
+    let path = |output: &str| {
+        let ran = straight.call(&["path", "p.yaml", output]).exits(0);
+        std::path::PathBuf::from(ran.stdout.trim())
+    };
+    let log = fs_err::read_to_string(path("pretrain.log")).expect("there");
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let of = |event: &'static str| lines.iter().filter(move |line| line["event"] == event);
+    assert_eq!(of("step").count(), 12);
+    let evaluations: Vec<&Value> = of("evaluation").collect();
+    assert_eq!(evaluations.len(), 3);
+    let number = |line: &Value, name: &str| line[name].as_f64().expect("a number");
+    let (first, last) = (evaluations[0], evaluations[2]);
+    assert!(
+        number(last, "masked_lm_loss") < number(first, "masked_lm_loss"),
+        "{log}"
+    );
+    assert!(number(last, "masked_lm_accuracy") > 0.3, "{log}");
+    let numbers = fs_err::read_to_string(path("pretrain.metrics")).expect("there");
+    assert!(numbers.contains("\"disc_auc\""), "{numbers}");
+    for (output, class) in [
+        ("model", "ElectraForPreTraining"),
+        ("generator", "ElectraForMaskedLM"),
+    ] {
+        let name = format!("pretrain.{output}");
+        let get = ["get", "p.yaml", &name, "--to", output];
+        straight.call(&get).exits(0);
+        let folder = straight.path(output).join(output);
+        let config = fs_err::read_to_string(folder.join("config.json")).expect("there");
+        let config: BTreeMap<String, Value> = serde_json::from_str(&config).expect("JSON");
+        assert_eq!(config["architectures"][0], class);
+        for file in ["model.safetensors", "vocab.txt", "tokenizer_config.json"] {
+            assert!(folder.join(file).is_file(), "{file}");
+        }
+    }
+
+    // Stopped in the middle, in another cache: it keeps its last step and comes to the same bits.
+    let stopped = space();
+    stopped.run(&["vocabulary", "pack"]).exits(0);
+    let mut command = stopped.command(&["run", "p.yaml", "--events", "events.jsonl"]);
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().expect("starts");
+    wait_until("some steps are done", || {
+        fs_err::read_to_string(stopped.path("events.jsonl"))
+            .is_ok_and(|text| text.contains("stage_progress"))
+    });
+    let id = Pid::from_raw(i32::try_from(child.id()).expect("small")).expect("not zero");
+    kill_process(id, Signal::INT).expect("sent");
+    Ran::of(&child.wait_with_output().expect("ends"))
+        .exits(130)
+        .says("the checkpoint of `pretrain` is kept");
+    stopped.run(&[]).exits(0);
+    let record = stopped.records();
+    let record = record
+        .values()
+        .find(|record| record["stage"] == "pretrain")
+        .expect("a record");
+    let attempts = record["attempts"].as_array().expect("a list");
+    assert_eq!(attempts.len(), 2, "{attempts:?}");
+    assert_eq!(attempts[1]["resumed"], true);
+    assert_eq!(outputs(&straight), outputs(&stopped));
+}
+
+#[test]
+fn examples_of_another_vocabulary_are_refused() {
+    let space = space();
+    let text = PIPELINE.replace(
+        "needs: { examples: pack.examples-32, vocabulary: vocabulary }",
+        "needs: { examples: pack.examples-32, vocabulary: other }",
+    );
+    let other = "  other:\n    kind: vocab\n    needs: { text: ./text.txt }\n    with: { name: other, train: { size: 50, alphabet: 30, reserved: 0 } }\n";
+    space.write("p.yaml", format!("{text}{other}"));
+    space
+        .run(&[])
+        .exits(1)
+        .says("the examples were packed with another vocabulary");
+}
+
+#[test]
+fn what_cannot_be_trained_is_said_before_any_work() {
+    let space = space();
+    let text = PIPELINE
+        .replace("steps: ${params.steps}", "steps: 0")
+        .replace("heads: 2", "heads: 3")
+        .replace("learning_rate: 1.0e-3", "learning_rate: 2");
+    space.write("p.yaml", text);
+    space
+        .call(&["check", "p.yaml"])
+        .exits(2)
+        .says("there is no step")
+        .says("is no multiple of")
+        .says("it is not between 0 and 1");
+}
