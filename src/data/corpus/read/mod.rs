@@ -1,0 +1,131 @@
+//! Streams to pieces that end where documents end. Knows nothing of what is done to documents.
+//!
+//! A piece is what one worker takes: whole documents, so that where pieces end never shows in the result.
+
+pub(super) mod cut;
+pub(super) mod json;
+pub(super) mod text;
+pub(super) mod xml;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::config::Format;
+use super::open::{InputFile, Next, damaged, each_text};
+use crate::error::DataError;
+use cut::{Cut, Cutter};
+
+/// Where a stream comes from, in the order of reading: file, then member of an archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stream {
+    pub(super) file: u32,
+    pub(super) member: u32,
+}
+
+/// Whole documents of one stream, as bytes.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// The stream's name.
+    pub(super) name: Arc<str>,
+    pub(super) stream: Stream,
+    /// Place of the first byte in the unpacked stream.
+    pub(super) offset: u64,
+    /// Lines before it.
+    pub(super) line: u64,
+    pub(super) bytes: Vec<u8>,
+    /// Something too large to hold was passed over behind `bytes`: the line it began on, from 1.
+    pub(super) lost: Option<u64>,
+    /// Nothing follows in this stream.
+    pub(super) last: bool,
+}
+
+/// How large pieces are and documents may be, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) piece: usize,
+    pub(super) document: usize,
+}
+
+/// Hands the pieces of all files, in order, to `emit`, until it says [`Next::Stop`].
+pub(super) fn each_piece(
+    files: &[InputFile],
+    first: u32,
+    format: Format,
+    sizes: Sizes,
+    read: &AtomicU64,
+    emit: &mut dyn FnMut(Piece) -> Next,
+) -> Result<(), DataError> {
+    for (file, number) in files.iter().zip(first..) {
+        let mut member = 0;
+        let next = each_text(file, read, &mut |name, text| {
+            let stream = Stream {
+                file: number,
+                member,
+            };
+            member += 1;
+            pieces_of(name, stream, text, format, sizes, emit)
+        })?;
+        if next == Next::Stop {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn pieces_of(
+    name: &str,
+    stream: Stream,
+    text: &mut dyn Read,
+    format: Format,
+    sizes: Sizes,
+    emit: &mut dyn FnMut(Piece) -> Next,
+) -> Result<Next, DataError> {
+    let name: Arc<str> = name.into();
+    let mut cutter = Cutter::new(format, sizes.document);
+    let mut offset = 0_u64;
+    let mut line = 0_u64;
+    let mut held = Vec::new();
+    loop {
+        let wanted = sizes.piece.max(1) as u64;
+        held.reserve(sizes.piece);
+        let got = Read::take(&mut *text, wanted)
+            .read_to_end(&mut held)
+            .map_err(|error| damaged(&name, &error))?;
+        if offset == 0 && held.starts_with(b"\xef\xbb\xbf") {
+            held.drain(..3);
+            offset = 3;
+        }
+        let last = got == 0;
+        loop {
+            let cut = cutter.cut(&held, last);
+            let ends = last && held.is_empty();
+            if cut == Cut::default() && !ends {
+                break;
+            }
+            let rest = held.split_off(cut.end + cut.pass);
+            let mut bytes = std::mem::replace(&mut held, rest);
+            let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+            let length = bytes.len() as u64;
+            let before = memchr::memchr_iter(b'\n', &bytes[..cut.end]).count() as u64;
+            bytes.truncate(cut.end);
+            let next = emit(Piece {
+                name: name.clone(),
+                stream,
+                offset,
+                line,
+                bytes,
+                lost: cut.lost.then_some(line + before + 1),
+                last: last && held.is_empty(),
+            });
+            offset += length;
+            line += lines;
+            if next == Next::Stop {
+                return Ok(Next::Stop);
+            }
+            if last && held.is_empty() {
+                return Ok(Next::Member);
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! PubMed's records: where they stand, what they say, and which of several is meant. Knows nothing of sentences.
+//!
+//! Both generations of NLM's format are read (`MedlineCitationSet` and `PubmedArticleSet`): a record is the element
+//! `MedlineCitation`, wherever it stands. Books (`PubmedBookArticle`) are passed over.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+
+use memchr::memmem;
+
+use super::super::config::Format;
+use super::super::open::{InputFile, Next};
+use super::{Piece, Sizes, Stream, each_piece};
+use crate::error::DataError;
+use crate::xml::{Part, walk};
+
+/// How a record begins; `MedlineCitationSet` begins so too and is none.
+pub(super) const START: &[u8] = b"<MedlineCitation";
+const END: &[u8] = b"</MedlineCitation>";
+const DELETED: &[u8] = b"<DeleteCitation";
+const DELETED_END: &[u8] = b"</DeleteCitation>";
+/// No shorter than any of these tags, with one byte behind.
+pub(super) const LONGEST_TAG: usize = 24;
+
+/// Past the last record or list of deletions.
+pub(super) fn after_record(held: &[u8]) -> Option<usize> {
+    let record = memmem::rfind(held, END).map(|at| at + END.len());
+    let deleted = memmem::rfind(held, DELETED_END).map(|at| at + DELETED_END.len());
+    record.max(deleted)
+}
+
+/// Where the first record or list of deletions begins.
+pub(super) fn find_start(held: &[u8]) -> Option<usize> {
+    let deleted = memmem::find(held, DELETED);
+    match (next_start(held, 0), deleted) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn next_start(bytes: &[u8], from: usize) -> Option<usize> {
+    memmem::find_iter(&bytes[from..], START)
+        .map(|at| from + at)
+        .find(|at| {
+            let behind = bytes.get(at + START.len());
+            behind.is_none_or(|byte| matches!(byte, b' ' | b'>' | b'\t' | b'\r' | b'\n' | b'/'))
+        })
+}
+
+/// What stands in a piece.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::corpus) enum Found<'a> {
+    /// A record: its text, and its place in the piece.
+    Record(&'a [u8], usize),
+    /// A record without an end, or too large, at a place in the piece.
+    Broken(usize, String),
+    /// PMIDs and versions whose records are taken back.
+    Deleted(Vec<(u32, u16)>),
+}
+
+/// The records of a piece in order.
+pub(in crate::corpus) fn each_record<'a>(
+    bytes: &'a [u8],
+    most: usize,
+    found: &mut dyn FnMut(Found<'a>),
+) {
+    let mut at = 0;
+    let mut deletions = memmem::find(bytes, DELETED);
+    let mut start = next_start(bytes, 0);
+    loop {
+        if let Some(from) = deletions
+            && start.is_none_or(|start| from < start)
+        {
+            let to = memmem::find(&bytes[from..], DELETED_END).map(|length| from + length);
+            found(match to {
+                Some(to) => Found::Deleted(ids(&bytes[from..to])),
+                None => Found::Broken(from, "the list of deletions has no end".to_owned()),
+            });
+            at = at.max(to.unwrap_or(from + DELETED.len()));
+            deletions = memmem::find(&bytes[at..], DELETED).map(|length| at + length);
+            start = next_start(bytes, at);
+            continue;
+        }
+        let Some(from) = start else { break };
+        let end = memmem::find(&bytes[from..], END).map(|length| from + length + END.len());
+        let following = next_start(bytes, from + START.len());
+        at = match (end, following) {
+            (Some(end), following) if following.is_none_or(|next| end <= next) => {
+                found(if end - from > most {
+                    Found::Broken(from, super::text::too_large("record"))
+                } else {
+                    Found::Record(&bytes[from..end], from)
+                });
+                end
+            }
+            (_, following) => {
+                found(Found::Broken(from, "the record has no end".to_owned()));
+                following.unwrap_or(bytes.len())
+            }
+        };
+        start = following.filter(|next| *next >= at);
+        if start.is_none() {
+            start = next_start(bytes, at);
+        }
+        if deletions.is_some_and(|from| from < at) {
+            deletions = memmem::find(&bytes[at..], DELETED).map(|length| at + length);
+        }
+    }
+}
+
+/// Whether the stream ends as NLM's files do.
+pub(in crate::corpus) fn ends_well(bytes: &[u8]) -> bool {
+    let tail = &bytes[bytes.len().saturating_sub(4096)..];
+    [b"</PubmedArticleSet>".as_slice(), b"</MedlineCitationSet>"]
+        .iter()
+        .any(|end| memmem::rfind(tail, end).is_some())
+}
+
+/// All `<PMID Version="1">123</PMID>` of a stretch.
+fn ids(bytes: &[u8]) -> Vec<(u32, u16)> {
+    let mut ids = Vec::new();
+    let mut at = 0;
+    while let Some(found) = memmem::find(&bytes[at..], b"<PMID") {
+        at += found;
+        ids.extend(id_at(&bytes[at..]));
+        at += 5;
+    }
+    ids
+}
+
+/// PMID and version of a record; the version of old files, which name none, is 1.
+pub(in crate::corpus) fn id_of(record: &[u8]) -> Option<(u32, u16)> {
+    // It is the record's first element; others name the records it comments on.
+    id_at(&record[memmem::find(record, b"<PMID")?..])
+}
+
+fn id_at(element: &[u8]) -> Option<(u32, u16)> {
+    let tag = memchr::memchr(b'>', element)?;
+    let version = match memmem::find(&element[..tag], b"Version=\"") {
+        None => 1,
+        Some(at) => number(&element[at + 9..tag], b'"')?,
+    };
+    let text = element[tag + 1..].trim_ascii_start();
+    let pmid = number(text, b'<')?;
+    Some((
+        u32::try_from(pmid).ok()?,
+        u16::try_from(version).ok()?,
+    ))
+}
+
+/// Digits up to `end`, white space before it allowed.
+fn number(text: &[u8], end: u8) -> Option<u64> {
+    let digits = &text[..memchr::memchr(end, &text[..text.len().min(20)])?];
+    std::str::from_utf8(digits.trim_ascii()).ok()?.parse().ok()
+}
+
+/// Title and abstract of a record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::corpus) struct Record {
+    /// Empty where there is none.
+    pub(in crate::corpus) title: String,
+    /// Sections in order with their labels; only `Abstract`, not `OtherAbstract`.
+    pub(in crate::corpus) sections: Vec<(Option<String>, String)>,
+}
+
+/// Reads one record; text inside inline markup is kept, its tags are not.
+///
+/// # Errors
+/// What is wrong with it.
+pub(in crate::corpus) fn read(record: &[u8]) -> Result<Record, String> {
+    let text = std::str::from_utf8(record).map_err(|error| super::text::no_utf8(record, &error))?;
+    let mut read = Record::default();
+    // Depth of the elements that matter: `Article`, `Abstract`, and the text at hand.
+    let mut depth = 0_u32;
+    let mut article = 0;
+    let mut section = 0;
+    let mut reading = 0;
+    let mut buffer = String::new();
+    let mut label = None;
+    let mut titles = 0;
+    walk(text, &mut |part| {
+        match part {
+            Part::Start(tag) => {
+                depth += 1;
+                match tag.name() {
+                    b"Article" if depth == 2 => article = depth,
+                    b"Abstract" if article > 0 && depth == article + 1 => section = depth,
+                    b"ArticleTitle" if article > 0 && depth == article + 1 => {
+                        reading = depth;
+                        buffer.clear();
+                        titles += 1;
+                    }
+                    b"AbstractText" if section > 0 && depth == section + 1 => {
+                        reading = depth;
+                        buffer.clear();
+                        label = tag.attribute("Label")?;
+                    }
+                    _ => {}
+                }
+            }
+            Part::Text(text) if reading > 0 => buffer.push_str(&text),
+            Part::Text(_) => {}
+            Part::End => {
+                if reading == depth {
+                    let text = squeeze(&buffer);
+                    if section > 0 {
+                        if !text.is_empty() {
+                            read.sections.push((label.take(), text));
+                        }
+                    } else {
+                        read.title = text;
+                    }
+                    reading = 0;
+                }
+                if section == depth {
+                    section = 0;
+                }
+                if article == depth {
+                    article = 0;
+                }
+                depth = depth.saturating_sub(1);
+            }
+        }
+        Ok(())
+    })?;
+    if id_of(record).is_none() {
+        return Err("the record has no PMID".to_owned());
+    }
+    if titles != 1 {
+        return Err(format!("the record has {titles} titles"));
+    }
+    Ok(read)
+}
+
+/// White space as one space, none at the ends.
+fn squeeze(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}
+
+/// Where a record stands: stream, then byte of the unpacked stream.
+pub(in crate::corpus) type Position = (Stream, u64);
+
+/// For each PMID that occurs more than once or was deleted, which record is meant.
+///
+/// Memory: one bit a PMID that occurs, and about 40 bytes for each that was revised or deleted.
+#[derive(Debug, Default)]
+pub(in crate::corpus) struct Meant {
+    /// PMIDs seen, 64 a word.
+    seen: BTreeMap<u32, Box<[u64; WORDS]>>,
+    /// The version that is meant and where; `None` where it was deleted.
+    decided: BTreeMap<u32, (u16, Option<Position>)>,
+}
+
+const WORDS: usize = 64;
+
+/// Why a record is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::corpus) enum Passed {
+    Superseded,
+    Deleted,
+}
+
+impl Meant {
+    /// Looks through all files, several at once; broken records are left for the reading proper.
+    pub(in crate::corpus) fn find(
+        files: &[InputFile],
+        sizes: Sizes,
+        threads: usize,
+    ) -> Result<Self, DataError> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let state = Mutex::new(Merging::default());
+        std::thread::scope(|scope| {
+            for _ in 0..threads.clamp(1, files.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        let Some(file) = files.get(number) else { break };
+                        let notes = notes_of(file, number, sizes);
+                        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                        state.waiting.insert(number, notes);
+                        state.merge();
+                    }
+                });
+            }
+        });
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match state.failed {
+            Some(error) => Err(error),
+            None => Ok(state.meant),
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Record(pmid, version, position) => {
+                let page = self.seen.entry(pmid >> 12).or_insert_with(|| Box::new([0; WORDS]));
+                let word = &mut page[(pmid >> 6) as usize & (WORDS - 1)];
+                let bit = 1 << (pmid & 63);
+                let is_new = *word & bit == 0;
+                *word |= bit;
+                match self.decided.get_mut(&pmid) {
+                    // A record deleted before comes again, or a version no older than the last.
+                    Some(decided) if decided.1.is_none() || version >= decided.0 => {
+                        *decided = (version, Some(position));
+                    }
+                    Some(_) => {}
+                    None if is_new && version == 1 => {}
+                    None => {
+                        self.decided.insert(pmid, (version, Some(position)));
+                    }
+                }
+            }
+            Note::Deleted(pmid, version) => {
+                let decided = self.decided.entry(pmid).or_insert((version, None));
+                if version >= decided.0 {
+                    *decided = (version, None);
+                }
+            }
+        }
+    }
+
+    /// Whether the record of a PMID at a place is not the one meant, and why.
+    pub(in crate::corpus) fn passes(&self, pmid: u32, position: Position) -> Option<Passed> {
+        match self.decided.get(&pmid)?.1 {
+            Some(meant) if meant == position => None,
+            Some(_) => Some(Passed::Superseded),
+            None => Some(Passed::Deleted),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    Record(u32, u16, Position),
+    Deleted(u32, u16),
+}
+
+/// Notes of files that are read at the same time, put together in the files' order.
+#[derive(Default)]
+struct Merging {
+    meant: Meant,
+    next: usize,
+    waiting: BTreeMap<usize, Result<Vec<Note>, DataError>>,
+    failed: Option<DataError>,
+}
+
+impl Merging {
+    fn merge(&mut self) {
+        while let Some(notes) = self.waiting.remove(&self.next) {
+            self.next += 1;
+            match notes {
+                Ok(notes) => notes.into_iter().for_each(|note| self.meant.note(note)),
+                Err(error) => self.failed = self.failed.take().or(Some(error)),
+            }
+        }
+    }
+}
+
+fn notes_of(file: &InputFile, number: usize, sizes: Sizes) -> Result<Vec<Note>, DataError> {
+    let first = u32::try_from(number).expect("fewer than 2^32 files");
+    let mut notes = Vec::new();
+    each_piece(
+        std::slice::from_ref(file),
+        first,
+        Format::PubmedXml,
+        sizes,
+        &AtomicU64::new(0),
+        &mut |piece: Piece| {
+            each_record(&piece.bytes, sizes.document, &mut |found| match found {
+                Found::Record(record, at) => {
+                    if let Some((pmid, version)) = id_of(record) {
+                        let position = (piece.stream, piece.offset + at as u64);
+                        notes.push(Note::Record(pmid, version, position));
+                    }
+                }
+                Found::Deleted(ids) => notes.extend(
+                    ids.into_iter()
+                        .map(|(pmid, version)| Note::Deleted(pmid, version)),
+                ),
+                Found::Broken(..) => {}
+            });
+            Next::Member
+        },
+    )?;
+    Ok(notes)
+}
