@@ -84,3 +84,49 @@ fn parity_of_scores() {
         "{cases} cases, {numbers} numbers"
     );
 }
+
+#[derive(Deserialize)]
+struct Sentence {
+    text: String,
+    tokens: String,
+    steps: String,
+}
+
+/// Tokens, and all steps of NCBI-BERT's text on a given sentence, as NLTK 3.4 and Python have them.
+#[test]
+fn parity_of_treebank() {
+    use data::corpus::steps::{ascii, possessive, treebank};
+
+    let files = files("treebank.jsonl");
+    assert!(
+        !files.is_empty(),
+        "the frozen cases are part of the repository"
+    );
+    let mut cases = 0;
+    for path in files {
+        for line in BufReader::new(fs_err::File::open(path).expect("there")).lines() {
+            let case: Sentence = serde_json::from_str(&line.expect("text")).expect("a case");
+            let mut tokens = Vec::new();
+            treebank::tokenize(&case.text, &mut tokens);
+            assert_eq!(
+                String::from_utf8_lossy(&tokens),
+                case.tokens,
+                "tokens of {:?}",
+                case.text
+            );
+            let mut narrowed = String::new();
+            ascii::to_ascii(&case.text.to_lowercase(), &mut narrowed);
+            let mut steps = Vec::new();
+            treebank::tokenize(&narrowed, &mut steps);
+            possessive::attach(&mut steps, 0);
+            assert_eq!(
+                String::from_utf8_lossy(&steps),
+                case.steps,
+                "steps of {:?}",
+                case.text
+            );
+            cases += 1;
+        }
+    }
+    assert!(cases >= 400, "{cases}");
+}
