@@ -217,7 +217,7 @@ pub struct RunArgs {
     /// Never use the network.
     #[arg(long)]
     pub offline: bool,
-    /// Refuse what differs from the lock file, or is not in it.
+    /// Refuse to run while an unpinned download is not in the lock file; what differs from it is refused always.
     #[arg(long)]
     pub locked: bool,
     /// Also fail when a claim of the file (`expect:`) is not met.

@@ -1,5 +1,6 @@
 //! A pipeline file with its settings and its store, as most subcommands need them.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use flow::diagnostic::{Class, Diagnostic, Failure};
@@ -43,7 +44,14 @@ impl Session {
                 return Err(Failure::one(Class::Input, diagnostic));
             }
         }
-        let store = Store::open(&cache).map_err(|error| {
+        let store = Store::open(&cache).or_else(|error| match error.kind() {
+            // Looking needs no place of its own; what works says so when it cannot write.
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Ok(Store::to_read(&cache))
+            }
+            _ => Err(error),
+        });
+        let store = store.map_err(|error| {
             let message = format!("the cache `{}` cannot be used", cache.display());
             let diagnostic = Diagnostic::error("run::cache", message)
                 .detail(error.to_string())
@@ -75,12 +83,7 @@ impl Session {
             console.set_sources(&ready.sources());
             console.report(&ready.warnings);
         }
-        let session = Self { ready, store };
-        if session.ready.is_fresh {
-            let conflicts = flow::run::publish_conflicts(session.workflow());
-            session.fail_if_any(conflicts, console)?;
-        }
-        Ok(session)
+        Ok(Self { ready, store })
     }
 
     /// The workflow.
@@ -173,14 +176,6 @@ impl Session {
     pub(super) fn failure(&self, problems: Vec<Diagnostic>, console: &mut Console) -> Failure {
         console.set_sources(&self.ready.sources());
         Failure::input(problems)
-    }
-
-    fn fail_if_any(&self, problems: Vec<Diagnostic>, console: &mut Console) -> Result<(), Failure> {
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(self.failure(problems, console))
-        }
     }
 }
 

@@ -165,8 +165,11 @@ impl<W: Write, C: Clock> Observer for Lines<W, C> {
                 wait_seconds,
             } => {
                 let message = format::clean_line(message);
-                let wait = format::duration(*wait_seconds);
-                self.say_of(stage, &format!("retrying {stage} in {wait}: {message}"));
+                let wait = match *wait_seconds {
+                    0.0 => String::new(),
+                    seconds => format!(" in {}", format::duration(seconds)),
+                };
+                self.say_of(stage, &format!("retrying {stage}{wait}: {message}"));
             }
             Event::StageFinished {
                 stage,

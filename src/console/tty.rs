@@ -393,11 +393,11 @@ impl<W: Write, C: Clock> Observer for Live<W, C> {
                 wait_seconds,
             } => {
                 let sign = if self.look.unicode { "↻" } else { "~" };
-                let rest = format!(
-                    "{}; next try in {}",
-                    format::clean_line(message),
-                    format::duration(*wait_seconds)
-                );
+                let next = match *wait_seconds {
+                    0.0 => "at once".to_owned(),
+                    seconds => format!("in {}", format::duration(seconds)),
+                };
+                let rest = format!("{}; next try {next}", format::clean_line(message));
                 self.push_line(sign, Ink::Warning, stage, &rest);
             }
             Event::Message { stage, diagnostic } => {

@@ -7,11 +7,15 @@ pub mod jsonl;
 pub mod labels;
 mod lines;
 pub mod metrics;
+pub mod packed;
 pub mod predictions;
 pub mod prepare;
 pub mod readers;
 pub mod statistics;
 pub mod tags;
+pub mod texts;
+pub mod vocabulary;
+pub mod wordpiece;
 mod xml;
 
 #[cfg(test)]

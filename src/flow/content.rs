@@ -54,7 +54,7 @@ impl Form {
 }
 
 /// A content: form, digest, and size in bytes (of all files together for a tree).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Content {
     /// What it is.
     pub form: Form,

@@ -44,6 +44,9 @@ impl Use {
 }
 
 impl Digest {
+    /// No content has it; stands for one that is not there.
+    pub const ZERO: Self = Self([0; 32]);
+
     /// The first 10 hex digits, for people.
     #[must_use]
     pub fn short(&self) -> String {

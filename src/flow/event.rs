@@ -115,7 +115,7 @@ pub enum Event {
         /// How far.
         progress: Progress,
     },
-    /// A try failed and another follows.
+    /// A try failed, or could not begin because what it reads moved or is gone, and another follows.
     StageRetried {
         /// Display name.
         stage: String,

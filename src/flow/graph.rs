@@ -16,7 +16,9 @@ pub fn needed(input: &Input) -> impl Iterator<Item = StageId> + '_ {
     let (one, many) = match &input.origin {
         Origin::Stage(reference) => (Some(reference), [].as_slice()),
         Origin::Many(references) => (None, references.as_slice()),
-        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => (None, [].as_slice()),
+        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => {
+            (None, [].as_slice())
+        }
     };
     one.into_iter().chain(many).map(|reference| reference.stage)
 }

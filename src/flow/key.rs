@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::content::Content;
 use crate::digest::{Digest, Use};
 use crate::notes::Notes;
-use crate::spec::{Axis, StageSpec};
+use crate::spec::{Axis, Origin, StageSpec};
 
 /// The content of one input port, as planned.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +67,11 @@ impl Manifest {
             let port = &input.port;
             match content {
                 PortContent::KeyOnly(item) => {
-                    lines.push((format!("environment.{port}"), item.content.line()));
+                    let group = match input.origin {
+                        Origin::Put(_) => "input",
+                        _ => "environment",
+                    };
+                    lines.push((format!("{group}.{port}"), item.content.line()));
                 }
                 PortContent::One(item) => {
                     push_item(&mut lines, format!("input.{port}"), item, with_records);

@@ -30,6 +30,8 @@ pub struct Ports {
     pub outputs: Vec<(String, String)>,
     /// Whether the stage declares its outputs itself (`outputs:` with paths); else `outputs:` may only set `keep`.
     pub declares_outputs: bool,
+    /// Files, relative to the root, that a person puts there: their content is in the key, or that they are absent.
+    pub put_files: Vec<String>,
 }
 
 /// One named input.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Failure};
 use crate::digest::{Digest, Use};
+use crate::run::publish_conflicts;
 use crate::source::Sources;
 use crate::spec::Workflow;
 use crate::spec::load::{LoadFailure, LoadOptions, Loaded, load};
@@ -33,8 +34,6 @@ pub struct Ready {
     pub workflow: Workflow,
     /// What is worth saying but stops nothing.
     pub warnings: Vec<Diagnostic>,
-    /// Whether the files were parsed now, so that checks that look at every stage are due.
-    pub is_fresh: bool,
     texts: Texts,
 }
 
@@ -69,14 +68,13 @@ impl Ready {
 /// Loads a pipeline, from the cache where nothing changed.
 ///
 /// # Errors
-/// Those of [`load`].
+/// Those of [`load`], and stages that would publish over each other.
 pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, LoadFailure> {
     let path = store.dir().join("plans-v1").join(name(options).short());
     if let Some(plan) = find(&path) {
         return Ok(Ready {
             workflow: plan.workflow,
             warnings: plan.warnings,
-            is_fresh: false,
             texts: Texts::Named(plan.texts),
         });
     }
@@ -86,6 +84,12 @@ pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, Lo
         warnings,
         read,
     } = load(options)?;
+    // Before the plan is kept: one that is kept is not looked at again.
+    let conflicts = publish_conflicts(&workflow);
+    if !conflicts.is_empty() {
+        let failure = Failure::input(conflicts);
+        return Err(LoadFailure { failure, sources });
+    }
     let texts = sources
         .iter()
         .map(|source| {
@@ -101,7 +105,8 @@ pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, Lo
     };
     if let Ok(bytes) = postcard::to_extend(&plan, HEADER.to_vec()) {
         // Without it the next run parses again; that is all.
-        let _ = store.write_whole(&path, &bytes);
+        // Configurations may hold passwords, such as those of URLs.
+        let _ = store.write_private(&path, &bytes);
     }
     let CachedPlan {
         warnings, workflow, ..
@@ -109,7 +114,6 @@ pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, Lo
     Ok(Ready {
         workflow,
         warnings,
-        is_fresh: true,
         texts: Texts::Loaded(sources),
     })
 }

@@ -567,7 +567,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Every file below a folder, by its path there, sorted.
-fn files_below(folder: &Path) -> Result<Vec<String>, DataError> {
+pub(super) fn files_below(folder: &Path) -> Result<Vec<String>, DataError> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(folder)
         .follow_links(true)

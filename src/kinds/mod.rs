@@ -7,13 +7,18 @@ use flow::kind::{KindEntry, kind};
 pub mod command;
 pub mod dataset;
 pub mod fetch;
+pub mod pack;
 pub mod report;
 pub mod score;
+mod texts;
+pub mod vocab;
 
 /// Every kind of stage, in the order of the documentation.
 pub const KINDS: &[KindEntry] = &[
     kind::<fetch::Fetch>(),
     kind::<dataset::Dataset>(),
+    kind::<vocab::Vocab>(),
+    kind::<pack::Pack>(),
     kind::<score::Score>(),
     kind::<report::Report>(),
     kind::<command::Command>(),

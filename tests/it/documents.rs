@@ -37,11 +37,13 @@ pages! {
     docs_cli: "docs/cli.md";
     docs_coming_from: "docs/coming-from.md";
     docs_commands: "docs/commands.md";
+    docs_examples: "docs/examples.md";
     docs_getting_started: "docs/getting-started.md";
     docs_kinds: "docs/kinds.md";
     docs_pipeline_file: "docs/pipeline-file.md";
     docs_reports: "docs/reports.md";
     docs_troubleshooting: "docs/troubleshooting.md";
+    docs_vocabulary: "docs/vocabulary.md";
     cmd_accept: "tests/cmd/accept.md";
     cmd_cache: "tests/cmd/cache.md";
     cmd_check: "tests/cmd/check.md";

@@ -81,6 +81,85 @@ fn a_result_that_took_long_asks_before_it_is_remade() {
     assert_eq!(space.run(&["--json"]).exits(0).counts(), [2, 2, 0, 0, 0]);
 }
 
+/// Removes the object of `costly`'s output.
+fn lose(space: &Space) {
+    let digest = space.records()["costly"]["outputs"]["out"]["digest"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
+    let object = format!("cache/objects-v1/{}/{}", &digest[..2], &digest[2..]);
+    fs_err::remove_file(space.path(&object)).expect("removed");
+}
+
+#[test]
+fn lost_bytes_of_what_is_precious_are_not_remade_without_a_word() {
+    for (protect, confirm) in [(true, "1h"), (false, "0s")] {
+        let space = Space::with(&guarded("one", protect));
+        space.run(&[]).exits(0);
+        lose(&space);
+        let ran = space
+            .run(&["--confirm-over", confirm, "--json"])
+            .exits(0)
+            .says_not("warning");
+        assert_eq!(ran.counts(), [2, 0, 2, 0, 0], "a hit needs no bytes");
+        let text = guarded("one", protect).replace("cp, in, out", "cp, -v, in, out");
+        space.write("p.yaml", text);
+        space
+            .run(&["--confirm-over", confirm, "--yes", "after"])
+            .exits(2)
+            .says("`costly` would be remade")
+            .says("its bytes are gone, and `after` needs them")
+            .says("--yes 'costly'")
+            .says_not("--keep-old");
+        assert_eq!(space.lines("ran").len(), 1);
+        let yes = ["--yes", "after", "--yes", "costly", "--json"];
+        let ran = space.run(&[&yes[..], &["--confirm-over", confirm]].concat());
+        assert_eq!(ran.exits(0).counts(), [2, 2, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn bytes_found_lost_in_the_middle_of_a_run_are_asked_for_as_well() {
+    let more = "  first:
+    kind: command
+    with: { script: 'rm -rf ../../../objects-v1; echo 1 > out' }
+    outputs: { out: out }
+  late:
+    kind: command
+    needs: { in: costly, first: first }
+    with: { argv: [cp, in, out] }
+    outputs: { out: out }
+";
+    let space = Space::with(&guarded("one", true));
+    space.run(&[]).exits(0);
+    space.write("p.yaml", guarded("one", true) + more);
+    space
+        .run(&[])
+        .exits(2)
+        .says("its bytes are gone, and `late` needs them");
+    assert_eq!(space.lines("ran").len(), 1);
+    space.run(&["--yes", "costly"]).exits(0);
+    assert_eq!(space.lines("ran").len(), 2);
+}
+
+#[test]
+fn a_precious_result_is_not_remade_for_its_published_copy() {
+    let text = guarded("one", true).replace("    protect", "    publish: got\n    protect");
+    let space = Space::with(&text);
+    space.run(&[]).exits(0);
+    lose(&space);
+    fs_err::remove_file(space.path("got/out")).expect("removed");
+    let ran = space
+        .run(&["--json"])
+        .exits(0)
+        .says("its bytes are gone, and they are to be published");
+    assert_eq!(ran.counts(), [2, 0, 2, 0, 0]);
+    assert_eq!(space.lines("ran").len(), 1);
+    let ran = space.run(&["--json", "--yes", "costly"]).exits(0);
+    assert_eq!(ran.counts(), [2, 1, 1, 0, 0]);
+    assert_eq!(space.read("got/out"), "one\n");
+}
+
 fn forked() -> Space {
     let stage = |name: &str, needs: &str, script: &str| {
         format!(

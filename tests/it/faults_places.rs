@@ -236,3 +236,23 @@ fn a_run_goes_on_when_its_program_is_removed() {
     space.write("go", "");
     Ran::of(&child.wait_with_output().expect("ends")).exits(0);
 }
+
+#[test]
+fn looking_needs_no_writable_cache() {
+    let space = Space::with(
+        "stages:\n  it:\n    kind: command\n    needs: { in: ./in.txt }\n    with: { argv: [cp, in, out] }\n    outputs: { out: out }\n",
+    );
+    space.write("in.txt", "x\n");
+    // Nobody, not even root, makes a folder there.
+    let nowhere = "/sys/no-cache-of-a-test";
+    for command in ["check", "plan", "status", "graph"] {
+        space
+            .call(&[command, "p.yaml", "--cache", nowhere])
+            .exits(0);
+    }
+    space
+        .run(&["--cache", nowhere])
+        .exits(3)
+        .says("cannot be used")
+        .says("`--cache`");
+}

@@ -85,3 +85,69 @@ fn a_program_folder_in_path_does_not_open_what_lies_beside_it() {
         .exits(1)
         .says("ermission denied");
 }
+
+#[test]
+fn a_stage_has_a_temporary_folder_that_goes_with_it() {
+    if !has_landlock() {
+        return skip("this kernel has no Landlock");
+    }
+    let space = strict(
+        "f=$(mktemp)\nseq 200000 | sort -S 100k -r > \"$f\"\nhead -n 1 \"$f\" > out\nmv \"$f\" moved\ntouch \"$TMPDIR/left\"\necho \"$TMPDIR\" > where",
+        "",
+    );
+    let text = space.read("p.yaml");
+    space.write(
+        "p.yaml",
+        text.replace("out: out", "out: out, moved: moved, where: where"),
+    );
+    space.run(&[]).exits(0);
+    space.call(&["get", "p.yaml", "it", "--to", "got"]).exits(0);
+    assert_eq!(space.read("got/out"), "99999\n");
+    space
+        .call(&["get", "p.yaml", "it.where", "--to", "got"])
+        .exits(0);
+    let place = space.read("got/where");
+    assert!(
+        place.starts_with(&*space.path("cache").to_string_lossy()),
+        "{place}"
+    );
+    assert!(
+        place.len() < space.path("cache").as_os_str().len() + 30,
+        "{place}"
+    );
+    assert!(crate::space::names_in(&space.path("cache/tmp")).is_empty());
+    // Also when the stage fails.
+    let space = strict("touch \"$TMPDIR/left\"; exit 1", "");
+    space.run(&[]).exits(1);
+    assert!(crate::space::names_in(&space.path("cache/tmp")).is_empty());
+}
+
+#[test]
+fn devices_carry_nothing_from_one_stage_to_another() {
+    if !has_landlock() {
+        return skip("this kernel has no Landlock");
+    }
+    let name = format!("/dev/shm/pipeline-test-{}", std::process::id());
+    if fs_err::write(&name, "hidden").is_err() {
+        return skip("there is no /dev/shm to write to");
+    }
+    for script in [
+        format!("cat {name} > out"),
+        format!("echo x > {name}; echo y > out"),
+        format!("echo x > {name}.new && echo y > out"),
+        "ls /dev/shm > out".to_owned(),
+    ] {
+        strict(&script, "")
+            .run(&[])
+            .exits(1)
+            .says("ermission denied");
+    }
+    assert_eq!(fs_err::read_to_string(&name).expect("there"), "hidden");
+    fs_err::remove_file(&name).expect("removed");
+    // What programs do expect of `/dev` is there.
+    let space = strict(
+        "echo x > /dev/null; head -c 4 /dev/zero > z; head -c 4 /dev/urandom > r; head -c 4 /dev/random > r\necho a > /dev/stdout; echo b > /dev/stderr; echo c > /dev/fd/2; cat /dev/stdin; echo d | cat /dev/fd/0 > out\n! echo x > /dev/full",
+        "",
+    );
+    space.run(&[]).exits(0);
+}

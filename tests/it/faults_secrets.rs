@@ -113,3 +113,53 @@ fn surroundings_are_recorded_warned_of_and_with_strict_decide() {
         );
     }
 }
+
+#[test]
+fn strict_surroundings_are_asked_with_the_stages_own_variables() {
+    let stage = |name: &str, value: &str| {
+        format!(
+            "  {name}:
+    kind: command
+    env: {{ V: {value} }}
+    environment: {{ record: [[sh, -c, \"echo $V in $(ls p.yaml)\"]], strict: true }}
+    with: {{ argv: [touch, out] }}
+    outputs: {{ out: out }}
+"
+        )
+    };
+    let space = Space::with(&format!(
+        "stages:\n{}{}",
+        stage("one", "a"),
+        stage("two", "b")
+    ));
+    space.run(&[]).exits(0);
+    for (name, said) in [("one", "a in p.yaml"), ("two", "b in p.yaml")] {
+        let record = &space.records()[name];
+        let manifest = record["manifest"].as_str().expect("a text");
+        assert!(manifest.contains(&format!("= \"{said}\"")), "{manifest}");
+        assert!(record["environment"].to_string().contains(said));
+    }
+}
+
+#[test]
+fn a_password_in_a_url_is_in_no_file_that_others_may_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let space = Space::with(
+        "stages:\n  it:\n    kind: fetch\n    with: { url: \"http://user:pa55word@127.0.0.1:9/x\" }\n",
+    );
+    let ran = space.run(&[]);
+    assert_ne!(ran.code, Some(0));
+    let holds = |path: &std::path::PathBuf| {
+        let bytes = fs_err::read(path).expect("readable");
+        bytes.windows(8).any(|part| part == b"pa55word")
+    };
+    let holding: Vec<_> = files_below(&space.path("cache"))
+        .into_iter()
+        .filter(holds)
+        .collect();
+    assert!(!holding.is_empty(), "the plan needs it");
+    for path in holding {
+        let mode = fs_err::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+}

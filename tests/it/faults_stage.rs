@@ -244,3 +244,48 @@ fn a_program_that_is_not_there_is_told_apart_from_one_that_fails() {
         .says("cannot start `no-such-program`")
         .says("PATH");
 }
+
+#[test]
+fn each_start_that_is_said_is_followed_by_a_retry_or_an_end() {
+    let space = Space::with(
+        "stages:\n  it:\n    kind: command\n    needs: { in: ./in.txt }\n    with: { argv: [cp, in, out] }\n    outputs: { out: out }\n",
+    );
+    space.write("in.txt", "0");
+    let child = space
+        .command(&["run", "p.yaml", "--events", "events"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // An input that never stands still, by a rename so that it is always there.
+        scope.spawn(|| {
+            let mut count = 0_u64;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                count += 1;
+                space.write("next", count.to_string());
+                fs_err::rename(space.path("next"), space.path("in.txt")).expect("renamed");
+            }
+        });
+        child.wait_with_output().expect("ends");
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let (mut open, mut starts) = (false, 0);
+    for line in space.lines("events") {
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        match event["event"].as_str().expect("named") {
+            "stage_started" => {
+                assert!(!open, "{line}");
+                (open, starts) = (true, starts + 1);
+                assert_eq!(event["attempt"], starts, "{line}");
+            }
+            "stage_retried" | "stage_finished" => {
+                assert!(open, "{line}");
+                open = false;
+            }
+            _ => {}
+        }
+    }
+    assert!(starts > 0 && !open, "{starts}");
+}

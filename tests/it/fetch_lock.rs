@@ -209,3 +209,39 @@ fn a_collection_between_the_first_run_and_the_second_keeps_what_was_locked() {
     origin.remove("/c.txt");
     assert_eq!(executed(space.run(&["--json", "--locked"])), 0);
 }
+
+#[test]
+fn a_file_put_there_by_hand_is_looked_at_each_time() {
+    let space = Space::with(
+        "stages:
+  corpus:
+    kind: fetch
+    with: { manual: register at https://example.org, put: data/c.txt }
+  upper:
+    kind: command
+    needs: { text: corpus }
+    with: { argv: [sh, -c, 'tr a-z A-Z < text > out'] }
+    outputs: { out: out }
+    publish: got
+",
+    );
+    space
+        .run(&[])
+        .exits(3)
+        .says("`data/c.txt` must be put there by hand")
+        .says("register at https://example.org");
+    space.write("data/c.txt", "one\n");
+    assert_eq!(executed(space.run(&["--json"])), 2);
+    assert_eq!(executed(space.run(&["--json"])), 0);
+    space.write("data/c.txt", "two\n");
+    space
+        .run(&[])
+        .exits(1)
+        .says("`data/c.txt` has changed since it was locked");
+    space
+        .call(&["lock", "p.yaml", "--update", "corpus"])
+        .exits(0);
+    space.run(&[]).exits(0);
+    assert_eq!(space.read("got/out"), "TWO\n");
+    assert_eq!(executed(space.run(&["--json"])), 0);
+}

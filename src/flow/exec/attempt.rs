@@ -10,6 +10,7 @@
 //! ```
 //! All of it goes when a result is recorded, and stays when one is not.
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
@@ -55,6 +56,27 @@ pub(super) struct Attempt {
     environment: BTreeMap<String, String>,
     /// Whether the stage itself ended well, so that its work is worth keeping whatever comes after.
     ended_well: bool,
+    temporary_place: PathBuf,
+    temporary: Option<TemporaryFolder>,
+}
+
+/// What `TMPDIR` names for a stage that may write nowhere else. Goes with the attempt.
+#[derive(Debug)]
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn make(path: PathBuf) -> io::Result<Self> {
+        // Left by an attempt that was killed after its record was written.
+        remove_tree(&path)?;
+        fs_err::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _ = remove_tree(&self.0);
+    }
 }
 
 impl Attempt {
@@ -80,7 +102,16 @@ impl Attempt {
             repeat: String::new(),
             environment: BTreeMap::new(),
             ended_well: false,
+            // Not below `work`: the path of a socket has to fit into 108 bytes, and programs make theirs in here.
+            temporary_place: store
+                .dir()
+                .join("tmp")
+                .join(format!("for-{}", job.key.short())),
+            temporary: None,
         };
+        if !earlier_numbers.is_empty() {
+            remove_tree(&attempt.temporary_place)?;
+        }
         for old in earlier_numbers.iter().rev() {
             let folder = attempt.work.join(old.to_string());
             // By the name it had then: a later one may be another, or none.
@@ -231,10 +262,12 @@ impl Attempt {
                     argv.extend(rest.iter().cloned());
                     // A rule needs a file to stand on.
                     fs_err::write(self.progress_path(), "")?;
+                    let place = self.temporary_place.clone();
+                    self.temporary = Some(TemporaryFolder::make(place)?);
                     self.write_order(ExecWork::Sandboxed {
                         argv,
                         readable: placed.link_targets(),
-                        writable: vec![self.progress_path()],
+                        writable: vec![self.progress_path(), self.temporary_place.clone()],
                     })?;
                     command = this_program()?;
                     command.arg("exec").arg(self.beside("order.json"));
@@ -243,6 +276,10 @@ impl Attempt {
                     command.arg0(first).args(rest);
                 }
                 command.env_clear().envs(variables);
+                let is_declared = |name| job.policy.env.iter().any(|v| v.name == name);
+                if let Some(folder) = self.temporary.as_ref().filter(|_| !is_declared("TMPDIR")) {
+                    command.env("TMPDIR", &folder.0);
+                }
                 command.env("PIPELINE_CORES", job.policy.resources.cores.to_string());
                 command.env("PIPELINE_PROGRESS", self.progress_path());
                 let mut shown = vec![
@@ -266,8 +303,12 @@ impl Attempt {
                 }
                 shown.extend(program.argv.iter().map(|word| quoted(word)));
                 self.repeat = shown.join(" ");
-                self.environment =
-                    environment::record(&job.policy.record, &job.policy.env, &self.folder);
+                self.environment = environment::record(
+                    &job.policy.record,
+                    &job.policy.env,
+                    &job.root,
+                    Some(&self.folder),
+                );
             }
         }
         if let Some(gpus) = &job.gpus {
@@ -285,10 +326,14 @@ impl Attempt {
             folder: self.folder.clone(),
             work,
         };
-        fs_err::write(
-            self.beside("order.json"),
-            serde_json::to_vec(&order).expect("orders serialise"),
-        )?;
+        // A configuration may hold a password, such as that of a URL: nobody else's business.
+        fs_err::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.beside("order.json"))?
+            .write_all(&serde_json::to_vec(&order).expect("orders serialise"))?;
         Ok(())
     }
 
@@ -299,17 +344,21 @@ impl Attempt {
         };
         let why = match error.kind() {
             io::ErrorKind::NotFound => "there is no such program".to_owned(),
+            io::ErrorKind::PermissionDenied => "it is not executable".to_owned(),
+            io::ErrorKind::ArgumentListTooLong => "its arguments are too long".to_owned(),
             _ => error.to_string(),
         };
         let failure = StageError::new(
             "run::no_program",
             format!("`{}` cannot start `{program}`: {why}", job.stage),
-        );
+        )
+        .detail(format!("folder kept: {}", self.folder.display()));
         match error.kind() {
             io::ErrorKind::NotFound if program.contains('/') => {
                 failure.help("paths start in the stage's folder: name the program under `needs:`, or give an absolute path")
             }
             io::ErrorKind::NotFound => failure.help("install it, or put its folder into PATH"),
+            io::ErrorKind::ArgumentListTooLong => failure.help("give the program a file to read instead: `params` stand in `params.json`, the instances of an `all:` in its `index.jsonl`"),
             io::ErrorKind::PermissionDenied => failure.help("make the file executable, or start it through its interpreter"),
             _ => failure,
         }
@@ -493,6 +542,11 @@ impl Attempt {
             };
             settled.insert(&output.path, content);
             outputs.insert(output.name.clone(), content);
+        }
+        for (name, content) in &outputs {
+            store
+                .sync_large([content])
+                .map_err(|error| self.not_kept(job, name, &error))?;
         }
         if job.launch == Launch::Builtin || !report.numbers.is_empty() {
             outputs.insert(

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -31,26 +32,45 @@ pub fn variables(declared: &[EnvVar]) -> BTreeMap<OsString, OsString> {
     variables
 }
 
-/// Runs the commands of `environment.record` and returns what each printed, by its words. A command that fails is
-/// recorded as failing, since a missing tool is a fact about the environment too.
+/// What a command said in these surroundings.
+type Asked = (Vec<String>, BTreeMap<OsString, OsString>, PathBuf);
+
+/// Each command is asked once by a process, however many stages have it.
+static ANSWERS: Mutex<BTreeMap<Asked, String>> = Mutex::new(BTreeMap::new());
+
+/// Runs the commands of `environment.record` in the pipeline's root with the variables a stage declares, and returns
+/// what each printed, by its words. A command that fails is recorded as failing, since a missing tool is a fact about
+/// the environment too. `attempt` is the folder of the stage it is asked for, by which what is left of it is found.
 #[must_use]
 pub fn record(
     commands: &[Vec<String>],
     declared: &[EnvVar],
-    folder: &Path,
+    root: &Path,
+    attempt: Option<&Path>,
 ) -> BTreeMap<String, String> {
-    let variables = if commands.is_empty() {
-        BTreeMap::new()
-    } else {
-        variables(declared)
-    };
+    if commands.is_empty() {
+        return BTreeMap::new();
+    }
+    let variables = variables(declared);
+    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
     commands
         .iter()
-        .map(|argv| (argv.join(" "), output_of(argv, &variables, folder)))
+        .map(|argv| {
+            let asked = (argv.clone(), variables.clone(), root.to_path_buf());
+            let answer = answers
+                .entry(asked)
+                .or_insert_with(|| output_of(argv, &variables, root, attempt));
+            (argv.join(" "), answer.clone())
+        })
         .collect()
 }
 
-fn output_of(argv: &[String], variables: &BTreeMap<OsString, OsString>, folder: &Path) -> String {
+fn output_of(
+    argv: &[String],
+    variables: &BTreeMap<OsString, OsString>,
+    root: &Path,
+    attempt: Option<&Path>,
+) -> String {
     let Some((program, arguments)) = argv.split_first() else {
         return String::new();
     };
@@ -61,14 +81,15 @@ fn output_of(argv: &[String], variables: &BTreeMap<OsString, OsString>, folder: 
     let (Ok(out), Ok(err)) = (file.try_clone(), file.try_clone()) else {
         return "no temporary file".to_owned();
     };
-    let child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(variables)
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(variables);
+    if let Some(attempt) = attempt {
         // What a killed supervisor leaves of it is found like the stage itself.
-        .env(ATTEMPT_VARIABLE, folder)
+        command.env(ATTEMPT_VARIABLE, attempt);
+    }
+    let child = command
         .process_group(0)
-        .current_dir(folder)
+        .current_dir(root)
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)
@@ -136,7 +157,7 @@ mod tests {
             argv(&["no-such-program-here"]),
         ];
         let folder = tempfile::tempdir().expect("temp");
-        let record = record(&commands, &[], folder.path());
+        let record = record(&commands, &[], folder.path(), None);
         assert_eq!(record["echo tool 1.2"], "tool 1.2");
         assert!(record["sh -c echo no; exit 3"].ends_with("no"));
         assert!(record["no-such-program-here"].starts_with("does not start"));

@@ -21,8 +21,24 @@ const SYSTEM: &[&str] = &[
     "/gnu/store",
 ];
 
-/// Restricts this process, and what it becomes, to: the stage's folder (read and write), `/dev`, the system's folders,
-/// the folders of `PATH` with what lies beside a `bin`, `readable` (targets of linked inputs) and `writable`.
+/// Devices every program may use: those that keep nothing from one process for another, unlike `/dev/shm`. Standard
+/// input, output and error need no rule: the links in `/dev` lead to what is open already.
+const DEVICES: &[&str] = &[
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/dri",
+    "/dev/kfd",
+];
+
+/// Restricts this process, and what it becomes, to: the stage's folder (read and write), [`DEVICES`] and NVIDIA's, the
+/// system's folders, the folders of `PATH` with what lies beside a `bin`, `readable` (targets of linked inputs) and
+/// `writable`.
 ///
 /// # Errors
 /// When the kernel has no Landlock, or refuses.
@@ -51,8 +67,9 @@ pub fn restrict(
         .handle_access(all)
         .and_then(landlock::Ruleset::create)
         .map_err(|error| refused(&error))?;
-    let mut allow: Vec<(PathBuf, BitFlags<AccessFs>)> =
-        vec![(folder.to_path_buf(), all), (PathBuf::from("/dev"), all)];
+    let mut allow: Vec<(PathBuf, BitFlags<AccessFs>)> = vec![(folder.to_path_buf(), all)];
+    let use_device = read | AccessFs::from_file(abi);
+    allow.extend(devices().into_iter().map(|path| (path, use_device)));
     allow.extend(SYSTEM.iter().map(|path| (PathBuf::from(path), read)));
     allow.extend(program_folders().into_iter().map(|path| (path, read)));
     allow.extend(readable.iter().map(|path| (path.clone(), read)));
@@ -87,13 +104,25 @@ pub fn restrict(
     readable: &[PathBuf],
     writable: &[PathBuf],
 ) -> Result<(), StageError> {
-    let _ = (folder, readable, writable, SYSTEM);
+    let _ = (folder, readable, writable, SYSTEM, DEVICES);
     Err(StageError::new(
         "run::sandbox",
         "`sandbox: strict` needs Linux with Landlock",
     )
     .environment()
     .help("remove `sandbox: strict`"))
+}
+
+/// [`DEVICES`] and those of NVIDIA's driver, whatever their number.
+#[cfg(target_os = "linux")]
+fn devices() -> Vec<PathBuf> {
+    let mut devices: Vec<PathBuf> = DEVICES.iter().map(PathBuf::from).collect();
+    for entry in std::fs::read_dir("/dev").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("nvidia") {
+            devices.push(entry.path());
+        }
+    }
+    devices
 }
 
 /// The folders of `PATH`, each `bin` with what lies beside it (`…/bin/python3` reads `…/lib`), but never a home folder

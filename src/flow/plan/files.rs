@@ -32,7 +32,7 @@ impl Planner<'_> {
             .map(|id| {
                 let stage = &workflow.stages[id.index()];
                 let files = stage.inputs.iter().filter_map(|input| match &input.origin {
-                    Origin::Path(path) | Origin::KeyOnly(path) => {
+                    Origin::Path(path) | Origin::KeyOnly(path) | Origin::Put(path) => {
                         Some((path.as_str(), remembered(index, &root.join(path))?))
                     }
                     _ => None,
@@ -77,7 +77,7 @@ impl Planner<'_> {
                 self.path_content(stage, input, path).map(drop)
             }
             Origin::Glob(pattern) => self.glob_content(stage, input, pattern).map(drop),
-            Origin::Stage(_) | Origin::Many(_) => Ok(()),
+            Origin::Stage(_) | Origin::Many(_) | Origin::Put(_) => Ok(()),
         }
     }
 
@@ -105,7 +105,8 @@ impl Planner<'_> {
         path: &str,
         error: &io::Error,
     ) -> Diagnostic {
-        if error.kind() == io::ErrorKind::NotFound {
+        let is_absent = std::fs::symlink_metadata(self.workflow.root.join(path)).is_err();
+        if error.kind() == io::ErrorKind::NotFound && is_absent {
             return Diagnostic::error(
                 "spec::missing_file",
                 format!("input file `{path}` of stage `{}` is missing", stage.name),

@@ -22,6 +22,13 @@ use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
 
+/// What stands in the key for a file that is not there yet.
+const ABSENT: Content = Content {
+    form: Form::Tree,
+    digest: Digest::ZERO,
+    bytes: 0,
+};
+
 mod files;
 mod rows;
 
@@ -71,7 +78,6 @@ pub struct Planner<'a> {
     paths: HashMap<String, Content>,
     published: HashMap<String, Digest>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
-    surroundings: BTreeMap<String, String>,
     pipeline_id: String,
 }
 
@@ -91,13 +97,13 @@ impl<'a> Planner<'a> {
             index: store.load_index()?,
             kinds,
             ignore: Ignore::load(&workflow.root, store.dir())?,
-            clock_ns: store.server_clock_ns()?,
+            // Without a place to ask, nothing that is hashed now is trusted later. A run has a place, or has failed.
+            clock_ns: store.server_clock_ns().unwrap_or(i64::MIN),
             known: vec![None; workflow.stages.len()],
             notes: vec![Notes::new(); workflow.stages.len()],
             paths: HashMap::new(),
             published: HashMap::new(),
             globs: BTreeMap::new(),
-            surroundings: BTreeMap::new(),
             pipeline_id: pipeline_id(workflow),
         })
     }
@@ -231,6 +237,13 @@ impl<'a> Planner<'a> {
             Origin::KeyOnly(path) => Some(PortContent::KeyOnly(plain(
                 self.path_content(stage, input, path)?,
             ))),
+            Origin::Put(path) => {
+                let content = match self.workflow.root.join(path).exists() {
+                    true => self.path_content(stage, input, path)?,
+                    false => ABSENT,
+                };
+                Some(PortContent::KeyOnly(plain(content)))
+            }
             Origin::Glob(pattern) => Some(PortContent::One(plain(
                 self.glob_content(stage, input, pattern)?,
             ))),
@@ -291,26 +304,18 @@ impl<'a> Planner<'a> {
         }))
     }
 
-    fn strict_surroundings(&mut self, stage: &StageSpec) -> Vec<(String, String)> {
+    fn strict_surroundings(&self, stage: &StageSpec) -> Vec<(String, String)> {
         if !stage.policy.record_strict {
             return Vec::new();
         }
-        let root = &self.workflow.root;
-        let mut lines = Vec::new();
-        for argv in &stage.policy.record {
-            let words = argv.join(" ");
-            let text = self.surroundings.entry(words.clone()).or_insert_with(|| {
-                let record =
-                    environment::record(std::slice::from_ref(argv), &stage.policy.env, root);
-                record.into_values().next().unwrap_or_default()
-            });
-            let path = format!("environment.record[{words}]");
-            lines.push((
-                path,
-                serde_json::to_string(text).expect("strings serialise"),
-            ));
-        }
-        lines
+        let policy = &stage.policy;
+        environment::record(&policy.record, &policy.env, &self.workflow.root, None)
+            .into_iter()
+            .map(|(words, text)| {
+                let text = serde_json::to_string(&text).expect("strings serialise");
+                (format!("environment.record[{words}]"), text)
+            })
+            .collect()
     }
 
     /// The last key of a stage, from any earlier run.
@@ -358,7 +363,10 @@ impl<'a> Planner<'a> {
             };
             let root = &self.workflow.root;
             let source = match &input.origin {
-                Origin::Path(path) | Origin::KeyOnly(path) => JobSource::Path(root.join(path)),
+                Origin::Put(path) if !root.join(path).exists() => continue,
+                Origin::Path(path) | Origin::KeyOnly(path) | Origin::Put(path) => {
+                    JobSource::Path(root.join(path))
+                }
                 Origin::Glob(pattern) => {
                     let (base, files) = self
                         .glob_files(pattern)
@@ -489,6 +497,6 @@ fn outputs_of(input: &Input) -> &[OutputRef] {
     match &input.origin {
         Origin::Stage(output) => std::slice::from_ref(output),
         Origin::Many(outputs) => outputs.as_slice(),
-        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &[],
+        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &[],
     }
 }

@@ -1,6 +1,9 @@
 //! Deciding stages: all of them before any work, one by one when their upstream is over. Starts nothing.
 
-use super::{Run, State, guard};
+use std::collections::BTreeSet;
+
+use super::guard::{self, Cause, Remake};
+use super::{Run, State};
 use crate::diagnostic::{Class, Diagnostic, Failure};
 use crate::digest::Digest;
 use crate::event::{End, Event};
@@ -49,6 +52,12 @@ impl Run<'_, '_> {
         }
         if !problems.is_empty() {
             return Err(Failure::input(problems));
+        }
+        let mut asked = BTreeSet::new();
+        for id in &self.ready {
+            let lost = self.guard_inputs(*id).into_iter();
+            // Said once of a stage, whoever needs it.
+            held.extend(lost.filter(|guard| asked.insert(guard.message.clone())));
         }
         if !held.is_empty() {
             return Err(Failure::input(held));
@@ -146,16 +155,56 @@ impl Run<'_, '_> {
             return None;
         }
         let stage = self.planner.stage(id);
-        let record = self.planner.last_record(stage, key)?;
+        let seconds = self.planner.last_record(stage, key)?.seconds;
+        self.ask(id, seconds, Cause::Outdated(why))
+    }
+
+    /// The message that holds a run back from remaking a result of which bytes are gone, needed as `needed` says.
+    pub(super) fn guard_lost(&self, id: StageId, needed: String) -> Option<Diagnostic> {
+        if self.options.yes.contains(&id) || self.options.force.contains(&id) {
+            return None;
+        }
+        let seconds = self.planner.known(id)?.entry.seconds;
+        self.ask(id, seconds, Cause::Lost(needed))
+    }
+
+    fn ask(&self, id: StageId, seconds: f64, cause: Cause<'_>) -> Option<Diagnostic> {
+        let stage = self.planner.stage(id);
+        let confirm_over = self.options.confirm_over_seconds;
+        if !guard::is_precious(stage, seconds, confirm_over) {
+            return None;
+        }
         let dependents = crate::graph::downstream(self.planner.workflow, &[id])
             .len()
             .saturating_sub(1);
-        guard::guard(
+        let remake = Remake {
             stage,
-            &record,
-            why,
+            seconds,
+            cause,
             dependents,
-            self.options.confirm_over_seconds,
-        )
+        };
+        guard::guard(&remake, confirm_over)
+    }
+
+    /// What a stage that is about to run needs and is gone, where making it again takes consent. Asked before any work;
+    /// damage that only reading shows is found when the stage starts.
+    fn guard_inputs(&self, id: StageId) -> Vec<Diagnostic> {
+        let name = &self.planner.stage(id).name;
+        let confirm_over = self.options.confirm_over_seconds;
+        let mut held = Vec::new();
+        let mut asked = BTreeSet::new();
+        for output in inputs_of(self.planner.stage(id)) {
+            let Some(known) = self.planner.known(output.stage) else {
+                continue;
+            };
+            let producer = self.planner.stage(output.stage);
+            let is_lost = guard::is_precious(producer, known.entry.seconds, confirm_over)
+                && (known.entry.output(&output.output))
+                    .is_some_and(|content| !self.planner.store.has(content));
+            if is_lost && asked.insert(output.stage) {
+                held.extend(self.guard_lost(output.stage, format!("`{name}` needs them")));
+            }
+        }
+        held
     }
 }

@@ -1,16 +1,13 @@
-//! The end of a run: its summary, its log, its reports, and the bytes nobody asked to keep.
-
-use std::collections::BTreeSet;
+//! The end of a run: its summary, its log, its reports. Decides nothing.
 
 use super::{Run, RunSummary, StageSummary, State};
 use crate::event::{End, Event};
-use crate::spec::StageId;
+use crate::store::lock::InUse;
 
 impl Run<'_, '_> {
-    pub(super) fn finish(mut self) -> std::io::Result<RunSummary> {
+    pub(super) fn finish(mut self, in_use: &InUse) -> std::io::Result<RunSummary> {
         self.pool.close();
         self.place_reports();
-        self.drop_unkept();
         let mut keys = Vec::new();
         for id in &self.selected {
             let stage = self.planner.stage(*id);
@@ -60,51 +57,13 @@ impl Run<'_, '_> {
             }
         }
         self.planner.flush()?;
+        // What cannot go now can the next time: no reason for a run to fail at its very end.
+        let _ = self.drop_unkept(in_use);
         if self.planner.index.wants_rewrite() {
             self.planner.index.rewrite(self.planner.store)?;
         }
         // The program ends here: giving back the memory of 10,000 stages bit by bit is the longest part of a no-op's end.
         std::mem::forget(self.planner);
         Ok(self.summary)
-    }
-
-    /// Removes the bytes of outputs that were asked to be kept only until used, once every reader is done.
-    fn drop_unkept(&mut self) {
-        use crate::spec::Keep;
-        if self.failed || self.stopping.is_some() {
-            return;
-        }
-        let stages = &self.planner.workflow.stages;
-        if stages.iter().all(|stage| {
-            stage
-                .outputs
-                .iter()
-                .all(|output| output.keep == Keep::Always)
-        }) {
-            return;
-        }
-        let (mut keep, mut drop_) = (BTreeSet::new(), BTreeSet::new());
-        for (index, stage) in stages.iter().enumerate() {
-            let id = StageId(u32::try_from(index).expect("stages are numbered in 32 bits"));
-            let Some(known) = self.planner.known(id) else {
-                continue;
-            };
-            for (name, content) in &known.entry.outputs {
-                let policy = stage
-                    .outputs
-                    .iter()
-                    .find(|output| output.name == *name)
-                    .map(|output| output.keep);
-                let parts = self.planner.store.parts(content);
-                if policy.unwrap_or_default() == Keep::Always {
-                    keep.extend(parts);
-                } else {
-                    drop_.extend(parts);
-                }
-            }
-        }
-        for digest in drop_.difference(&keep) {
-            let _ = fs_err::remove_file(self.planner.store.object_path(digest));
-        }
     }
 }

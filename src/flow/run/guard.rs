@@ -5,24 +5,46 @@ use crate::diagnostic::Diagnostic;
 use crate::key::{Change, shorten};
 use crate::plan::Why;
 use crate::spec::StageSpec;
-use crate::store::record::Record;
 
 /// How many changed lines are shown.
 const SHOWN: usize = 12;
 
+/// What is about to be remade, and why.
+pub(super) struct Remake<'a> {
+    pub(super) stage: &'a StageSpec,
+    /// Seconds the result took that is there now.
+    pub(super) seconds: f64,
+    pub(super) cause: Cause<'a>,
+    /// Stages that hang on it.
+    pub(super) dependents: usize,
+}
+
+/// Why something is about to be remade.
+pub(super) enum Cause<'a> {
+    /// It has another key now.
+    Outdated(&'a Why),
+    /// The result stands, but bytes of it are gone; what needs them.
+    Lost(String),
+}
+
+/// Whether a result is one that is not to be remade without a word.
+pub(super) fn is_precious(stage: &StageSpec, seconds: f64, confirm_over_seconds: f64) -> bool {
+    stage.policy.protect || seconds > confirm_over_seconds
+}
+
 /// The message that stops a run before it remakes a protected or costly stage; `None` when it may go on.
-pub(super) fn guard(
-    stage: &StageSpec,
-    last: &Record,
-    why: &Why,
-    dependents: usize,
-    confirm_over_seconds: f64,
-) -> Option<Diagnostic> {
-    if !stage.policy.protect && last.seconds <= confirm_over_seconds {
+pub(super) fn guard(remake: &Remake<'_>, confirm_over_seconds: f64) -> Option<Diagnostic> {
+    let Remake {
+        stage,
+        seconds,
+        cause,
+        dependents,
+    } = remake;
+    if !is_precious(stage, *seconds, confirm_over_seconds) {
         return None;
     }
     let name = &stage.name;
-    let took = duration(last.seconds);
+    let took = duration(*seconds);
     let reason = if stage.policy.protect {
         "it is protected"
     } else {
@@ -33,7 +55,10 @@ pub(super) fn guard(
         format!("`{name}` would be remade, and {reason}: its last result took {took}"),
     )
     .at(stage.span, "this stage");
-    if let Why::Changed(changes) = why {
+    if let Cause::Lost(needed) = cause {
+        diagnostic = diagnostic.detail(format!("its bytes are gone, and {needed}"));
+    }
+    if let Cause::Outdated(Why::Changed(changes)) = cause {
         for line in changes.iter().take(SHOWN).flat_map(change_lines) {
             diagnostic = diagnostic.detail(line);
         }
@@ -46,10 +71,16 @@ pub(super) fn guard(
         1 => "1 stage depends on it".to_owned(),
         n => format!("{n} stages depend on it"),
     };
-    Some(diagnostic.detail(hangs).help(format!(
-        "to remake it: `--yes '{name}'`; to go on with the old result: `--keep-old '{name}'`; \
-         to bless the old result for good: `pipeline accept FILE '{name}' --reason TEXT`"
-    )))
+    let help = match cause {
+        Cause::Outdated(_) => format!(
+            "to remake it: `--yes '{name}'`; to go on with the old result: `--keep-old '{name}'`; \
+             to bless the old result for good: `pipeline accept FILE '{name}' --reason TEXT`"
+        ),
+        Cause::Lost(_) => format!(
+            "to remake it: `--yes '{name}'`; or put its objects back into the cache, from a copy of it"
+        ),
+    };
+    Some(diagnostic.detail(hangs).help(help))
 }
 
 fn change_lines(change: &Change) -> Vec<String> {

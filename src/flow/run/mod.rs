@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::diagnostic::{Class, Diagnostic, Failure};
+use crate::diagnostic::{Class, Diagnostic, Failure, Severity};
 use crate::digest::Digest;
 use crate::event::{Counts, End, Event, Observer, ReportPlace};
 use crate::exec::job::Force;
@@ -27,6 +27,7 @@ mod pool;
 mod publish;
 pub mod slots;
 mod start;
+mod unkept;
 
 pub use log::{RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
@@ -142,8 +143,12 @@ struct Running {
 
 #[derive(Debug, Default)]
 struct History {
-    /// Tries so far.
+    /// Tries that failed so far.
     tries: u32,
+    /// Starts that were said.
+    starts: u32,
+    /// Whether the last of them is still to be followed by a retry or an end.
+    is_open: bool,
     /// Times its inputs moved.
     moved: u32,
     /// Times its supervisor died.
@@ -286,7 +291,7 @@ pub fn run(
         run.warn(None, warning);
     }
     run.work();
-    let summary = run.finish().map_err(environment)?;
+    let summary = run.finish(&in_use).map_err(environment)?;
     drop(in_use);
     Ok(summary)
 }
@@ -344,8 +349,14 @@ impl Run<'_, '_> {
             && self.stopping.is_none()
             && !matches!(end, End::Executed)
         {
-            self.remake(id, rebuild);
-            return;
+            match self.guard_lost(id, "they are to be published".to_owned()) {
+                None => return self.remake(id, rebuild),
+                // The result stands without them, and what hangs on it may go on.
+                Some(guard) => {
+                    let severity = Severity::Warning;
+                    self.warn(Some(id), Diagnostic { severity, ..guard });
+                }
+            }
         }
         if end == End::Cached {
             let event = Event::StageCached {
@@ -397,7 +408,29 @@ impl Run<'_, '_> {
         self.skip_downstream(id);
     }
 
+    /// Says that a stage which was said to start is put back, and why; it starts again when it can.
+    fn put_back(&mut self, id: StageId, message: String, wait: Duration) {
+        if !std::mem::take(&mut self.histories[id.index()].is_open) {
+            return;
+        }
+        let event = Event::StageRetried {
+            stage: self.planner.stage(id).name.clone(),
+            message,
+            wait_seconds: wait.as_secs_f64(),
+        };
+        self.emit(&event);
+    }
+
+    /// A stage that will not run; whoever heard of its start hears of its end.
+    fn skip(&mut self, id: StageId) {
+        if self.histories[id.index()].starts > 0 {
+            self.finished_event(id, End::Skipped);
+        }
+        self.over(id, End::Skipped);
+    }
+
     fn finished_event(&mut self, id: StageId, end: End) {
+        self.histories[id.index()].is_open = false;
         let history = &self.histories[id.index()];
         let event = Event::StageFinished {
             stage: self.planner.stage(id).name.clone(),
@@ -415,7 +448,7 @@ impl Run<'_, '_> {
                 self.states[next.index()],
                 State::Waiting(_) | State::Ready | State::Later(_)
             ) {
-                self.over(next, End::Skipped);
+                self.skip(next);
                 stack.extend(self.downstream[next.index()].iter().copied());
             }
         }
@@ -461,7 +494,7 @@ impl Run<'_, '_> {
         }
         for id in self.selected.clone() {
             if !matches!(self.states[id.index()], State::Over(_)) {
-                self.over(id, End::Skipped);
+                self.skip(id);
             }
         }
     }

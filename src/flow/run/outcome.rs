@@ -1,6 +1,6 @@
 //! What supervisors and signals tell a run, and what follows from it for a stage. Starts nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pool::PoolMessage;
 use super::{
@@ -74,6 +74,8 @@ impl Run<'_, '_> {
         self.histories[id.index()].lost += 1;
         if !had_started && self.stopping.is_none() && self.histories[id.index()].lost <= LOST_BEFORE
         {
+            let message = "its supervisor was killed before it began".to_owned();
+            self.put_back(id, message, Duration::ZERO);
             return self.set(id, State::Ready);
         }
         if let State::Running(running) = &self.states[id.index()] {
@@ -134,6 +136,8 @@ impl Run<'_, '_> {
                 for warning in warnings {
                     self.warn(Some(id), warning);
                 }
+                let message = "bytes that it needs are gone".to_owned();
+                self.put_back(id, message, Duration::ZERO);
                 self.set(id, State::Ready);
             }
             Outcome::InputChanged { port } => {
@@ -149,6 +153,8 @@ impl Run<'_, '_> {
                     .help("run again when nothing writes to it");
                     return self.fail(id, problem, Class::Stage, End::Failed);
                 }
+                let message = format!("input `{port}` changed while it was read");
+                self.put_back(id, message, Duration::ZERO);
                 if let Err(error) = self.planner.forget_paths() {
                     let problem = Diagnostic::error("run::cache", "the cache cannot be written")
                         .detail(error.to_string());
@@ -182,12 +188,7 @@ impl Run<'_, '_> {
                     let wait = FIRST_BACKOFF
                         .saturating_mul(1 << (history.tries - 1).min(6))
                         .min(LONGEST_BACKOFF);
-                    let event = Event::StageRetried {
-                        stage: stage.name.clone(),
-                        message: diagnostic.message,
-                        wait_seconds: wait.as_secs_f64(),
-                    };
-                    self.emit(&event);
+                    self.put_back(id, diagnostic.message, wait);
                     self.set(id, State::Later(Instant::now() + wait));
                 } else {
                     self.fail(id, diagnostic, class, End::Failed);
@@ -242,7 +243,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Large objects are trusted while their stamp stands still; this is when it is known to be right.
+    /// Large objects are trusted while their stamp stands still; this is when it is known to be right, the supervisor
+    /// having written them through to the disk (`store/sync.rs`).
     fn remember_objects(&mut self, entry: &IndexEntry) {
         for (_, content) in &entry.outputs {
             if content.form == crate::content::Form::Tree

@@ -5,47 +5,88 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Run;
-use crate::content::{Content, Form, Ignore, Stamp, hash_file, read_tree};
+use crate::content::{Content, Form, Ignore, Stamp, Tree, hash_file, read_tree};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::ReportPlace;
 use crate::plan::Known;
 use crate::spec::{METRICS, StageId, StageSpec, Workflow};
-use crate::store::object::LINK_FILE_FROM_BYTES;
 use crate::store::{Store, StoreError, remove_tree};
 
-/// Stages that would publish to one place.
+/// Stages that would publish to one place, or one into what another publishes.
 #[must_use]
 pub fn conflicts(workflow: &Workflow) -> Vec<Diagnostic> {
-    let mut places: BTreeMap<String, &StageSpec> = BTreeMap::new();
+    // By their names and not by their letters, so that what lies in a folder follows it.
+    let mut places: BTreeMap<Vec<String>, &StageSpec> = BTreeMap::new();
     let mut problems = Vec::new();
     for stage in &workflow.stages {
         let Some(folder) = &stage.policy.publish else {
             continue;
         };
         for output in &stage.outputs {
-            let place = format!("{}/{}", folder.trim_end_matches('/'), output.path);
-            if let Some(other) = places.insert(place.clone(), stage) {
-                let help = match stage.axes.first() {
-                    Some(axis) => format!(
-                        "put the axes into `publish`, such as `{folder}/${{matrix.{}}}`",
-                        axis.name
-                    ),
-                    None => "give one of them another folder".to_owned(),
-                };
-                let problem = Diagnostic::error(
-                    "spec::publish_conflict",
-                    format!(
-                        "`{}` and `{}` would both publish to `{place}`",
-                        other.name, stage.name
-                    ),
-                );
-                problems.push(problem.at(stage.span, "publishes there too").help(help));
+            let path = format!("{folder}/{}", output.path);
+            let place: Vec<String> = path
+                .split('/')
+                .filter(|name| !name.is_empty() && *name != ".")
+                .map(str::to_owned)
+                .collect();
+            if let Some((other_place, other)) = in_the_way(&places, &place) {
+                problems.push(conflict((other_place, other), (&place, stage), folder));
             }
+            places.entry(place).or_insert(stage);
         }
     }
     problems.truncate(10);
     problems
+}
+
+/// What is published at a place, around it, or inside it.
+fn in_the_way<'p, 'w>(
+    places: &'p BTreeMap<Vec<String>, &'w StageSpec>,
+    place: &[String],
+) -> Option<(&'p [String], &'w StageSpec)> {
+    let around = (1..=place.len()).find_map(|length| places.get_key_value(&place[..length]));
+    let inside = || {
+        let after = (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded);
+        (places.range::<[String], _>(after).next()).filter(|(other, _)| other.starts_with(place))
+    };
+    around
+        .or_else(inside)
+        .map(|(other, stage)| (other.as_slice(), *stage))
+}
+
+fn conflict(
+    (first_place, first): (&[String], &StageSpec),
+    (place, stage): (&[String], &StageSpec),
+    folder: &str,
+) -> Diagnostic {
+    let help = match stage.axes.first() {
+        Some(axis) => format!(
+            "put the axes into `publish`, such as `{folder}/${{matrix.{}}}`",
+            axis.name
+        ),
+        None => "give one of them another folder".to_owned(),
+    };
+    let (first_path, path) = (first_place.join("/"), place.join("/"));
+    let message = if first_place == place {
+        format!(
+            "`{}` and `{}` would both publish to `{path}`",
+            first.name, stage.name
+        )
+    } else if place.starts_with(first_place) {
+        format!(
+            "`{}` would publish to `{path}`, inside `{first_path}` of `{}`",
+            stage.name, first.name
+        )
+    } else {
+        format!(
+            "`{}` would publish to `{path}`, around `{first_path}` of `{}`",
+            stage.name, first.name
+        )
+    };
+    Diagnostic::error("spec::publish_conflict", message)
+        .at(stage.span, "publishes there too")
+        .help(help)
 }
 
 impl Run<'_, '_> {
@@ -105,28 +146,22 @@ impl Run<'_, '_> {
             {
                 return Ok(None);
             }
-            let object = store.object_path(&content.digest);
-            // Links hold the real path of the cache, which may be reached through another link.
-            let dir = fs_err::canonicalize(store.dir())?;
-            let target = fs_err::read_link(to).ok();
-            let is_our_link = target
-                .as_ref()
-                .is_some_and(|target| target.starts_with(&dir) || target.starts_with(store.dir()));
-            if is_our_link && object.exists() && target == fs_err::canonicalize(&object).ok() {
-                return Ok(None);
-            }
-            if !is_our_link {
-                let there = digest_of(to)?;
-                if there == Some(content.digest) {
+            // Earlier versions left links to objects here; what they led to may be gone, and they are replaced.
+            if !is_link_to_object(to) {
+                let there = what_lies_at(to)?;
+                if there.digest() == Some(content.digest) {
                     self.remember_published(&name, to, content)?;
                     return Ok(None);
                 }
+                if there.holds(content, store) {
+                    return Ok(None);
+                }
                 // Bytes that are an object here were made here, wherever the project lay then, and are not lost.
-                let is_ours = |digest| {
+                let is_ours = there.digest().is_some_and(|digest| {
                     self.planner.index.published(&name) == Some(digest)
                         || store.object_path(&digest).exists()
-                };
-                if there.is_some_and(|digest| !is_ours(digest)) {
+                });
+                if !is_ours {
                     return Ok(Some(
                         Diagnostic::warning("run::not_published", format!("`{name}` was not written by this program, or was changed since"))
                             .help("it is left as it is; move it away and run again to have the result there"),
@@ -142,20 +177,14 @@ impl Run<'_, '_> {
         if let Some(parent) = to.parent() {
             fs_err::create_dir_all(parent)?;
         }
-        put(store, to, |temporary| {
-            if content.form != Form::Tree && content.bytes >= LINK_FILE_FROM_BYTES {
-                let object = fs_err::canonicalize(store.object_path(&content.digest))?;
-                Ok(fs_err::os::unix::fs::symlink(object, temporary)?)
-            } else {
-                store.copy_out(content, temporary)
-            }
-        })?;
+        put(store, to, |temporary| store.copy_out(content, temporary))?;
         self.remember_published(&name, to, content)?;
         Ok(None)
     }
 
     fn remember_published(&mut self, name: &str, to: &Path, content: &Content) -> io::Result<()> {
         let metadata = fs_err::symlink_metadata(to)?;
+        // The stamp of a person's own link says nothing of the bytes behind it.
         if !metadata.is_symlink() {
             let clock_ns = self.planner.clock_ns();
             self.planner
@@ -284,18 +313,71 @@ fn point(link: &Path, target: &str) -> io::Result<()> {
     fs_err::rename(&temporary, link)
 }
 
-/// The digest of what lies at a path; `None` when a link there leads nowhere.
-fn digest_of(path: &Path) -> io::Result<Option<Digest>> {
+/// What lies where something is to be published.
+enum There {
+    /// A link that leads nowhere.
+    Nowhere,
+    File(Digest),
+    Folder(Tree),
+}
+
+impl There {
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Nowhere => None,
+            Self::File(digest) => Some(*digest),
+            Self::Folder(tree) => Some(tree.content().digest),
+        }
+    }
+
+    /// Whether it is the folder that was published, with more in it that somebody added.
+    fn holds(&self, content: &Content, store: &Store) -> bool {
+        let Self::Folder(there) = self else {
+            return false;
+        };
+        content.form == Form::Tree
+            && store.load_tree(&content.digest).is_ok_and(|tree| {
+                tree.entries.iter().all(|entry| {
+                    let place = there
+                        .entries
+                        .binary_search_by(|found| found.path.as_bytes().cmp(entry.path.as_bytes()));
+                    match place {
+                        Ok(at) => there.entries[at].content == entry.content,
+                        // An empty folder may have been filled.
+                        Err(_) => entry.content.is_none(),
+                    }
+                })
+            })
+    }
+}
+
+/// Reads what lies at a path, whatever it is called: a name that no digest of an input would count may be a person's work.
+fn what_lies_at(path: &Path) -> io::Result<There> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nowhere),
         Err(error) => return Err(error),
     };
     if metadata.is_dir() {
-        let tree = read_tree(path, &Ignore::standard(), |path, metadata| {
+        let tree = read_tree(path, &Ignore::nothing(), |path, metadata| {
             hash_file(path, metadata.len())
         })?;
-        return Ok(Some(tree.content().digest));
+        return Ok(There::Folder(tree));
     }
-    hash_file(path, metadata.len()).map(Some)
+    hash_file(path, metadata.len()).map(There::File)
+}
+
+/// Whether a path is a link to an object of a cache, wherever that lies or lay.
+fn is_link_to_object(path: &Path) -> bool {
+    fs_err::read_link(path).is_ok_and(|target| {
+        let mut names = target
+            .components()
+            .rev()
+            .map(|name| name.as_os_str().to_string_lossy().into_owned());
+        let (Some(rest), Some(first), Some(folder)) = (names.next(), names.next(), names.next())
+        else {
+            return false;
+        };
+        folder == "objects-v1" && format!("{first}{rest}").parse::<Digest>().is_ok()
+    })
 }

@@ -118,15 +118,17 @@ impl Run<'_, '_> {
         history
             .started_after
             .get_or_insert(self.started.elapsed().as_secs_f64());
-        let event = Event::StageStarted {
-            stage: stage.name.clone(),
-            key,
-            because: history.because.clone(),
-            attempt: history.tries + 1,
-            expected_seconds,
-        };
         // A key that another runner holds is asked for again and again; one start is enough to say.
-        if !history.waiting_said {
+        if !history.is_open {
+            history.is_open = true;
+            history.starts += 1;
+            let event = Event::StageStarted {
+                stage: stage.name.clone(),
+                key,
+                because: history.because.clone(),
+                attempt: history.starts,
+                expected_seconds,
+            };
             self.emit(&event);
         }
         self.set(
@@ -187,6 +189,14 @@ impl Run<'_, '_> {
             )
             .help("something removes or damages what is in the cache: look at the disk, and run `pipeline cache verify`");
             self.fail(id, problem, Class::Environment, End::Failed);
+            return true;
+        }
+        let needed = format!("`{}` needs them", self.planner.stage(id).name);
+        let guard = (producers.keys().copied())
+            .filter(|producer| matches!(self.states[producer.index()], State::Over(_)))
+            .find_map(|producer| self.guard_lost(producer, needed.clone()));
+        if let Some(guard) = guard {
+            self.fail(id, guard, Class::Input, End::Held);
             return true;
         }
         let count = producers.len();

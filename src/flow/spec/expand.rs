@@ -415,6 +415,13 @@ fn inputs_of(
             })
         })
         .collect();
+    let put = instance.bound.ports.put_files.iter().map(|path| Input {
+        port: format!("put/{}", file_step(path)),
+        place: String::new(),
+        origin: Origin::Put(path.clone()),
+        span: instance.template.entry.key_span,
+    });
+    inputs.extend(put);
     let mut taken = BTreeSet::new();
     for (path, span) in &instance.settings.key_files {
         let path = path.strip_prefix("./").unwrap_or(path);
@@ -526,7 +533,7 @@ fn sort(stages: Vec<StageSpec>) -> Result<Vec<StageSpec>, (Vec<StageSpec>, Vec<D
             let references = match &mut input.origin {
                 Origin::Stage(reference) => std::slice::from_mut(reference),
                 Origin::Many(references) => references.as_mut_slice(),
-                Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) => &mut [],
+                Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &mut [],
             };
             for reference in references {
                 reference.stage = position[reference.stage.index()];

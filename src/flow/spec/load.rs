@@ -169,7 +169,12 @@ impl<'a> Loader<'a> {
         let expanded = document
             .map(|document| expand::expand(&document, context))
             .unwrap_or_default();
-        self.problems.extend(expanded.problems);
+        let mut found = expanded.problems;
+        if !self.problems.is_empty() {
+            // What could not be read may have had them.
+            found.retain(|problem| problem.code != "spec::no_stages");
+        }
+        self.problems.extend(found);
         if !self.problems.is_empty() {
             if self.reads {
                 let inputs = expanded.stages.iter().flat_map(|stage| {

@@ -178,6 +178,8 @@ pub enum Origin {
     Many(Vec<OutputRef>),
     /// A file of `environment.files`: in the key, not in the folder.
     KeyOnly(String),
+    /// A file that a person is asked to put there: in the key by its content, or by its absence; not in the folder.
+    Put(String),
 }
 
 /// An output of a concrete stage.

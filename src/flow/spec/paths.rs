@@ -188,7 +188,7 @@ pub(crate) fn check_origins<'a>(
         let (path, is_glob) = match origin {
             Origin::Path(path) | Origin::KeyOnly(path) => (path, false),
             Origin::Glob(path) => (path, true),
-            Origin::Stage(_) | Origin::Many(_) => continue,
+            Origin::Stage(_) | Origin::Many(_) | Origin::Put(_) => continue,
         };
         let there = *present.entry(path).or_insert_with(|| {
             if is_glob {

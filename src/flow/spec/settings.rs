@@ -390,7 +390,21 @@ impl Reader<'_> {
             (Some(value), None) => Some(value),
             (None, Some(EnvSource::Environment)) if keys.secret => None,
             (None, Some(EnvSource::Environment)) => {
-                let value = std::env::var(name).ok();
+                let value = match std::env::var(name) {
+                    Ok(value) => Some(value),
+                    Err(std::env::VarError::NotPresent) => None,
+                    Err(std::env::VarError::NotUnicode(_)) => {
+                        self.problems.push(
+                            Diagnostic::error(
+                                "spec::env",
+                                format!("the variable `{name}` of this environment is not UTF-8"),
+                            )
+                            .at(variable.key_span, "")
+                            .help("set it to text, or give its value here"),
+                        );
+                        None
+                    }
+                };
                 self.settings
                     .environment
                     .push((name.clone(), value.clone()));

@@ -219,7 +219,7 @@ pub(crate) fn origin(loaded: &Loaded, name: &str, port: &str) -> Vec<String> {
     let references = match &input.origin {
         Origin::Stage(reference) => std::slice::from_ref(reference),
         Origin::Many(references) => references,
-        Origin::Path(path) | Origin::Glob(path) | Origin::KeyOnly(path) => {
+        Origin::Path(path) | Origin::Glob(path) | Origin::KeyOnly(path) | Origin::Put(path) => {
             return vec![path.clone()];
         }
     };

@@ -262,6 +262,22 @@ impl InUse {
     pub fn is_certain(&self) -> bool {
         self.lock.is_some()
     }
+
+    /// Has the cache for ourselves from now on, if no other run uses it and a lock can say so. Whether it is so.
+    ///
+    /// # Errors
+    /// When the lock cannot be taken back.
+    pub fn try_alone(&self) -> io::Result<bool> {
+        let Some(file) = &self.lock else {
+            return Ok(false);
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            // The kernel may have let go of the shared lock on the way.
+            Err(TryLockError::WouldBlock) => file.lock_shared().map(|()| false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 impl Store {

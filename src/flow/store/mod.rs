@@ -26,6 +26,7 @@ pub mod lock;
 pub mod object;
 pub mod record;
 pub mod survey;
+mod sync;
 pub mod verify;
 
 /// The folders of a store. Any of them may be removed by hand between runs.
@@ -71,15 +72,21 @@ pub enum StoreError {
 }
 
 impl Store {
+    /// A store as it stands, which nothing can be written to: what is asked of it is answered, nothing is kept.
+    #[must_use]
+    pub fn to_read(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            index: Mutex::new(None),
+        }
+    }
+
     /// Opens a store, making its folders where they are missing.
     ///
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let store = Self {
-            dir: dir.to_path_buf(),
-            index: Mutex::new(None),
-        };
+        let store = Self::to_read(dir);
         let is_new = !dir.join("records-v1").is_dir();
         for folder in FOLDERS {
             let folder = dir.join(folder);
@@ -178,8 +185,28 @@ impl Store {
     /// # Errors
     /// When the disk or the file system refuses; nothing is left behind then.
     pub fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_with_mode(path, bytes, 0o666)
+    }
+
+    /// The same for what only its owner may read: a file that may hold a password, as URLs do.
+    ///
+    /// # Errors
+    /// As [`Store::write_whole`].
+    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_with_mode(path, bytes, 0o600)
+    }
+
+    fn write_with_mode(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        use fs_err::os::unix::fs::OpenOptionsExt as _;
+        use std::io::Write as _;
         let temporary = self.temporary_path();
-        let written = fs_err::write(&temporary, bytes).and_then(|()| rename_into(&temporary, path));
+        let written = fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| rename_into(&temporary, path));
         if written.is_err() {
             let _ = fs_err::remove_file(&temporary);
         }

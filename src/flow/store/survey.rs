@@ -96,31 +96,10 @@ impl Survey {
     /// # Errors
     /// When a folder of it cannot be read.
     pub fn take(store: &Store) -> io::Result<Self> {
-        let mut survey = Self::default();
+        let mut survey = Self::take_records(store)?;
         for piece in files_below(&store.dir().join("objects-v1"))? {
             if let Some(digest) = digest_of(&piece.path, "") {
                 survey.objects.insert(digest, piece);
-            }
-        }
-        let mut files = Vec::new();
-        for piece in files_below(&store.dir().join("records-v1"))? {
-            if piece
-                .path
-                .extension()
-                .is_some_and(|ending| ending == "json")
-            {
-                files.push(piece);
-            } else if piece.path.ends_with("records-v1/index") {
-                survey.index_bytes = piece.bytes;
-            }
-        }
-        let read: Vec<RecordFile> = files.into_par_iter().map(read_record).collect();
-        for file in read {
-            match file {
-                RecordFile::Good(stored) => drop(survey.records.insert(stored.record.key, *stored)),
-                RecordFile::Bad(file) => survey.bad_records.push(file),
-                RecordFile::Later => survey.later_records += 1,
-                RecordFile::Gone => {}
             }
         }
         for piece in children(&store.dir().join("work"))? {
@@ -142,6 +121,36 @@ impl Survey {
         }
         for piece in children(&store.dir().join("quarantine"))? {
             survey.quarantine.add(piece.bytes);
+        }
+        Ok(survey)
+    }
+
+    /// Looks at the records only.
+    ///
+    /// # Errors
+    /// When their folder cannot be read.
+    pub fn take_records(store: &Store) -> io::Result<Self> {
+        let mut survey = Self::default();
+        let mut files = Vec::new();
+        for piece in files_below(&store.dir().join("records-v1"))? {
+            if piece
+                .path
+                .extension()
+                .is_some_and(|ending| ending == "json")
+            {
+                files.push(piece);
+            } else if piece.path.ends_with("records-v1/index") {
+                survey.index_bytes = piece.bytes;
+            }
+        }
+        let read: Vec<RecordFile> = files.into_par_iter().map(read_record).collect();
+        for file in read {
+            match file {
+                RecordFile::Good(stored) => drop(survey.records.insert(stored.record.key, *stored)),
+                RecordFile::Bad(file) => survey.bad_records.push(file),
+                RecordFile::Later => survey.later_records += 1,
+                RecordFile::Gone => {}
+            }
         }
         Ok(survey)
     }

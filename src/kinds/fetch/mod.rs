@@ -34,6 +34,8 @@ mod pin;
 mod run;
 mod unpack;
 
+pub(super) use unpack::decompressed;
+
 #[cfg(test)]
 mod tests;
 
@@ -236,7 +238,7 @@ impl Fetch {
     pub fn is_unpinned(&self) -> bool {
         self.items().iter().any(|item| {
             !item.spec.is_pinned()
-                && matches!(item.source, Source::Url(_))
+                && !matches!(item.source, Source::Hub { .. })
                 && !self.settings.mirrors.contains_key(&item.name)
         })
     }
@@ -293,6 +295,17 @@ impl StageKind for Fetch {
 
     fn ports(&self) -> Ports {
         let mut ports = Ports::default();
+        // What a digest names needs no look at the file.
+        let put = self
+            .items()
+            .into_iter()
+            .filter(|item| !item.spec.is_pinned());
+        ports.put_files = put
+            .filter_map(|item| match item.source {
+                Source::Put { path, .. } => Some(path),
+                Source::Url(_) | Source::Hub { .. } => None,
+            })
+            .collect();
         match (&self.hf, &self.files) {
             (None, Some(Files::Map(files))) => {
                 let names = files.0.iter().map(|(name, _)| (name.clone(), name.clone()));

@@ -1,7 +1,7 @@
 //! Archives and compressed files: which format it is, and its entries in order. Knows nothing of where they come from.
 
 use std::cell::Cell;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -125,6 +125,19 @@ fn open_stream(path: &Path, format: Format) -> Result<Box<dyn Read>, StageError>
         )),
         Format::Zst | Format::TarZst => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
         _ => Box::new(file),
+    })
+}
+
+/// A stream of bytes as text has them: gzip and zstd are recognised by their first bytes and undone, all else is as it is.
+///
+/// # Errors
+/// A stream that cannot be read; what is damaged further on is told when it is read.
+pub(in crate::kinds) fn decompressed(bytes: data::texts::Bytes) -> io::Result<data::texts::Bytes> {
+    let mut bytes = BufReader::with_capacity(1 << 17, bytes);
+    Ok(match bytes.fill_buf()? {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(bytes)?),
+        _ => Box::new(bytes),
     })
 }
 

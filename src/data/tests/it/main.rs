@@ -1,5 +1,7 @@
 //! The crate from outside: properties of its formats, and the counts of real corpora.
 
+mod oracles;
 mod parity;
+mod pieces;
 mod properties;
 mod real_files;

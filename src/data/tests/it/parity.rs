@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use data::example::Example;
 use data::metrics::{Options, Work, find_metric, score};
 use data::predictions::{Prediction, Predictions};
+use data::vocabulary::Vocabulary;
+use data::wordpiece::{Encoder, Settings, WordPiece};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -129,4 +131,60 @@ fn parity_of_treebank() {
         }
     }
     assert!(cases >= 400, "{cases}");
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Spelling {
+    /// The lines that follow are spelt with this.
+    Vocabulary {
+        vocabulary: Vec<String>,
+        max_word_chars: usize,
+    },
+    Line {
+        text: String,
+        ids: Vec<u32>,
+    },
+}
+
+#[test]
+fn parity_of_pieces() {
+    let mut lines = 0;
+    let mut different = Vec::new();
+    for path in files("wordpiece.jsonl") {
+        let mut encoder = None;
+        for line in BufReader::new(fs_err::File::open(path).expect("there")).lines() {
+            match serde_json::from_str(&line.expect("text")).expect("a case") {
+                Spelling::Vocabulary {
+                    vocabulary,
+                    max_word_chars,
+                } => {
+                    let vocabulary = Vocabulary::new(vocabulary, "v").expect("sound");
+                    let settings = Settings {
+                        max_word_chars,
+                        ..Settings::default()
+                    };
+                    // The encoder outlives this line; a few vocabularies are never given back.
+                    let compiled = Box::leak(Box::new(WordPiece::new(&vocabulary, settings)));
+                    encoder = Some(Encoder::new(compiled));
+                }
+                Spelling::Line { text, ids } => {
+                    let encoder = encoder.as_mut().expect("a vocabulary comes first");
+                    let mut found = Vec::new();
+                    encoder.ids(&text, &mut found);
+                    if found != ids {
+                        different.push((text, found, ids));
+                    }
+                    lines += 1;
+                }
+            }
+        }
+    }
+    assert!(lines >= 20, "{lines} lines");
+    let first: Vec<_> = different.iter().take(20).collect();
+    assert!(
+        different.is_empty(),
+        "{} of {lines} lines differ (text, ours, theirs): {first:#?}",
+        different.len()
+    );
 }

@@ -12,7 +12,7 @@ use data::tags::Encoding;
     clippy::print_stderr,
     reason = "a test that proves nothing must say so"
 )]
-fn shared(test: &str) -> Option<PathBuf> {
+pub(crate) fn shared(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("PIPELINE_SHARED_DATA").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
         PathBuf::from,
