@@ -178,7 +178,9 @@ pub(crate) fn walk<'a>(
     }
 }
 
-fn decoded<'a, E: std::fmt::Display>(text: Result<Cow<'a, str>, E>) -> Result<Cow<'a, str>, String> {
+fn decoded<'a, E: std::fmt::Display>(
+    text: Result<Cow<'a, str>, E>,
+) -> Result<Cow<'a, str>, String> {
     text.map_err(|error| format!("this is no well-formed XML: {error}"))
 }
 

@@ -31,9 +31,11 @@ impl Format {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
-    /// As NLTK 3.4's `TreebankWordTokenizer` gives them, one space between them.
+    /// By the rules of NLTK's `TreebankWordTokenizer`, one space between them.
     #[default]
     Treebank,
+    /// By the same and the four rules that NLTK 3.4 adds to them when it is imported.
+    TreebankImported,
     /// Words as they stand, white space as one space.
     None,
 }

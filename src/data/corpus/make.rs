@@ -7,6 +7,7 @@ use super::counts::Counts;
 use super::read::xml::{self, Meant, Passed};
 use super::read::{Piece, json, text};
 use super::steps::overlap::HeldOut;
+use super::steps::treebank::Rules;
 use super::steps::{ascii, possessive, sentences, treebank};
 use crate::error::Place;
 
@@ -70,6 +71,7 @@ pub(super) struct Maker<'a> {
     /// Texts on their way from step to step.
     lowered: String,
     narrowed: String,
+    flat: String,
     scratch: Vec<u8>,
     paragraph: String,
 }
@@ -88,6 +90,7 @@ impl<'a> Maker<'a> {
             left_out: Vec::new(),
             lowered: String::new(),
             narrowed: String::new(),
+            flat: String::new(),
             scratch: Vec::new(),
             paragraph: String::new(),
         }
@@ -95,7 +98,9 @@ impl<'a> Maker<'a> {
 
     /// Makes the documents of a piece.
     pub(super) fn make(&mut self, piece: &Piece) -> Made {
-        self.made.text.reserve(piece.bytes.len() + piece.bytes.len() / 8);
+        self.made
+            .text
+            .reserve(piece.bytes.len() + piece.bytes.len() / 8);
         self.start = 0;
         self.made.counts.bytes_read = piece.bytes.len() as u64;
         let most = self.settings.max_document_bytes;
@@ -177,8 +182,8 @@ impl<'a> Maker<'a> {
                 xml::Found::Record(record, at) => {
                     self.made.records += 1;
                     let position = (piece.stream, piece.offset + at as u64);
-                    let passed = xml::id_of(record)
-                        .and_then(|(pmid, _)| self.meant.passes(pmid, position));
+                    let passed =
+                        xml::id_of(record).and_then(|(pmid, _)| self.meant.passes(pmid, position));
                     match passed {
                         Some(Passed::Superseded) => self.made.counts.superseded += 1,
                         Some(Passed::Deleted) => self.made.counts.deleted += 1,
@@ -244,8 +249,7 @@ impl<'a> Maker<'a> {
     /// The steps, in their order.
     fn sentence(&mut self, sentence: &str) {
         let steps = self.settings.steps;
-        self.overlaps =
-            self.overlaps || self.held.contains(sentence.as_bytes(), &mut self.scratch);
+        self.overlaps = self.overlaps || self.held.contains(sentence.as_bytes(), &mut self.scratch);
         let mut text = sentence;
         if steps.lower_case {
             self.lowered.clear();
@@ -262,9 +266,18 @@ impl<'a> Maker<'a> {
             ascii::to_ascii(text, &mut self.narrowed);
             text = &self.narrowed;
         }
+        // A line's end inside a JSON text or a tag is a space, before any rule sees it (spec A.1, 2).
+        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
+            self.flat.clear();
+            one_line(text, &mut self.flat);
+            text = &self.flat;
+        }
         let from = self.made.text.len();
         let mut words = match steps.tokens {
-            Tokens::Treebank => treebank::tokenize(text, &mut self.made.text),
+            Tokens::Treebank => treebank::tokenize(text, Rules::Class, &mut self.made.text),
+            Tokens::TreebankImported => {
+                treebank::tokenize(text, Rules::Imported, &mut self.made.text)
+            }
             Tokens::None => squeeze(text, &mut self.made.text),
         };
         if steps.possessives {
@@ -328,6 +341,24 @@ impl<'a> Maker<'a> {
         self.sentences = 0;
         self.words = 0;
         self.overlaps = false;
+    }
+}
+
+/// Appends `text`, runs of line feeds and carriage returns as one space.
+fn one_line(text: &str, out: &mut String) {
+    let mut parts = text.split(['\n', '\r']);
+    out.push_str(parts.next().unwrap_or_default());
+    let mut gap = false;
+    for part in parts {
+        gap = true;
+        if !part.is_empty() {
+            out.push(' ');
+            out.push_str(part);
+            gap = false;
+        }
+    }
+    if gap {
+        out.push(' ');
     }
 }
 

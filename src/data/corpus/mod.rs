@@ -206,10 +206,7 @@ impl Run<'_> {
         let last_words = LastWords(answers);
         let mut maker = Maker::new(self.settings, self.held, self.meant);
         loop {
-            let task = tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
+            let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok((number, task)) = task else { return };
             let answer = task.map(|piece| {
                 let made = maker.make(&piece);

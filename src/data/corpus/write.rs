@@ -131,8 +131,7 @@ impl<'a> Shards<'a> {
                 self.counts.shards += 1;
                 self.size = 0;
                 let file = fs_err::File::create(path)?;
-                self.shard
-                    .insert(BufWriter::with_capacity(256 << 10, file))
+                self.shard.insert(BufWriter::with_capacity(256 << 10, file))
             }
         };
         shard.write_all(text)?;

@@ -110,9 +110,18 @@ mod tests {
             Ok(vec!["b".to_owned(), "c".to_owned()])
         );
         for (line, message) in [
-            (r#"{"body":"x"}"#, "the object has no field `title` or `text`"),
-            (r#"{"text":3}"#, "invalid type: integer `3`, expected a text or a list of texts"),
-            (r#"{"text":"a","text":"b"}"#, "the field `text` stands twice"),
+            (
+                r#"{"body":"x"}"#,
+                "the object has no field `title` or `text`",
+            ),
+            (
+                r#"{"text":3}"#,
+                "invalid type: integer `3`, expected a text or a list of texts",
+            ),
+            (
+                r#"{"text":"a","text":"b"}"#,
+                "the field `text` stands twice",
+            ),
             (r#"{"text":"a"} x"#, "trailing characters"),
             (r#"["a"]"#, "expected an object"),
             ("{", "EOF while parsing"),

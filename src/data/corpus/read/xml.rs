@@ -143,10 +143,7 @@ fn id_at(element: &[u8]) -> Option<(u32, u16)> {
     };
     let text = element[tag + 1..].trim_ascii_start();
     let pmid = number(text, b'<')?;
-    Some((
-        u32::try_from(pmid).ok()?,
-        u16::try_from(version).ok()?,
-    ))
+    Some((u32::try_from(pmid).ok()?, u16::try_from(version).ok()?))
 }
 
 /// Digits up to `end`, white space before it allowed.
@@ -301,7 +298,10 @@ impl Meant {
     fn note(&mut self, note: Note) {
         match note {
             Note::Record(pmid, version, position) => {
-                let page = self.seen.entry(pmid >> 12).or_insert_with(|| Box::new([0; WORDS]));
+                let page = self
+                    .seen
+                    .entry(pmid >> 12)
+                    .or_insert_with(|| Box::new([0; WORDS]));
                 let word = &mut page[(pmid >> 6) as usize & (WORDS - 1)];
                 let bit = 1 << (pmid & 63);
                 let is_new = *word & bit == 0;

@@ -123,7 +123,11 @@ mod tests {
             ("Too short.", false),
             ("but this sentence is long enough", true),
         ] {
-            assert_eq!(held.contains(sentence.as_bytes(), &mut scratch), expected, "{sentence}");
+            assert_eq!(
+                held.contains(sentence.as_bytes(), &mut scratch),
+                expected,
+                "{sentence}"
+            );
         }
         assert!(!HeldOut::new(1).contains(b"x", &mut scratch));
     }

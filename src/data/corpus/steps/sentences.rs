@@ -21,17 +21,114 @@ const MAY_END: &[&str] = &[
 
 /// Words that begin sentences so often that even an abbreviation before them ends one.
 const STARTERS: &[&str] = &[
-    "A", "Additionally", "After", "Again", "All", "Also", "Although", "Among", "An", "Analysis",
-    "And", "As", "At", "Because", "Both", "But", "By", "Conclusions", "Consequently", "Data",
-    "Despite", "Due", "During", "Each", "Eight", "Finally", "Five", "Following", "For", "Four",
-    "From", "Furthermore", "Given", "He", "Hence", "Here", "How", "However", "If", "In", "Indeed",
-    "Interestingly", "Is", "It", "Its", "Many", "Moreover", "Most", "Neither", "Nevertheless",
-    "No", "None", "Nonetheless", "Of", "On", "One", "Only", "Other", "Our", "Over", "Patients",
-    "Previous", "Recent", "Recently", "Results", "Seven", "Several", "She", "Similar", "Similarly",
-    "Since", "Six", "So", "Some", "Studies", "Such", "Ten", "That", "The", "Their", "Then", "There",
-    "Therefore", "These", "They", "This", "Those", "Three", "Thus", "To", "Together", "Two",
-    "Under", "Unlike", "Until", "Upon", "Using", "Very", "We", "What", "When", "Whereas",
-    "Whether", "Which", "While", "With", "Within", "Without",
+    "A",
+    "Additionally",
+    "After",
+    "Again",
+    "All",
+    "Also",
+    "Although",
+    "Among",
+    "An",
+    "Analysis",
+    "And",
+    "As",
+    "At",
+    "Because",
+    "Both",
+    "But",
+    "By",
+    "Conclusions",
+    "Consequently",
+    "Data",
+    "Despite",
+    "Due",
+    "During",
+    "Each",
+    "Eight",
+    "Finally",
+    "Five",
+    "Following",
+    "For",
+    "Four",
+    "From",
+    "Furthermore",
+    "Given",
+    "He",
+    "Hence",
+    "Here",
+    "How",
+    "However",
+    "If",
+    "In",
+    "Indeed",
+    "Interestingly",
+    "Is",
+    "It",
+    "Its",
+    "Many",
+    "Moreover",
+    "Most",
+    "Neither",
+    "Nevertheless",
+    "No",
+    "None",
+    "Nonetheless",
+    "Of",
+    "On",
+    "One",
+    "Only",
+    "Other",
+    "Our",
+    "Over",
+    "Patients",
+    "Previous",
+    "Recent",
+    "Recently",
+    "Results",
+    "Seven",
+    "Several",
+    "She",
+    "Similar",
+    "Similarly",
+    "Since",
+    "Six",
+    "So",
+    "Some",
+    "Studies",
+    "Such",
+    "Ten",
+    "That",
+    "The",
+    "Their",
+    "Then",
+    "There",
+    "Therefore",
+    "These",
+    "They",
+    "This",
+    "Those",
+    "Three",
+    "Thus",
+    "To",
+    "Together",
+    "Two",
+    "Under",
+    "Unlike",
+    "Until",
+    "Upon",
+    "Using",
+    "Very",
+    "We",
+    "What",
+    "When",
+    "Whereas",
+    "Whether",
+    "Which",
+    "While",
+    "With",
+    "Within",
+    "Without",
 ];
 
 /// Characters an open bracket keeps a sentence together at most.
@@ -89,11 +186,17 @@ fn skip(text: &str, mut at: usize, wanted: impl Fn(char) -> bool) -> usize {
 }
 
 fn is_closing(c: char) -> bool {
-    matches!(c, ')' | ']' | '}' | '"' | '\'' | '\u{2019}' | '\u{201d}' | '\u{bb}')
+    matches!(
+        c,
+        ')' | ']' | '}' | '"' | '\'' | '\u{2019}' | '\u{201d}' | '\u{bb}'
+    )
 }
 
 fn is_opening(c: char) -> bool {
-    matches!(c, '(' | '[' | '{' | '"' | '\'' | '\u{2018}' | '\u{201c}' | '\u{ab}')
+    matches!(
+        c,
+        '(' | '[' | '{' | '"' | '\'' | '\u{2018}' | '\u{201c}' | '\u{ab}'
+    )
 }
 
 /// Whether the marks at `mark` end the sentence that began at `start`; `closed` is past closing brackets, `next` where
@@ -158,7 +261,9 @@ fn word_before(text: &str, start: usize, end: usize) -> &str {
     let head = &text[start..end];
     let from = head
         .rfind(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | '[' | '/' | '"'))
-        .map_or(0, |at| at + head[at..].chars().next().map_or(1, char::len_utf8));
+        .map_or(0, |at| {
+            at + head[at..].chars().next().map_or(1, char::len_utf8)
+        });
     &head[from..]
 }
 
@@ -187,9 +292,9 @@ fn is_initial(word: &str) -> bool {
 /// `U.S`, `i.v`, `Ph.D`: short parts between dots, letters only.
 fn has_inner_dots(word: &str) -> bool {
     word.contains('.')
-        && word
-            .split('.')
-            .all(|part| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphabetic()))
+        && word.split('.').all(|part| {
+            (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphabetic())
+        })
 }
 
 fn shortens(word: &str) -> bool {
@@ -252,7 +357,11 @@ mod tests {
             "no mark at all",
             "...",
         ] {
-            let expected: Vec<&str> = text.split('|').map(str::trim).filter(|t| !t.is_empty()).collect();
+            let expected: Vec<&str> = text
+                .split('|')
+                .map(str::trim)
+                .filter(|t| !t.is_empty())
+                .collect();
             let joined = text.replace('|', " ");
             // A bracket that is still open holds its sentence together.
             if text.contains("not shown") {

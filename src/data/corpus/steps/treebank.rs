@@ -1,17 +1,30 @@
-//! Treebank tokens as NLTK 3.4's `TreebankWordTokenizer` gives them, joined by one space. Knows nothing of documents.
+//! Treebank tokens as NLTK's `TreebankWordTokenizer` gives them, joined by one space. Knows nothing of documents.
+//!
+//! There are two lists of rules. [`Rules::Class`] are those of the class (spec A.1). NLTK 3.3 and 3.4 add four rules
+//! to the lists of that class when `nltk.tokenize` is imported (for their `word_tokenize`), so that whoever imports the
+//! class gets them too: [`Rules::Imported`]. Later versions have a class of its own for them.
 //!
 //! Two ways to one answer: [`by_rules`] is the list of substitutions in NLTK's order (spec A.1), a pass each; the way of
 //! most lines is one pass over bytes, for ASCII without quotes. A property test holds the second to the first, and
 //! `tests/parity/treebank.py` holds both to NLTK.
 
+/// Which rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// Those of the class.
+    Class,
+    /// Those of the class and the four that importing NLTK 3.4 adds.
+    Imported,
+}
+
 /// Appends the tokens of `sentence` to `out`, one space between them; returns how many there are.
-pub fn tokenize(sentence: &str, out: &mut Vec<u8>) -> u64 {
+pub fn tokenize(sentence: &str, rules: Rules, out: &mut Vec<u8>) -> u64 {
     let start = out.len();
-    if let Some(words) = one_pass(sentence.as_bytes(), out) {
+    if let Some(words) = one_pass(sentence.as_bytes(), rules, out) {
         return words;
     }
     out.truncate(start);
-    let text = by_rules(sentence);
+    let text = by_rules(sentence, rules);
     let mut words = 0;
     for token in text.split(is_space).filter(|token| !token.is_empty()) {
         if words > 0 {
@@ -98,9 +111,13 @@ impl Joined<'_> {
 }
 
 /// `None` where the line needs the rules; `out` then holds a part.
-fn one_pass(line: &[u8], out: &mut Vec<u8>) -> Option<u64> {
+fn one_pass(line: &[u8], rules: Rules, out: &mut Vec<u8>) -> Option<u64> {
     let class = |at: usize| CLASSES[usize::from(line[at])];
-    let last_dot = closing_dot(line);
+    let last_dot = closing_dot(line, false);
+    let early_dot = match rules {
+        Rules::Class => None,
+        Rules::Imported => closing_dot(line, true),
+    };
     let start = out.len();
     out.reserve(line.len() + line.len() / 4 + 16);
     let mut joined = Joined {
@@ -155,6 +172,7 @@ fn one_pass(line: &[u8], out: &mut Vec<u8>) -> Option<u64> {
                 }
                 match (at - from) % 3 {
                     1 if last_dot == Some(at - 1) => joined.alone(b"."),
+                    1 if early_dot == Some(at - 1) && at - from == 1 => joined.alone(b"."),
                     rest => joined.out.extend_from_slice(&b".."[..rest]),
                 }
             }
@@ -173,13 +191,15 @@ fn one_pass(line: &[u8], out: &mut Vec<u8>) -> Option<u64> {
     Some(joined.finish())
 }
 
-/// The dot that ends the line, before closing brackets and white space.
-fn closing_dot(line: &[u8]) -> Option<usize> {
+/// The dot that ends the line, before closing brackets (and spaces between them, where `spaced`) and white space.
+fn closing_dot(line: &[u8], spaced: bool) -> Option<usize> {
     let mut end = line.len();
     while end > 0 && CLASSES[usize::from(line[end - 1])] == Class::Space {
         end -= 1;
     }
-    while end > 0 && matches!(line[end - 1], b')' | b']' | b'}' | b'>') {
+    while end > 0
+        && (matches!(line[end - 1], b')' | b']' | b'}' | b'>') || (spaced && line[end - 1] == b' '))
+    {
         end -= 1;
     }
     (end > 0 && line[end - 1] == b'.').then(|| end - 1)
@@ -237,8 +257,12 @@ const DIGIT_ZEROS: &[u32] = &[
 
 /// NLTK's substitutions in their order; tokens are what stands between white space afterwards.
 #[must_use]
-pub fn by_rules(sentence: &str) -> String {
+pub fn by_rules(sentence: &str, rules: Rules) -> String {
     let mut text: Vec<char> = sentence.chars().collect();
+    let imported = rules == Rules::Imported;
+    if imported {
+        text = pad_open_quotes(&text);
+    }
     if text.first() == Some(&'"') {
         text.splice(0..1, ['`', '`']);
     }
@@ -256,6 +280,10 @@ pub fn by_rules(sentence: &str) -> String {
             _ => None,
         },
     );
+    if imported {
+        text = split_single_letters(&text);
+        split_early_period(&mut text);
+    }
     text = pad_marks(&text);
     text = replace(&text, |rest| {
         rest.starts_with(&['.', '.', '.']).then_some((3, " ... "))
@@ -276,6 +304,9 @@ pub fn by_rules(sentence: &str) -> String {
     });
     text.insert(0, ' ');
     text.push(' ');
+    if imported {
+        text = pad(&text, |c| matches!(c, '\u{bb}' | '\u{201d}' | '\u{2019}'));
+    }
     text = replace(&text, |rest| {
         rest.starts_with(&['"']).then_some((1, " '' "))
     });
@@ -310,10 +341,7 @@ const CONTRACTIONS: [(&str, &str); 7] = [
 ];
 
 /// Replaces from left to right; `find` looks at what lies ahead and says how many characters become which text.
-fn replace(
-    text: &[char],
-    find: impl Fn(&[char]) -> Option<(usize, &'static str)>,
-) -> Vec<char> {
+fn replace(text: &[char], find: impl Fn(&[char]) -> Option<(usize, &'static str)>) -> Vec<char> {
     let mut out = Vec::with_capacity(text.len() + 16);
     let mut at = 0;
     while at < text.len() {
@@ -406,6 +434,75 @@ fn split_final_period(text: &mut Vec<char>) {
     }
 }
 
+/// Added by importing: a space on both sides of opening quotes, and of runs of backticks.
+fn pad_open_quotes(text: &[char]) -> Vec<char> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    let mut at = 0;
+    while at < text.len() {
+        let run = text[at..].iter().take_while(|c| **c == '`').count();
+        match text[at] {
+            _ if run > 0 => {
+                out.push(' ');
+                out.extend(&text[at..at + run]);
+                out.push(' ');
+                at += run;
+            }
+            c @ ('\u{ab}' | '\u{201c}' | '\u{2018}' | '\u{201e}') => {
+                out.extend([' ', c, ' ']);
+                at += 1;
+            }
+            c => {
+                out.push(c);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// Added by importing: `'` parts from a word of one letter behind it, unless that is an ending such as `'s`.
+fn split_single_letters(text: &[char]) -> Vec<char> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for (at, &c) in text.iter().enumerate() {
+        out.push(c);
+        if c == '\''
+            && let Some(&letter) = text.get(at + 1)
+            && is_word(letter)
+            && text.get(at + 2).is_none_or(|c| !is_word(*c))
+            && !['m', 't', 's', 'd']
+                .iter()
+                .any(|ending| same(letter, *ending))
+        {
+            out.push(' ');
+        }
+    }
+    out
+}
+
+/// Added by importing: the period that ends the text, before closing brackets, quotes and spaces between them too.
+fn split_early_period(text: &mut Vec<char>) {
+    let mut end = text.len();
+    while end > 0 && is_space(text[end - 1]) {
+        end -= 1;
+    }
+    let is_closing = |c: char| {
+        matches!(
+            c,
+            ']' | ')' | '}' | '>' | '"' | '\'' | '\u{bb}' | '\u{201d}' | '\u{2019}' | ' '
+        )
+    };
+    while end > 0 && is_closing(text[end - 1]) {
+        end -= 1;
+    }
+    if end >= 2 && text[end - 1] == '.' && text[end - 2] != '.' {
+        let closed = end + text[end..].iter().take_while(|c| is_closing(**c)).count();
+        text.truncate(closed);
+        text.push(' ');
+        text.insert(end, ' ');
+        text.insert(end - 1, ' ');
+    }
+}
+
 /// `'s`, `'m`, `'d` and a lone `'`, then `'ll`, `'re`, `'ve` and `n't`, each before a space.
 fn split_endings(text: &[char]) -> Vec<char> {
     let before = |c: char| c != '\'' && c != ' ';
@@ -441,7 +538,11 @@ fn contract(text: &[char], first: &str, second: &str, bounded: bool, spaced: boo
         let Some(found) = text.get(at..at + pattern.len()) else {
             return false;
         };
-        if !found.iter().zip(&pattern).all(|(c, wanted)| same(*c, *wanted)) {
+        if !found
+            .iter()
+            .zip(&pattern)
+            .all(|(c, wanted)| same(*c, *wanted))
+        {
             return false;
         }
         let starts = !bounded || at == 0 || !is_word(text[at - 1]);
@@ -489,15 +590,15 @@ mod tests {
 
     use super::*;
 
-    fn slowly(line: &str) -> String {
-        let text = by_rules(line);
+    fn slowly(line: &str, rules: Rules) -> String {
+        let text = by_rules(line, rules);
         let tokens: Vec<&str> = text.split(is_space).filter(|t| !t.is_empty()).collect();
         tokens.join(" ")
     }
 
-    fn quickly(line: &str) -> (String, u64) {
+    fn quickly(line: &str, rules: Rules) -> (String, u64) {
         let mut out = b"before ".to_vec();
-        let words = tokenize(line, &mut out);
+        let words = tokenize(line, rules, &mut out);
         (String::from_utf8(out.split_off(7)).expect("UTF-8"), words)
     }
 
@@ -505,15 +606,18 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
         fn one_pass_is_the_rules(line in "([a-c0-9.,:;()\\[\\]<>%?!_/ \t\n-]|\\.\\.\\.|cannot|wanna|gonna|Lemme| ){0,14}") {
-            let (text, words) = quickly(&line);
-            prop_assert_eq!(&text, &slowly(&line));
-            prop_assert_eq!(words, text.split(' ').filter(|t| !t.is_empty()).count() as u64);
+            for rules in [Rules::Class, Rules::Imported] {
+                let (text, words) = quickly(&line, rules);
+                prop_assert_eq!(&text, &slowly(&line, rules));
+                prop_assert_eq!(words, text.split(' ').filter(|t| !t.is_empty()).count() as u64);
+            }
         }
 
         #[test]
         fn tokens_keep_every_character_but_white_space_and_quotes(line in "\\PC{0,40}") {
             let kept = |text: &str| text.chars().filter(|c| !is_space(*c) && !matches!(c, '"' | '\'' | '`')).collect::<String>();
-            prop_assert_eq!(kept(&quickly(&line).0), kept(&line));
+            prop_assert_eq!(kept(&quickly(&line, Rules::Class).0), kept(&line));
+            prop_assert_eq!(kept(&quickly(&line, Rules::Imported).0), kept(&line));
         }
     }
 }

@@ -81,7 +81,9 @@ mod tests {
         let mut expected = BTreeSet::new();
         let mut hash = 1_u64;
         for i in 0..50_000_u64 {
-            hash = hash.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i | 1);
+            hash = hash
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(i | 1);
             let key = if i % 3 == 0 { hash >> 48 } else { hash };
             assert_eq!(unique.insert(key), expected.insert(key.max(1)), "{key}");
         }
