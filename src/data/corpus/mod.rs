@@ -21,14 +21,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::DataError;
 use config::{Format, Settings};
 use counts::Counts;
 use make::{Made, Maker};
-pub use open::InputFile;
 use open::Next;
+pub use open::{Open, Sources, Visit};
 use read::xml::Meant;
 use read::{Piece, Sizes, each_piece};
 use steps::overlap::HeldOut;
@@ -53,14 +53,14 @@ fn hash(text: &[u8]) -> u64 {
     u64::from_le_bytes(first)
 }
 
-/// Makes the corpus of `files` in `folder`, which exists and is empty: `00000.txt` and so on.
+/// Makes the corpus of `sources` in `folder`, which exists and is empty: `00000.txt` and so on.
 /// `held` are sentences of test sets; `progress` is told the bytes taken from files so far, packed as they are.
 ///
 /// # Errors
 /// Files that cannot be read or written, more broken records than allowed, overlap where it is refused, and a corpus
 /// of which nothing is left.
 pub fn make(
-    files: &[InputFile],
+    sources: &Sources,
     settings: &Settings,
     held: &HeldOut,
     folder: &Path,
@@ -71,14 +71,14 @@ pub fn make(
         document: settings.max_document_bytes.max(1),
     };
     let meant = match settings.format {
-        Format::PubmedXml => Meant::find(files, sizes, settings.threads)?,
+        Format::PubmedXml => Meant::find(sources, sizes, settings.threads)?,
         _ => Meant::default(),
     };
     let mut shards = Shards::new(settings, folder);
     shards.counts.held_out_sentences = held.len() as u64;
-    let read = AtomicU64::new(0);
+    let read = Arc::new(AtomicU64::new(0));
     let run = Run {
-        files,
+        sources,
         settings,
         sizes,
         held,
@@ -106,12 +106,12 @@ pub fn make(
 /// One making, as all its threads see it.
 #[derive(Clone, Copy)]
 struct Run<'a> {
-    files: &'a [InputFile],
+    sources: &'a Sources,
     settings: &'a Settings,
     sizes: Sizes,
     held: &'a HeldOut,
     meant: &'a Meant,
-    read: &'a AtomicU64,
+    read: &'a Arc<AtomicU64>,
 }
 
 /// What goes from the reader to a worker: a piece, or why there are no more.
@@ -122,8 +122,8 @@ type Answer = Option<(u64, Result<(Piece, Made), DataError>)>;
 impl Run<'_> {
     fn each_piece(&self, emit: &mut dyn FnMut(Piece) -> Next) -> Result<(), DataError> {
         each_piece(
-            self.files,
-            0,
+            self.sources,
+            0..self.sources.files.len(),
             self.settings.format,
             self.sizes,
             self.read,

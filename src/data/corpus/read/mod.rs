@@ -8,11 +8,12 @@ pub(super) mod text;
 pub(super) mod xml;
 
 use std::io::Read;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::config::Format;
-use super::open::{InputFile, Next, damaged, each_text};
+use super::open::{Next, Sources, damaged, each_text};
 use crate::error::DataError;
 use cut::{Cut, Cutter};
 
@@ -47,18 +48,20 @@ pub(super) struct Sizes {
     pub(super) document: usize,
 }
 
-/// Hands the pieces of all files, in order, to `emit`, until it says [`Next::Stop`].
+/// Hands the pieces of the files in `range`, in order, to `emit`, until it says [`Next::Stop`].
 pub(super) fn each_piece(
-    files: &[InputFile],
-    first: u32,
+    sources: &Sources,
+    range: Range<usize>,
     format: Format,
     sizes: Sizes,
-    read: &AtomicU64,
+    read: &Arc<AtomicU64>,
     emit: &mut dyn FnMut(Piece) -> Next,
 ) -> Result<(), DataError> {
-    for (file, number) in files.iter().zip(first..) {
+    for number in range {
+        let file = &sources.files[number];
+        let number = u32::try_from(number).expect("fewer than 2^32 files");
         let mut member = 0;
-        let next = each_text(file, read, &mut |name, text| {
+        let next = each_text(sources.open, file, read, &mut |name, text| {
             let stream = Stream {
                 file: number,
                 member,

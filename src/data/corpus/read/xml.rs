@@ -4,13 +4,12 @@
 //! `MedlineCitation`, wherever it stands. Books (`PubmedBookArticle`) are passed over.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem;
 
 use super::super::config::Format;
-use super::super::open::{InputFile, Next};
+use super::super::open::{Next, Sources};
 use super::{Piece, Sizes, Stream, each_piece};
 use crate::error::DataError;
 use crate::xml::{Part, walk};
@@ -268,19 +267,22 @@ pub(in crate::corpus) enum Passed {
 impl Meant {
     /// Looks through all files, several at once; broken records are left for the reading proper.
     pub(in crate::corpus) fn find(
-        files: &[InputFile],
+        sources: &Sources,
         sizes: Sizes,
         threads: usize,
     ) -> Result<Self, DataError> {
+        let count = sources.files.len();
         let next = std::sync::atomic::AtomicUsize::new(0);
         let state = Mutex::new(Merging::default());
         std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, files.len().max(1)) {
+            for _ in 0..threads.clamp(1, count.max(1)) {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        let Some(file) = files.get(number) else { break };
-                        let notes = notes_of(file, number, sizes);
+                        if number >= count {
+                            break;
+                        }
+                        let notes = notes_of(sources, number, sizes);
                         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                         state.waiting.insert(number, notes);
                         state.merge();
@@ -364,15 +366,14 @@ impl Merging {
     }
 }
 
-fn notes_of(file: &InputFile, number: usize, sizes: Sizes) -> Result<Vec<Note>, DataError> {
-    let first = u32::try_from(number).expect("fewer than 2^32 files");
+fn notes_of(sources: &Sources, number: usize, sizes: Sizes) -> Result<Vec<Note>, DataError> {
     let mut notes = Vec::new();
     each_piece(
-        std::slice::from_ref(file),
-        first,
+        sources,
+        number..number + 1,
         Format::PubmedXml,
         sizes,
-        &AtomicU64::new(0),
+        &Arc::default(),
         &mut |piece: Piece| {
             each_record(&piece.bytes, sizes.document, &mut |found| match found {
                 Found::Record(record, at) => {

@@ -1,5 +1,6 @@
 //! Sentences of test sets, and whether a sentence is one of them. Knows nothing of what follows from it.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use super::sentences;
@@ -51,6 +52,17 @@ impl HeldOut {
             }
             Ok(())
         })?;
+        Ok(())
+    }
+
+    /// Adds the lines of a text file, each a sentence; white space at their ends and blank lines do not count.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no UTF-8.
+    pub fn add_lines(&mut self, path: &Path) -> Result<(), DataError> {
+        for line in BufReader::new(fs_err::File::open(path)?).lines() {
+            self.add(&line?);
+        }
         Ok(())
     }
 
