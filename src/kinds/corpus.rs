@@ -191,7 +191,11 @@ impl Corpus {
     /// Options that are given although the format does not know them.
     fn check_use(&self, problems: &mut Vec<ConfigProblem>) {
         let given = [
-            ("text_fields", !self.text_fields.is_empty(), Format::JsonLines),
+            (
+                "text_fields",
+                !self.text_fields.is_empty(),
+                Format::JsonLines,
+            ),
             ("titles", !self.titles, Format::PubmedXml),
             ("section_labels", self.section_labels, Format::PubmedXml),
             ("abstracts_only", self.abstracts_only, Format::PubmedXml),
@@ -210,7 +214,11 @@ impl Corpus {
         for (i, field) in self.text_fields.iter().enumerate() {
             if self.text_fields[..i].contains(field) {
                 let message = format!("the field `{field}` stands twice");
-                problems.push(problem(&["text_fields", &i.to_string()], message, "remove one"));
+                problems.push(problem(
+                    &["text_fields", &i.to_string()],
+                    message,
+                    "remove one",
+                ));
             }
         }
     }
@@ -314,7 +322,9 @@ impl Corpus {
         if held.is_empty() {
             let warning = Diagnostic::warning(
                 "data::held_out",
-                format!("no sentence of the input `held_out` is looked for ({taken} files were read)"),
+                format!(
+                    "no sentence of the input `held_out` is looked for ({taken} files were read)"
+                ),
             );
             warnings.push(warning.help("see `held_out_splits` and `held_out_min_characters`"));
         }

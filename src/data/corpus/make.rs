@@ -63,6 +63,8 @@ pub(super) struct Maker<'a> {
     made: Made,
     /// Where the document at hand began in `made.text`.
     start: usize,
+    /// There was something in it that is not white space, whatever the steps left of it.
+    begun: bool,
     sentences: u64,
     words: u64,
     overlaps: bool,
@@ -84,6 +86,7 @@ impl<'a> Maker<'a> {
             meant,
             made: Made::default(),
             start: 0,
+            begun: false,
             sentences: 0,
             words: 0,
             overlaps: false,
@@ -102,7 +105,7 @@ impl<'a> Maker<'a> {
             .text
             .reserve(piece.bytes.len() + piece.bytes.len() / 8);
         self.start = 0;
-        self.made.counts.bytes_read = piece.bytes.len() as u64;
+        self.made.counts.bytes_read = piece.length;
         let most = self.settings.max_document_bytes;
         match self.settings.format {
             Format::Sentences | Format::Paragraphs => {
@@ -121,11 +124,7 @@ impl<'a> Maker<'a> {
             Format::PubmedXml => self.take_xml(piece),
         }
         if let Some(line) = piece.lost {
-            let what = match self.settings.format {
-                Format::PubmedXml => "record",
-                _ => "line",
-            };
-            self.bad(piece, line, text::too_large(what));
+            self.bad(piece, line, text::too_large("line"));
         }
         std::mem::take(&mut self.made)
     }
@@ -174,14 +173,18 @@ impl<'a> Maker<'a> {
     }
 
     fn take_xml(&mut self, piece: &Piece) {
-        let line = |at: usize| piece.line + lines(&piece.bytes[..at]) + 1;
-        xml::each_record(
-            &piece.bytes,
-            self.settings.max_document_bytes,
-            &mut |found| match found {
-                xml::Found::Record(record, at) => {
+        // Lines are counted from one place to the next.
+        let mut counted = (0, piece.line + 1);
+        let mut line = |at: usize| {
+            counted = (at, counted.1 + lines(&piece.bytes[counted.0..at]));
+            counted.1
+        };
+        for item in &piece.items {
+            match item {
+                xml::Item::Record(range) => {
                     self.made.records += 1;
-                    let position = (piece.stream, piece.offset + at as u64);
+                    let record = &piece.bytes[range.clone()];
+                    let position = (piece.stream, piece.offset + range.start as u64);
                     let passed =
                         xml::id_of(record).and_then(|(pmid, _)| self.meant.passes(pmid, position));
                     match passed {
@@ -189,15 +192,21 @@ impl<'a> Maker<'a> {
                         Some(Passed::Deleted) => self.made.counts.deleted += 1,
                         None => match xml::read(record) {
                             Ok(record) => self.take_record(&record),
-                            Err(message) => self.bad(piece, line(at), message),
+                            Err(message) => self.bad(piece, line(range.start), message),
                         },
                     }
                 }
-                xml::Found::Deleted(_) => self.made.records += 1,
-                xml::Found::Broken(at, message) => self.bad(piece, line(at), message),
-            },
-        );
-        if piece.last && !xml::ends_well(&piece.bytes) {
+                xml::Item::Deleted(_) => self.made.records += 1,
+                xml::Item::Unended(at) => {
+                    let message = "the record or list of deletions has no end";
+                    self.bad(piece, line(*at), message.to_owned());
+                }
+                xml::Item::TooLarge(at) => {
+                    self.bad(piece, line(*at), text::too_large("record"));
+                }
+            }
+        }
+        if piece.last && !piece.closed {
             let message = "the file ends without `</PubmedArticleSet>` or `</MedlineCitationSet>`";
             self.bad(piece, line(piece.bytes.len()), message.to_owned());
         }
@@ -210,6 +219,7 @@ impl<'a> Maker<'a> {
                 return;
             }
         }
+        self.begun = true;
         if self.settings.titles {
             self.part(&record.title);
         }
@@ -239,6 +249,7 @@ impl<'a> Maker<'a> {
 
     /// A text of the document at hand; no sentence reaches from one into the next.
     fn part(&mut self, text: &str) {
+        self.begun = true;
         if self.settings.steps.split {
             sentences::split(text, &mut |sentence| self.sentence(sentence));
         } else {
@@ -306,8 +317,6 @@ impl<'a> Maker<'a> {
     fn end(&mut self) {
         let start = self.start;
         let text = &mut self.made.text;
-        let is_empty = text.len() == start;
-        // A blank line after a blank line is no document; a document of which nothing is left is.
         let hash = super::hash(&text[start..]);
         if !self.left_out.is_empty() {
             let mut end = start;
@@ -326,7 +335,8 @@ impl<'a> Maker<'a> {
             words if words > most => Fate::TooLong,
             _ => Fate::Kept,
         };
-        if !is_empty || self.settings.format == Format::PubmedXml {
+        // A blank line after a blank line is no document; one of which nothing is left is.
+        if self.begun {
             self.made.documents.push(Document {
                 start,
                 end: text.len(),
@@ -338,6 +348,7 @@ impl<'a> Maker<'a> {
             });
         }
         self.start = text.len();
+        self.begun = false;
         self.sentences = 0;
         self.words = 0;
         self.overlaps = false;

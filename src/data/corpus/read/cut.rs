@@ -1,7 +1,6 @@
 //! Where a buffer may be cut so that no document is. Knows nothing of files.
 
 use super::super::config::Format;
-use super::xml;
 
 /// A cut: `end` bytes are whole documents, the `pass` bytes behind them are to be forgotten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +9,8 @@ pub(super) struct Cut {
     pub(super) pass: usize,
     /// What is forgotten is a line or record larger than a document may be.
     pub(super) lost: bool,
+    /// The last document goes on behind the cut: it is larger than a document may be.
+    pub(super) inside: bool,
 }
 
 /// Finds cuts in one stream.
@@ -40,9 +41,8 @@ impl Cutter {
             let pass = end.map_or(held.len(), |end| end + 1);
             // Nothing to report: the line was when it began. An empty buffer only waits.
             return Cut {
-                end: 0,
                 pass,
-                lost: false,
+                ..Cut::default()
             };
         }
         if last {
@@ -54,7 +54,8 @@ impl Cutter {
         let whole = match self.format {
             Format::Sentences | Format::Paragraphs => after_blank_line(held),
             Format::Lines | Format::JsonLines => after_line(held),
-            Format::PubmedXml => return self.cut_xml(held),
+            // Its pieces follow records (`super::xml`), not lines.
+            Format::PubmedXml => None,
         };
         if let Some(end) = whole {
             return Cut {
@@ -73,6 +74,7 @@ impl Cutter {
         if let Some(end) = after_line(&document[..self.document]) {
             return Cut {
                 end: lead + end,
+                inside: true,
                 ..Cut::default()
             };
         }
@@ -82,30 +84,7 @@ impl Cutter {
             end: lead,
             pass: end.map_or(document.len(), |end| end + 1),
             lost: true,
-        }
-    }
-
-    fn cut_xml(&self, held: &[u8]) -> Cut {
-        if let Some(end) = xml::after_record(held) {
-            return Cut {
-                end,
-                ..Cut::default()
-            };
-        }
-        match xml::find_start(held) {
-            // A tag may be cut in two at the end of the buffer.
-            None if held.len() > xml::LONGEST_TAG * 2 => Cut {
-                end: 0,
-                pass: held.len() - xml::LONGEST_TAG,
-                lost: false,
-            },
-            None => Cut::default(),
-            Some(start) if held.len() - start > self.document => Cut {
-                end: start,
-                pass: xml::START.len(),
-                lost: true,
-            },
-            Some(_) => Cut::default(),
+            inside: false,
         }
     }
 }

@@ -35,8 +35,16 @@ pub(super) struct Piece {
     /// Lines before it.
     pub(super) line: u64,
     pub(super) bytes: Vec<u8>,
+    /// Bytes of the stream that end with this piece, those passed over among them.
+    pub(super) length: u64,
+    /// The document before goes on here: it is larger than a document may be.
+    pub(super) continues: bool,
     /// Something too large to hold was passed over behind `bytes`: the line it began on, from 1.
     pub(super) lost: Option<u64>,
+    /// XML: what stands in `bytes`.
+    pub(super) items: Vec<xml::Item>,
+    /// XML: the set's end tag came after the last of them.
+    pub(super) closed: bool,
     /// Nothing follows in this stream.
     pub(super) last: bool,
 }
@@ -86,9 +94,12 @@ fn pieces_of(
 ) -> Result<Next, DataError> {
     let name: Arc<str> = name.into();
     let mut cutter = Cutter::new(format, sizes.document);
+    let mut scanner = xml::Scanner::new(sizes.document);
     let mut offset = 0_u64;
     let mut line = 0_u64;
     let mut held = Vec::new();
+    let mut told = 0_u64;
+    let mut continues = false;
     loop {
         let wanted = sizes.piece.max(1) as u64;
         held.reserve(sizes.piece);
@@ -101,7 +112,19 @@ fn pieces_of(
         }
         let last = got == 0;
         loop {
-            let cut = cutter.cut(&held, last);
+            let mut items = Vec::new();
+            let cut = match format {
+                Format::PubmedXml => {
+                    scanner.scan(&held, last);
+                    let end;
+                    (end, items) = scanner.take();
+                    Cut {
+                        end,
+                        ..Cut::default()
+                    }
+                }
+                _ => cutter.cut(&held, last),
+            };
             let ends = last && held.is_empty();
             if cut == Cut::default() && !ends {
                 break;
@@ -112,17 +135,23 @@ fn pieces_of(
             let length = bytes.len() as u64;
             let before = memchr::memchr_iter(b'\n', &bytes[..cut.end]).count() as u64;
             bytes.truncate(cut.end);
+            offset += length;
+            line += lines;
             let next = emit(Piece {
                 name: name.clone(),
                 stream,
-                offset,
-                line,
+                offset: offset - length,
+                line: line - lines,
                 bytes,
-                lost: cut.lost.then_some(line + before + 1),
+                length: offset - told,
+                continues,
+                lost: cut.lost.then_some(line - lines + before + 1),
+                items,
+                closed: scanner.is_closed(),
                 last: last && held.is_empty(),
             });
-            offset += length;
-            line += lines;
+            told = offset;
+            continues = cut.inside;
             if next == Next::Stop {
                 return Ok(Next::Stop);
             }

@@ -29,9 +29,11 @@ pub(in crate::corpus) fn between_blank_lines(
     found: &mut dyn FnMut(Found<'_>),
 ) {
     let mut start = None;
+    let mut continues = piece.continues;
     each_line(piece, &mut |number, from, to, line| {
+        let goes_on = std::mem::take(&mut continues);
         if to - from > most {
-            if start.take().is_some() {
+            if start.take().is_some() || goes_on {
                 found(Found::Cut);
             }
             found(too_long(number));
@@ -42,6 +44,9 @@ pub(in crate::corpus) fn between_blank_lines(
             found(Found::End);
             return;
         }
+        if goes_on {
+            found(Found::Cut);
+        }
         if start.is_some_and(|start| to - start > most) {
             found(Found::Cut);
             start = None;
@@ -49,6 +54,9 @@ pub(in crate::corpus) fn between_blank_lines(
         start.get_or_insert(from);
         found(read(number, line));
     });
+    if continues && piece.lost.is_some() {
+        found(Found::Cut);
+    }
     found(Found::End);
 }
 

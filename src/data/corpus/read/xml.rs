@@ -4,6 +4,7 @@
 //! `MedlineCitation`, wherever it stands. Books (`PubmedBookArticle`) are passed over.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem;
@@ -15,109 +16,165 @@ use crate::error::DataError;
 use crate::xml::{Part, walk};
 
 /// How a record begins; `MedlineCitationSet` begins so too and is none.
-pub(super) const START: &[u8] = b"<MedlineCitation";
+const START: &[u8] = b"<MedlineCitation";
 const END: &[u8] = b"</MedlineCitation>";
 const DELETED: &[u8] = b"<DeleteCitation";
 const DELETED_END: &[u8] = b"</DeleteCitation>";
+const SET_ENDS: [&[u8]; 2] = [b"</PubmedArticleSet>", b"</MedlineCitationSet>"];
 /// No shorter than any of these tags, with one byte behind.
-pub(super) const LONGEST_TAG: usize = 24;
+const LONGEST_TAG: usize = 24;
 
-/// Past the last record or list of deletions.
-pub(super) fn after_record(held: &[u8]) -> Option<usize> {
-    let record = memmem::rfind(held, END).map(|at| at + END.len());
-    let deleted = memmem::rfind(held, DELETED_END).map(|at| at + DELETED_END.len());
-    record.max(deleted)
+/// What stands in a stream, by places in a piece of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::corpus) enum Item {
+    /// A record.
+    Record(Range<usize>),
+    /// PMIDs whose records are taken back.
+    Deleted(Range<usize>),
+    /// Something that begins here and has no end before the next begins.
+    Unended(usize),
+    /// Something larger than a document may be.
+    TooLarge(usize),
 }
 
-/// Where the first record or list of deletions begins.
-pub(super) fn find_start(held: &[u8]) -> Option<usize> {
-    let deleted = memmem::find(held, DELETED);
-    match (next_start(held, 0), deleted) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
+/// Finds items in a stream that comes piece by piece: what it says depends on the stream alone.
+pub(super) struct Scanner {
+    most: usize,
+    /// Bytes of what is held that are decided.
+    at: usize,
+    items: Vec<Item>,
+    /// The set's end tag came after the last item.
+    closed: bool,
+}
+
+impl Scanner {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            at: 0,
+            items: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Whether what came so far ends as NLM's files do.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Looks at all that is held; `last`: nothing follows. What was taken before is no longer held.
+    pub(super) fn scan(&mut self, held: &[u8], last: bool) {
+        let mut starts = Starts::new(held, self.at);
+        loop {
+            let Some((from, is_record)) = starts.first() else {
+                let gap = &held[self.at..];
+                self.closed |= SET_ENDS.iter().any(|end| memmem::find(gap, end).is_some());
+                // A tag may be parted by the end.
+                let sure = held.len().saturating_sub(LONGEST_TAG);
+                self.at = if last { held.len() } else { self.at.max(sure) };
+                return;
+            };
+            self.closed = false;
+            let limit = from.saturating_add(self.most);
+            // Behind the limit there is enough to know whether a tag begins before it.
+            let is_sure = last || held.len() >= limit.saturating_add(LONGEST_TAG);
+            let (begin, close) = match is_record {
+                true => (START, END),
+                false => (DELETED, DELETED_END),
+            };
+            let window = &held[from..limit.min(held.len())];
+            let end = memmem::find(window, close).map(|length| from + length + close.len());
+            let end = end.filter(|end| *end <= limit);
+            starts.pass(from + begin.len());
+            let next = starts.first().map(|(next, _)| next);
+            let next = next.filter(|next| *next < limit);
+            self.at = match (end, next) {
+                (Some(end), next) if next.is_none_or(|next| end <= next) => {
+                    self.items.push(match is_record {
+                        true => Item::Record(from..end),
+                        false => Item::Deleted(from..end),
+                    });
+                    end
+                }
+                // What begins at the very end of what is held may turn out to be another tag.
+                (_, Some(next)) if last || held.len() >= next + LONGEST_TAG => {
+                    self.items.push(Item::Unended(from));
+                    next
+                }
+                (_, None) if is_sure && held.len() > limit => {
+                    self.items.push(Item::TooLarge(from));
+                    from + begin.len()
+                }
+                _ if last => {
+                    self.items.push(Item::Unended(from));
+                    held.len()
+                }
+                _ => {
+                    self.at = from;
+                    return;
+                }
+            };
+            starts.pass(self.at);
+        }
+    }
+
+    /// The items found, and the bytes they and what lies between them take.
+    pub(super) fn take(&mut self) -> (usize, Vec<Item>) {
+        (
+            std::mem::take(&mut self.at),
+            std::mem::take(&mut self.items),
+        )
     }
 }
 
-fn next_start(bytes: &[u8], from: usize) -> Option<usize> {
-    memmem::find_iter(&bytes[from..], START)
+/// The next record and the next list of deletions, each looked for once.
+struct Starts<'a> {
+    bytes: &'a [u8],
+    record: Option<usize>,
+    deleted: Option<usize>,
+}
+
+impl<'a> Starts<'a> {
+    fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self {
+            bytes,
+            record: next_start(bytes, at, START),
+            deleted: next_start(bytes, at, DELETED),
+        }
+    }
+
+    /// Goes on at `at`.
+    fn pass(&mut self, at: usize) {
+        if self.record.is_some_and(|record| record < at) {
+            self.record = next_start(self.bytes, at, START);
+        }
+        if self.deleted.is_some_and(|deleted| deleted < at) {
+            self.deleted = next_start(self.bytes, at, DELETED);
+        }
+    }
+
+    /// Where the first of them begins, and whether it is a record.
+    fn first(&self) -> Option<(usize, bool)> {
+        match (self.record, self.deleted) {
+            (Some(record), Some(deleted)) => Some((record.min(deleted), record < deleted)),
+            (Some(record), None) => Some((record, true)),
+            (None, Some(deleted)) => Some((deleted, false)),
+            (None, None) => None,
+        }
+    }
+}
+
+fn next_start(bytes: &[u8], from: usize, tag: &[u8]) -> Option<usize> {
+    memmem::find_iter(&bytes[from.min(bytes.len())..], tag)
         .map(|at| from + at)
         .find(|at| {
-            let behind = bytes.get(at + START.len());
+            let behind = bytes.get(at + tag.len());
             behind.is_none_or(|byte| matches!(byte, b' ' | b'>' | b'\t' | b'\r' | b'\n' | b'/'))
         })
 }
 
-/// What stands in a piece.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::corpus) enum Found<'a> {
-    /// A record: its text, and its place in the piece.
-    Record(&'a [u8], usize),
-    /// A record without an end, or too large, at a place in the piece.
-    Broken(usize, String),
-    /// PMIDs and versions whose records are taken back.
-    Deleted(Vec<(u32, u16)>),
-}
-
-/// The records of a piece in order.
-pub(in crate::corpus) fn each_record<'a>(
-    bytes: &'a [u8],
-    most: usize,
-    found: &mut dyn FnMut(Found<'a>),
-) {
-    let mut at = 0;
-    let mut deletions = memmem::find(bytes, DELETED);
-    let mut start = next_start(bytes, 0);
-    loop {
-        if let Some(from) = deletions
-            && start.is_none_or(|start| from < start)
-        {
-            let to = memmem::find(&bytes[from..], DELETED_END).map(|length| from + length);
-            found(match to {
-                Some(to) => Found::Deleted(ids(&bytes[from..to])),
-                None => Found::Broken(from, "the list of deletions has no end".to_owned()),
-            });
-            at = at.max(to.unwrap_or(from + DELETED.len()));
-            deletions = memmem::find(&bytes[at..], DELETED).map(|length| at + length);
-            start = next_start(bytes, at);
-            continue;
-        }
-        let Some(from) = start else { break };
-        let end = memmem::find(&bytes[from..], END).map(|length| from + length + END.len());
-        let following = next_start(bytes, from + START.len());
-        at = match (end, following) {
-            (Some(end), following) if following.is_none_or(|next| end <= next) => {
-                found(if end - from > most {
-                    Found::Broken(from, super::text::too_large("record"))
-                } else {
-                    Found::Record(&bytes[from..end], from)
-                });
-                end
-            }
-            (_, following) => {
-                found(Found::Broken(from, "the record has no end".to_owned()));
-                following.unwrap_or(bytes.len())
-            }
-        };
-        start = following.filter(|next| *next >= at);
-        if start.is_none() {
-            start = next_start(bytes, at);
-        }
-        if deletions.is_some_and(|from| from < at) {
-            deletions = memmem::find(&bytes[at..], DELETED).map(|length| at + length);
-        }
-    }
-}
-
-/// Whether the stream ends as NLM's files do.
-pub(in crate::corpus) fn ends_well(bytes: &[u8]) -> bool {
-    let tail = &bytes[bytes.len().saturating_sub(4096)..];
-    [b"</PubmedArticleSet>".as_slice(), b"</MedlineCitationSet>"]
-        .iter()
-        .any(|end| memmem::rfind(tail, end).is_some())
-}
-
 /// All `<PMID Version="1">123</PMID>` of a stretch.
-fn ids(bytes: &[u8]) -> Vec<(u32, u16)> {
+pub(in crate::corpus) fn ids(bytes: &[u8]) -> Vec<(u32, u16)> {
     let mut ids = Vec::new();
     let mut at = 0;
     while let Some(found) = memmem::find(&bytes[at..], b"<PMID") {
@@ -375,19 +432,21 @@ fn notes_of(sources: &Sources, number: usize, sizes: Sizes) -> Result<Vec<Note>,
         sizes,
         &Arc::default(),
         &mut |piece: Piece| {
-            each_record(&piece.bytes, sizes.document, &mut |found| match found {
-                Found::Record(record, at) => {
-                    if let Some((pmid, version)) = id_of(record) {
-                        let position = (piece.stream, piece.offset + at as u64);
-                        notes.push(Note::Record(pmid, version, position));
+            for item in &piece.items {
+                match item {
+                    Item::Record(range) => {
+                        if let Some((pmid, version)) = id_of(&piece.bytes[range.clone()]) {
+                            let position = (piece.stream, piece.offset + range.start as u64);
+                            notes.push(Note::Record(pmid, version, position));
+                        }
                     }
+                    Item::Deleted(range) => {
+                        let ids = ids(&piece.bytes[range.clone()]).into_iter();
+                        notes.extend(ids.map(|(pmid, version)| Note::Deleted(pmid, version)));
+                    }
+                    Item::Unended(_) | Item::TooLarge(_) => {}
                 }
-                Found::Deleted(ids) => notes.extend(
-                    ids.into_iter()
-                        .map(|(pmid, version)| Note::Deleted(pmid, version)),
-                ),
-                Found::Broken(..) => {}
-            });
+            }
             Next::Member
         },
     )?;
