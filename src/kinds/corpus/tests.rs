@@ -62,7 +62,9 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        archive.append_data(&mut header, name, *bytes).expect("packed");
+        archive
+            .append_data(&mut header, name, *bytes)
+            .expect("packed");
     }
     archive.into_inner().expect("packed")
 }
@@ -81,7 +83,7 @@ fn a_corpus_is_the_same_however_its_files_are_packed() {
     ];
     for (number, bytes) in packed.iter().enumerate() {
         let folder = tempfile::tempdir().expect("a folder");
-        let held = "{\"id\":\"d-1\",\"tokens\":[\"Held\",\"out\",\"words\",\"stand\",\"here\",\".\"],\"tags\":[\"O\",\"O\",\"O\",\"O\",\"O\",\"O\"]}\n";
+        let held = "{\"task\":\"tagging\",\"id\":\"d-1\",\"tokens\":[\"Held\",\"out\",\"words\",\"stand\",\"here\",\".\"],\"tags\":[\"O\",\"O\",\"O\",\"O\",\"O\",\"O\"]}\n";
         let files = [
             ("text", "text", ""),
             ("held_out", "held_out/test.jsonl", held),
@@ -120,9 +122,8 @@ fn a_corpus_is_the_same_however_its_files_are_packed() {
 fn what_is_no_text_or_broken_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let stage = stage(folder.path(), &[("text", "t", "")]);
-    let corpus = |most: u64| {
-        config(json!({"name": "c", "format": "sentences", "max_bad_records": most}))
-    };
+    let corpus =
+        |most: u64| config(json!({"name": "c", "format": "sentences", "max_bad_records": most}));
     let mut run = |bytes: &[u8], most| {
         fs_err::write(stage.folder.join("t"), bytes).expect("written");
         let _ = fs_err::remove_dir_all(stage.output("corpus"));
@@ -130,8 +131,14 @@ fn what_is_no_text_or_broken_is_told() {
     };
     let whole = gzip(TEXT.repeat(9).as_bytes());
     for (bytes, message) in [
-        (&whole[..whole.len() / 2], "t: the file cannot be read to its end: "),
-        (b"PK\x03\x04rest", "t: the file is no text: it is a zip archive"),
+        (
+            &whole[..whole.len() / 2],
+            "t: the file cannot be read to its end: ",
+        ),
+        (
+            b"PK\x03\x04rest",
+            "t: the file is no text: it is a zip archive",
+        ),
         (b"fine\n\xff\n", "t:2: byte 0xff is not UTF-8"),
     ] {
         let error = run(bytes, 0).expect_err("refused").to_string();

@@ -13,10 +13,10 @@ const GO_ON: &[&str] = &[
 
 /// Abbreviations that may end a sentence: it does if the next word is one that often begins one.
 const MAY_END: &[&str] = &[
-    "a.m", "assoc", "biol", "bros", "bull", "chem", "co", "corp", "dept", "diss", "ed", "eds",
-    "etc", "exp", "gen", "gov", "hosp", "inc", "inst", "int", "jr", "lab", "ltd", "max", "med",
-    "min", "natl", "no", "nov", "p.m", "ph.d", "proc", "publ", "sci", "sp", "spp", "sr", "ssp",
-    "subsp", "univ", "var", "wk", "wt",
+    "a.m", "acad", "ann", "assoc", "biol", "bros", "bull", "chem", "co", "corp", "dept", "diss",
+    "ed", "eds", "etc", "exp", "gen", "gov", "hosp", "inc", "inst", "int", "jr", "lab", "ltd",
+    "max", "med", "min", "natl", "no", "nov", "p.m", "ph.d", "proc", "publ", "sci", "soc", "sp",
+    "spp", "sr", "ssp", "subsp", "univ", "var", "wk", "wt",
 ];
 
 /// Words that begin sentences so often that even an abbreviation before them ends one.
@@ -131,6 +131,15 @@ const STARTERS: &[&str] = &[
     "Without",
 ];
 
+/// How PubMed ends what it has cut, without a space before.
+const TRUNCATED: &str = "(ABSTRACT TRUNCATED";
+
+/// Longer words of small letters before an initial name what it tells apart, as in `vitamin D.`; not so these.
+const LEADS_ON: &[&str] = &[
+    "against", "between", "from", "into", "than", "that", "their", "these", "when", "where",
+    "which", "with",
+];
+
 /// Characters an open bracket keeps a sentence together at most.
 const BRACKET_REACH: usize = 400;
 
@@ -152,7 +161,7 @@ pub fn split<'a>(text: &'a str, emit: &mut dyn FnMut(&'a str)) {
         }
         let closed = skip(text, end, is_closing);
         let next = skip(text, closed, char::is_whitespace);
-        if next == closed {
+        if next == closed && !text[next..].starts_with(TRUNCATED) {
             continue;
         }
         if next == text.len() {
@@ -241,7 +250,10 @@ fn ends_here(
         // `1. Methods` at the beginning counts something; `in 1998. Patients` ends.
         return text[start..mark.start].trim_start().len() > before.len();
     }
-    if may_end(before) || is_initial(before) || has_inner_dots(before) {
+    if is_initial(before) {
+        return starter || is_told_apart(&text[start..mark.start - before.len()]);
+    }
+    if may_end(before) || has_inner_dots(before) {
         return starter;
     }
     true
@@ -289,6 +301,18 @@ fn is_initial(word: &str) -> bool {
     matches!((chars.next(), chars.next()), (Some(c), None) if c.is_uppercase())
 }
 
+/// Whether the text before an initial ends with a name that the initial is a part of: `kappa` of `NF-kappa B.`.
+fn is_told_apart(head: &str) -> bool {
+    let head = head.trim_end();
+    let from = head.rfind(|c: char| !c.is_ascii_alphabetic());
+    let word = &head[from.map_or(0, |at| {
+        at + head[at..].chars().next().map_or(1, char::len_utf8)
+    })..];
+    word.len() >= 4
+        && word.bytes().all(|byte| byte.is_ascii_lowercase())
+        && LEADS_ON.binary_search(&word).is_err()
+}
+
 /// `U.S`, `i.v`, `Ph.D`: short parts between dots, letters only.
 fn has_inner_dots(word: &str) -> bool {
     word.contains('.')
@@ -301,10 +325,10 @@ fn shortens(word: &str) -> bool {
     goes_on(word) || may_end(word) || is_initial(word) || has_inner_dots(word)
 }
 
-/// `mRNA`, `p53`, `c-Fos`, `alpha-2`: a name that begins with a small letter and can begin a sentence.
+/// `mRNA`, `p53`, `c-fos`, `alpha-2`: a name that begins with a small letter and can begin a sentence.
 fn names_symbol(word: &str) -> bool {
     let mut rest = word.chars().skip(1);
-    rest.any(|c| c.is_uppercase() || c.is_ascii_digit())
+    word.as_bytes().get(1) == Some(&b'-') || rest.any(|c| c.is_uppercase() || c.is_ascii_digit())
 }
 
 /// Whether a bracket is open at the end, and not so long ago that it was forgotten.
@@ -335,7 +359,12 @@ mod tests {
 
     #[test]
     fn lists_are_sorted_for_the_search() {
-        assert!(GO_ON.is_sorted() && MAY_END.is_sorted() && STARTERS.is_sorted());
+        assert!(
+            GO_ON.is_sorted()
+                && MAY_END.is_sorted()
+                && LEADS_ON.is_sorted()
+                && STARTERS.is_sorted()
+        );
     }
 
     /// `|` marks each boundary wanted.
@@ -350,6 +379,8 @@ mod tests {
             "Was it safe?|Yes!|We think so.",
             "1. Methods were old.|2. Results were new.",
             "It was found (data not shown.|So far.)",
+            "It binds NF-kappa B.|Binding of vitamin D.|Others of A. Smith and B. Jones (data).",
+            "It rose.|c-myc fell.|It was induced.|(ABSTRACT TRUNCATED AT 250 WORDS)",
             "Growth stopped.|mRNA was low.|p53 was not. it went on.",
             "He said \"it works.\"|Then he left.",
             "Samples of Candida spp. Were kept at 4 degrees C.|The others, etc.|These grew.",

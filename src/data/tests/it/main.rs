@@ -6,3 +6,4 @@ mod parity;
 mod pieces;
 mod properties;
 mod real_files;
+mod sentences;
