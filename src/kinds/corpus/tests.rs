@@ -124,7 +124,7 @@ fn what_is_no_text_or_broken_is_told() {
     let stage = stage(folder.path(), &[("text", "t", "")]);
     let corpus =
         |most: u64| config(json!({"name": "c", "format": "sentences", "max_bad_records": most}));
-    let mut run = |bytes: &[u8], most| {
+    let run = |bytes: &[u8], most| {
         fs_err::write(stage.folder.join("t"), bytes).expect("written");
         let _ = fs_err::remove_dir_all(stage.output("corpus"));
         corpus(most).run(&stage)
