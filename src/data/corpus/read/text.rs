@@ -76,8 +76,11 @@ pub(in crate::corpus) fn line_by_line(
     });
 }
 
+/// Takes a line: its number, where it begins and where the next does, and its bytes without the end.
+type Visit<'a> = dyn FnMut(u64, usize, usize, &[u8]) + 'a;
+
 /// Each line with its number, from 1, and where it lies with its end.
-fn each_line(piece: &Piece, visit: &mut dyn FnMut(u64, usize, usize, &[u8])) {
+fn each_line(piece: &Piece, visit: &mut Visit<'_>) {
     let bytes = &piece.bytes;
     let mut from = 0;
     for number in piece.line + 1.. {
