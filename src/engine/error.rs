@@ -1,0 +1,97 @@
+//! What can go wrong in the engine, as facts.
+
+use std::path::PathBuf;
+
+/// A device that does not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// More memory is needed than there is.
+    #[error("{device} cannot hold this model: needs {needed_bytes} bytes, has {free_bytes} free")]
+    OutOfMemory {
+        /// Which device.
+        device: String,
+        /// Bytes of the plan.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+}
+
+/// A step that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A loss or a gradient is not a number.
+    #[error(
+        "step {step}: the {what} is {value}, first in {}",
+        tensor.as_deref().unwrap_or("no gradient: the forward pass overflows")
+    )]
+    NotFinite {
+        /// The step, counted from 0.
+        step: u64,
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+        /// The first parameter whose gradient is not finite.
+        tensor: Option<String>,
+    },
+    /// A sequence is longer than the model's positions, empty, or holds an id outside the vocabulary.
+    #[error("example {index} of the batch at step {step}: {reason}")]
+    Example {
+        /// The step, counted from 0.
+        step: u64,
+        /// Index in the batch.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Tensors do not fit or cannot be read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+/// Tensors of a file that are not those of a model.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file cannot be read.
+    #[error("read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what its name says.
+    #[error("`{}` is no safetensors file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor has another shape than the model's.
+    #[error("tensor `{name}` has shape {found:?}, the model has {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// In the model.
+        expected: Vec<usize>,
+    },
+    /// A tensor is of a type that is not read.
+    #[error("tensor `{name}` is of type {found}; f32, f16 and bf16 are read")]
+    Type {
+        /// Its name.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A configuration does not fit.
+    #[error("{0}")]
+    Config(String),
+}

@@ -1,0 +1,6 @@
+//! Tests of whole networks.
+
+mod bits;
+mod oracles;
+mod tasks;
+mod training;
