@@ -109,6 +109,95 @@ fn attributes(attributes: Attributes<'_>) -> Result<Vec<(String, String)>, Strin
     Ok(found)
 }
 
+/// A piece of an element's content, borrowed from the text.
+pub(crate) enum Part<'a> {
+    /// A start tag, or the start of an empty element.
+    Start(Tag<'a>),
+    /// Text: as it stands, of CDATA, or of a reference.
+    Text(Cow<'a, str>),
+    /// An end tag, or the end of an empty element.
+    End,
+}
+
+/// A start tag whose attributes are looked at only when asked for.
+pub(crate) struct Tag<'a>(quick_xml::events::BytesStart<'a>);
+
+impl Tag<'_> {
+    /// The element's name.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.0.name().into_inner()
+    }
+
+    /// An attribute, unescaped; what is wrong with it.
+    pub(crate) fn attribute(&self, name: &str) -> Result<Option<String>, String> {
+        match self.0.try_get_attribute(name) {
+            Ok(None) => Ok(None),
+            Ok(Some(attribute)) => match attribute.unescape_value() {
+                Ok(value) => Ok(Some(value.into_owned())),
+                Err(error) => Err(format!("the attribute `{name}` is broken: {error}")),
+            },
+            Err(error) => Err(format!("an attribute is broken: {error}")),
+        }
+    }
+}
+
+/// Goes through one element, tags and text in order; end tags must fit, and nothing may be left open.
+///
+/// # Errors
+/// What is wrong with the text, or what `visit` says.
+pub(crate) fn walk<'a>(
+    text: &'a str,
+    visit: &mut dyn FnMut(Part<'a>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut reader = quick_xml::Reader::from_str(text);
+    let mut open = 0_u64;
+    loop {
+        let event = reader
+            .read_event()
+            .map_err(|error| format!("this is no well-formed XML: {error}"))?;
+        match event {
+            Event::Start(tag) => {
+                open += 1;
+                visit(Part::Start(Tag(tag)))?;
+            }
+            Event::Empty(tag) => {
+                visit(Part::Start(Tag(tag)))?;
+                visit(Part::End)?;
+            }
+            Event::End(_) => {
+                open = open.saturating_sub(1);
+                visit(Part::End)?;
+            }
+            Event::Text(text) => visit(Part::Text(decoded(text.decode())?))?,
+            Event::CData(text) => visit(Part::Text(decoded(text.decode())?))?,
+            Event::GeneralRef(reference) => visit(Part::Text(referred(&reference)?))?,
+            Event::Eof if open > 0 => return Err("an element has no end".to_owned()),
+            Event::Eof => return Ok(()),
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+        }
+    }
+}
+
+fn decoded<'a, E: std::fmt::Display>(
+    text: Result<Cow<'a, str>, E>,
+) -> Result<Cow<'a, str>, String> {
+    text.map_err(|error| format!("this is no well-formed XML: {error}"))
+}
+
+fn referred<'a>(reference: &quick_xml::events::BytesRef<'_>) -> Result<Cow<'a, str>, String> {
+    let found = reference
+        .resolve_char_ref()
+        .map_err(|error| format!("a character reference is broken: {error}"))?;
+    if let Some(c) = found {
+        return Ok(Cow::Owned(c.to_string()));
+    }
+    let name = decoded(reference.decode())?;
+    match quick_xml::escape::resolve_xml_entity(&name) {
+        Some(text) => Ok(Cow::Borrowed(text)),
+        None => Err(format!("the entity `&{name};` is not known")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

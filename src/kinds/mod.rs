@@ -5,6 +5,7 @@
 use flow::kind::{KindEntry, kind};
 
 pub mod command;
+pub mod corpus;
 pub mod dataset;
 pub mod fetch;
 mod model;
@@ -19,6 +20,7 @@ pub mod vocab;
 pub const KINDS: &[KindEntry] = &[
     kind::<fetch::Fetch>(),
     kind::<dataset::Dataset>(),
+    kind::<corpus::Corpus>(),
     kind::<vocab::Vocab>(),
     kind::<pack::Pack>(),
     kind::<pretrain::Pretrain>(),

@@ -22,12 +22,28 @@ pub(super) fn find_texts(
     stage: &StageContext,
     port: &str,
 ) -> Result<(Texts, Vec<Diagnostic>), DataError> {
+    let (files, warnings) = find_files(stage, port, &ENDINGS)?;
+    let texts = Texts {
+        files,
+        decode: decompressed,
+    };
+    Ok((texts, warnings))
+}
+
+/// The files of an input: those it names, and of its folders those with one of `endings`, by name. Other files of a
+/// folder are named in a warning, but for checksums.
+pub(super) fn find_files(
+    stage: &StageContext,
+    port: &str,
+    endings: &[&str],
+) -> Result<(Vec<TextFile>, Vec<Diagnostic>), DataError> {
     let Some(input) = stage.inputs.get(port) else {
         return Err(mismatch(
             format!("the stage has no input `{port}`"),
             format!("add `{port}: FILE` to `needs`"),
         ));
     };
+    let listed = |names: &[&str]| listed(names.iter().copied());
     let (mut files, mut others) = (Vec::new(), Vec::new());
     for place in places(input) {
         let path = stage.folder.join(place);
@@ -38,11 +54,12 @@ pub(super) fn find_texts(
         }
         for inner in files_below(&path)? {
             let name = format!("{place}/{inner}");
-            match ENDINGS.iter().any(|ending| inner.ends_with(ending)) {
+            match endings.iter().any(|ending| inner.ends_with(ending)) {
                 true => files.push(TextFile {
                     path: path.join(inner),
                     name,
                 }),
+                false if inner.ends_with(".md5") || inner.ends_with(".sha256") => {}
                 false => others.push(name),
             }
         }
@@ -54,8 +71,8 @@ pub(super) fn find_texts(
                 true => "name a file, or a folder that holds some".to_owned(),
                 false => format!(
                     "text ends in {}; it holds {}",
-                    listed(ENDINGS),
-                    listed(others.iter().map(String::as_str))
+                    listed(endings),
+                    listed(&names(&others))
                 ),
             },
         ));
@@ -68,15 +85,15 @@ pub(super) fn find_texts(
         );
         warnings.push(warning.help(format!(
             "they are {}; text ends in {}",
-            listed(others.iter().map(String::as_str)),
-            listed(ENDINGS)
+            listed(&names(&others)),
+            listed(endings)
         )));
     }
-    let texts = Texts {
-        files,
-        decode: decompressed,
-    };
-    Ok((texts, warnings))
+    Ok((files, warnings))
+}
+
+fn names(files: &[String]) -> Vec<&str> {
+    files.iter().map(String::as_str).collect()
 }
 
 fn places(input: &StageInput) -> Vec<&str> {

@@ -37,6 +37,7 @@ pages! {
     docs_cli: "docs/cli.md";
     docs_coming_from: "docs/coming-from.md";
     docs_commands: "docs/commands.md";
+    docs_corpus: "docs/corpus.md";
     docs_examples: "docs/examples.md";
     docs_getting_started: "docs/getting-started.md";
     docs_kinds: "docs/kinds.md";

@@ -34,7 +34,7 @@ mod pin;
 mod run;
 mod unpack;
 
-pub(super) use unpack::decompressed;
+pub(super) use unpack::{decompressed, each_text};
 
 #[cfg(test)]
 mod tests;

@@ -141,6 +141,45 @@ pub(in crate::kinds) fn decompressed(bytes: data::texts::Bytes) -> io::Result<da
     })
 }
 
+/// The texts of a stream of bytes: those of a tar archive in its order, or the stream itself. gzip, zstd and tar are
+/// recognised by their first bytes.
+///
+/// # Errors
+/// A stream that cannot be read, and one that is packed in a way that is not undone here.
+pub(in crate::kinds) fn each_text(
+    bytes: data::texts::Bytes,
+    visit: &mut data::corpus::Visit<'_>,
+) -> io::Result<()> {
+    let mut plain = decompressed(bytes)?;
+    let head = read_head(&mut plain)?;
+    let unknown = |what: &str| Err(io::Error::new(io::ErrorKind::Unsupported, what));
+    match head.as_slice() {
+        [b'P', b'K', 3 | 5 | 7, ..] => return unknown("it is a zip archive"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return unknown("it is compressed with xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, ..] => {
+            return unknown("it is compressed with bzip2");
+        }
+        _ => {}
+    }
+    let is_archive = is_tar(&head);
+    let mut whole = io::Cursor::new(head).chain(plain);
+    if !is_archive {
+        visit(None, &mut whole);
+        return Ok(());
+    }
+    for entry in tar::Archive::new(whole).entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if !visit(Some(&name), &mut entry) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// A reader that spends a budget, and stops where a limit for the moment is set.
 struct Budgeted<R> {
     inner: R,

@@ -1,7 +1,9 @@
 //! The crate from outside: properties of its formats, and the counts of real corpora.
 
+mod corpus;
 mod oracles;
 mod parity;
 mod pieces;
 mod properties;
 mod real_files;
+mod sentences;

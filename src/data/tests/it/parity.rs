@@ -88,6 +88,56 @@ fn parity_of_scores() {
 }
 
 #[derive(Deserialize)]
+struct Sentence {
+    text: String,
+    tokens: String,
+    imported: String,
+    steps: String,
+}
+
+/// Tokens by both lists of rules, and all steps of NCBI-BERT's text on a given sentence, as NLTK 3.4 and Python have
+/// them.
+#[test]
+fn parity_of_treebank() {
+    use data::corpus::steps::treebank::{Rules, tokenize};
+    use data::corpus::steps::{ascii, possessive};
+
+    let files = files("treebank.jsonl");
+    assert!(
+        !files.is_empty(),
+        "the frozen cases are part of the repository"
+    );
+    let mut cases = 0;
+    for path in files {
+        for line in BufReader::new(fs_err::File::open(path).expect("there")).lines() {
+            let case: Sentence = serde_json::from_str(&line.expect("text")).expect("a case");
+            for (rules, expected) in [
+                (Rules::Class, &case.tokens),
+                (Rules::Imported, &case.imported),
+            ] {
+                let mut tokens = Vec::new();
+                tokenize(&case.text, rules, &mut tokens);
+                let tokens = String::from_utf8_lossy(&tokens);
+                assert_eq!(&tokens, expected, "{rules:?} of {:?}", case.text);
+            }
+            let mut narrowed = String::new();
+            ascii::to_ascii(&case.text.to_lowercase(), &mut narrowed);
+            let mut steps = Vec::new();
+            tokenize(&narrowed, Rules::Class, &mut steps);
+            possessive::attach(&mut steps, 0);
+            assert_eq!(
+                String::from_utf8_lossy(&steps),
+                case.steps,
+                "steps of {:?}",
+                case.text
+            );
+            cases += 1;
+        }
+    }
+    assert!(cases >= 400, "{cases}");
+}
+
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Spelling {
     /// The lines that follow are spelt with this.

@@ -1,0 +1,42 @@
+//! Corpora from the real files: `pipelines/corpus.yaml`. Knows nothing of formats.
+
+use crate::shipped::Shipped;
+use crate::space::Ran;
+
+const FILE: &str = "pipelines/corpus.yaml";
+const OFFLINE: [&str; 3] = ["--mirrors", "tests/mirrors.txt", "--offline"];
+
+fn run(shipped: &Shipped) -> Ran {
+    let arguments = [&["run", FILE, "--json"], &OFFLINE[..]].concat();
+    shipped.space.call(&arguments).exits(0)
+}
+
+#[test]
+fn corpora_of_every_form_come_out() {
+    let Some(shipped) = Shipped::with_data("corpora_of_every_form_come_out") else {
+        return;
+    };
+    let [total, executed, cached, failed, skipped] = run(&shipped).counts();
+    assert_eq!((executed, cached, failed, skipped), (total, 0, 0, 0));
+    assert_eq!(run(&shipped).counts(), [total, 0, total, 0, 0]);
+    // The data's own README counts documents and sentences of the texts.
+    let report = shipped.report("corpus", "report.md");
+    for row in [
+        "| medline-2014 | 161 | ",
+        "| pubmed-2026 | 27 | ",
+        "| ncbi-disease | 587 <sup>a</sup> | 5,609 <sup>a</sup> | ",
+        "| jnlpba | 1,717 <sup>b</sup> | 15,939 <sup>b</sup> | ",
+        "| ohsumed | 7,368 <sup>c</sup> | 64,025 <sup>c</sup> | ",
+        "| evidence | 3,410 <sup>d</sup> | 45,389 <sup>d</sup> | ",
+    ] {
+        assert!(report.contains(row), "`{row}` in\n{report}");
+    }
+    // One text in three forms is one corpus.
+    let held = |form: &str| {
+        let start = format!("| {form} | 587 ");
+        let row = report.lines().find_map(|line| line.strip_prefix(&start));
+        row.expect("a row").to_owned()
+    };
+    assert_eq!(held("lines"), held("paragraphs"));
+    assert_eq!(held("json\\_lines"), held("paragraphs"));
+}
