@@ -153,7 +153,7 @@ impl Work<'_> {
             let mut repeated: u64 = 0;
             let mut first_repeated = String::new();
             let already = self.statistics.examples();
-            let mut emit = |mut example: Example| {
+            let mut emit = |mut example: Example, _: Option<&str>| {
                 self.rename(&mut example);
                 self.note_labels(&example, &split.name)?;
                 self.statistics.add(&example);

@@ -29,16 +29,12 @@ impl Reader for ChemProt {
         Task::Spans
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn wants(&self, file: &str) -> bool {
         let name = file.rsplit('/').next().unwrap_or(file);
         name.contains("_abstracts") && name.ends_with(".tsv")
     }
 
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -126,7 +122,7 @@ impl Reader for ChemProt {
                     parts: Vec::new(),
                 });
             }
-            emit(Example::Spans(document))
+            emit(Example::Spans(document), Some(id))
         })?;
         for (what, file, left) in [
             ("mentions", mentions_file, mentions.into_keys().next()),

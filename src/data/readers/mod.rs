@@ -16,10 +16,11 @@ mod json_lines;
 mod pubtator;
 mod squad;
 mod standoff;
+mod table;
 mod tsv;
 
 pub use columns::{Column, Columns, Separator};
-pub use tsv::Quoting;
+pub use table::Quoting;
 
 use crate::tags::Encoding;
 
@@ -35,6 +36,8 @@ pub static READERS: &[&dyn Reader] = &[
     &standoff::Standoff,
     &json_lines::TokenLines,
     &tsv::Tsv,
+    &tsv::TsvLabels,
+    &tsv::TsvPairs,
 ];
 
 /// Reads one format.
@@ -49,7 +52,9 @@ pub trait Reader: Sync {
     fn task(&self) -> Task;
 
     /// Names of the fields of [`Options`] that it uses, and of columns as `columns.NAME`.
-    fn options(&self) -> &'static [&'static str];
+    fn options(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// What it takes for options that are not given; the others stay at [`Options::default`].
     fn defaults(&self) -> Options {
@@ -61,7 +66,8 @@ pub trait Reader: Sync {
         true
     }
 
-    /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time.
+    /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time; options that
+    /// are not given are [`Reader::defaults`].
     ///
     /// Labels are as the file has them. Ids are the file's, not always unique, or `SPLIT-N` where it has none.
     ///
@@ -72,11 +78,24 @@ pub trait Reader: Sync {
         input: Input<'_>,
         options: &Options,
         emit: &mut Emit<'_>,
+    ) -> Result<Tally, DataError> {
+        self.read_with(input, &options.or(&self.defaults()), emit)
+    }
+
+    /// As [`Reader::read`], which calls it with its defaults filled in.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    fn read_with(
+        &self,
+        input: Input<'_>,
+        options: &Options,
+        emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError>;
 }
 
-/// Takes an example.
-pub type Emit<'a> = dyn FnMut(Example) -> Result<(), DataError> + 'a;
+/// Takes an example, and the document it is of where the file says: a name, or a number where it only marks documents.
+pub type Emit<'a> = dyn FnMut(Example, Option<&str>) -> Result<(), DataError> + 'a;
 
 /// A file to read.
 pub struct Input<'a> {
@@ -166,24 +185,24 @@ pub struct Options {
     pub comment: Option<String>,
     /// Names of tags that are written as numbers, in their order.
     pub tag_names: Vec<String>,
+    /// Between the labels of a text; the format's own when `None`.
+    pub label_separator: Option<String>,
+    /// Names of labels that are written as numbers, in their order.
+    pub label_names: Vec<String>,
 }
 
 impl Options {
     /// The same options with `defaults` where nothing is given.
     #[must_use]
     pub fn or(&self, defaults: &Self) -> Self {
-        let column = |given: &Option<Column>, default: &Option<Column>| {
+        fn either<T: Clone>(given: &Option<T>, default: &Option<T>) -> Option<T> {
             given.clone().or_else(|| default.clone())
-        };
+        }
         Self {
-            columns: Columns {
-                token: column(&self.columns.token, &defaults.columns.token),
-                id: column(&self.columns.id, &defaults.columns.id),
-                text: column(&self.columns.text, &defaults.columns.text),
-                label: column(&self.columns.label, &defaults.columns.label),
-            },
-            separator: self.separator.clone().or(defaults.separator.clone()),
-            header: self.header.or(defaults.header),
+            columns: self.columns.zip(&defaults.columns, either),
+            separator: either(&self.separator, &defaults.separator),
+            header: either(&self.header, &defaults.header),
+            label_separator: either(&self.label_separator, &defaults.label_separator),
             ..self.clone()
         }
     }
@@ -195,14 +214,10 @@ impl Options {
             given.clone().filter(|_| given != default)
         }
         Self {
-            columns: Columns {
-                token: drop(&self.columns.token, &defaults.columns.token),
-                id: drop(&self.columns.id, &defaults.columns.id),
-                text: drop(&self.columns.text, &defaults.columns.text),
-                label: drop(&self.columns.label, &defaults.columns.label),
-            },
+            columns: self.columns.zip(&defaults.columns, drop),
             separator: drop(&self.separator, &defaults.separator),
             header: drop(&self.header, &defaults.header),
+            label_separator: drop(&self.label_separator, &defaults.label_separator),
             ..self.clone()
         }
     }
@@ -339,7 +354,7 @@ mod tests {
             path: None,
             reader: &mut bytes,
         };
-        let tally = reader.read(input, options, &mut |example| {
+        let tally = reader.read(input, options, &mut |example, _| {
             example.check().expect("readers give sound examples");
             examples.push(example);
             Ok(())
