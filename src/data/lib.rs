@@ -1,5 +1,6 @@
 //! Raw files to canonical examples and their statistics, predictions to scores. Knows nothing of stages, caching or reports.
 
+pub mod divide;
 pub mod error;
 pub mod example;
 pub mod jsonl;

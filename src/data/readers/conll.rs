@@ -117,7 +117,9 @@ impl Reader for Conll {
                     .map_err(|problem| problem.at(lines.place(lines.number())))?,
                 ),
             };
-            layout.check(fields.len()).map_err(|problem| problem.at(lines.place(lines.number())))?;
+            layout
+                .check(fields.len())
+                .map_err(|problem| problem.at(lines.place(lines.number())))?;
             let [token, label] = layout.of(&fields);
             sentences.push(token, label, &lines)?;
         }
@@ -165,9 +167,7 @@ impl Sentences<'_> {
         if self.current.tokens.is_empty() {
             self.current.first_line = lines.number();
         }
-        self.current
-            .tokens
-            .push(text[token.clone()].to_owned());
+        self.current.tokens.push(text[token.clone()].to_owned());
         self.current.tags.push(tag);
         Ok(())
     }

@@ -152,8 +152,13 @@ fn find<const N: usize>(
         && let Some(what) = layout.role(id).map(|i| wanted[i].0)
     {
         return Err(Problem::new(
-            format!("the id and the {} are both column {id} of {n_columns}", spoken(what)),
-            format!("set `columns.id` and `columns.{what}` to different columns, or leave `columns.id` out"),
+            format!(
+                "the id and the {} are both column {id} of {n_columns}",
+                spoken(what)
+            ),
+            format!(
+                "set `columns.id` and `columns.{what}` to different columns, or leave `columns.id` out"
+            ),
         ));
     }
     Ok((layout, id))

@@ -62,7 +62,10 @@ impl Reader for Tsv {
         table::each(input, options, wanted, [true; 2], &mut |row: Row<'_, 2>| {
             let [text, label] = row.fields.map(str::to_owned);
             let id = row.id;
-            emit(Example::Classification(Classification { id, text, label }), None)?;
+            emit(
+                Example::Classification(Classification { id, text, label }),
+                None,
+            )?;
             Ok(Ok(()))
         })
     }
@@ -111,7 +114,10 @@ impl Reader for TsvLabels {
             ("text", &options.columns.text),
             ("label", &options.columns.label),
         ];
-        table::each(input, options, wanted, [true, false], &mut |row: Row<'_, 2>| {
+        table::each(input, options, wanted, [true, false], &mut |row: Row<
+            '_,
+            2,
+        >| {
             let [text, labels] = row.fields;
             let labels = match labels_of(labels, options) {
                 Ok(labels) => labels,
@@ -245,7 +251,11 @@ mod tests {
         let none: Vec<String> = Vec::new();
         assert_eq!(
             read(named, &Options::default()).expect("good"),
-            [vec!["x y".to_owned(), "z".to_owned()], none.clone(), none.clone()]
+            [
+                vec!["x y".to_owned(), "z".to_owned()],
+                none.clone(),
+                none.clone()
+            ]
         );
         let numbered = Options {
             label_names: ["immune", "growth"].map(str::to_owned).into(),
@@ -289,6 +299,9 @@ mod tests {
             ..Options::default()
         };
         let fault = read_text(&TsvPairs, twice, &options).expect_err("one column twice");
-        assert_eq!(fault.0, "x:1: the text and the second_text are both column 0 of 2");
+        assert_eq!(
+            fault.0,
+            "x:1: the text and the second_text are both column 0 of 2"
+        );
     }
 }

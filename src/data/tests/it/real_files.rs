@@ -43,6 +43,9 @@ impl Corpus {
                 rename_labels: [].into(),
                 labels: Vec::new(),
                 counting: Counting::default(),
+                divide: None,
+                document_id_end: None,
+                duplicates: data::prepare::Duplicates::Count,
             },
             splits: splits.to_vec(),
         }
