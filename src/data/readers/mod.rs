@@ -9,6 +9,7 @@ use crate::example::{Example, Task};
 
 mod bioasq;
 mod chemprot;
+mod chemprot_pairs;
 mod columns;
 mod conll;
 mod ddi;
@@ -28,6 +29,7 @@ use crate::tags::Encoding;
 pub static READERS: &[&dyn Reader] = &[
     &bioasq::BioAsq,
     &chemprot::ChemProt,
+    &chemprot_pairs::ChemProtPairs,
     &conll::Conll,
     &ddi::Ddi,
     &pubtator::PubTator,
@@ -290,6 +292,10 @@ pub static ODDITIES: &[(&str, &str)] = &[
     (
         "quoted_fields",
         "lines with a field wholly in quotes, kept as they are; perhaps `quoting: csv` is meant",
+    ),
+    (
+        "relations_across_sentences",
+        "relations between mentions of two sentences; their example holds all from the one to the other",
     ),
     (
         "snippets_without_answer",
