@@ -3,6 +3,7 @@
 pub mod divide;
 pub mod error;
 pub mod example;
+pub mod features;
 pub mod jsonl;
 pub mod labels;
 mod lines;

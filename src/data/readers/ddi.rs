@@ -55,7 +55,8 @@ impl Reader for Ddi {
             match name.as_str() {
                 "document" => {
                     tally.documents += 1;
-                    document = attributes.find("id").map(str::to_owned);
+                    document =
+                        (attributes.find("id").filter(|id| !id.is_empty())).map(str::to_owned);
                 }
                 "sentence" => {
                     sentence = Some(Sentence {

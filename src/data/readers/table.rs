@@ -235,10 +235,6 @@ impl Records<'_> {
         )
         .at(place))
     }
-
-    fn broken(&self, message: String, help: &str) -> DataError {
-        Problem::new(message, help).at(self.lines.place(self.first_line))
-    }
 }
 
 fn stray() -> Problem {
