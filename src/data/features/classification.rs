@@ -162,7 +162,8 @@ fn keep(
     }
     let left = around(first, first_end, budget - budget / 2);
     let right = around(last_start, last, budget / 2);
-    let right = right.start.max(left.end)..right.end;
+    // With room for hardly a piece the two may meet.
+    let right = right.start.max(left.end)..right.end.max(left.end);
     [&pieces[left], &pieces[right]].concat()
 }
 

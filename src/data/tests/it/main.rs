@@ -1,5 +1,6 @@
 //! The crate from outside: properties of its formats, and the counts of real corpora.
 
+mod features;
 mod oracles;
 mod parity;
 mod pieces;
