@@ -148,9 +148,7 @@ fn main() {
         {
             bench.compare(shape, count, value("--only"));
         }
-        if most >= 10_000 {
-            bench.growth(value("--only"));
-        }
+        bench.growth(value("--only"), most);
     }
     let _ = fs_err::remove_dir_all(&bench.work);
 }
@@ -352,7 +350,7 @@ impl Bench {
     }
 
     /// Milliseconds a stage above the shell loop, from 10 to 10,000 stages.
-    fn growth(&self, only: Option<&String>) {
+    fn growth(&self, only: Option<&String>, most: usize) {
         if only.is_some_and(|name| name != "pipeline") {
             return;
         }
@@ -360,7 +358,10 @@ impl Bench {
             "\nmilliseconds a stage above the shell loop, cold, independent stages, 1 job each"
         );
         println!("| stages | shell | pipeline -j 1 | above |\n| --- | --- | --- | --- |");
-        for count in [10, 100, 1_000, 10_000] {
+        for count in [10, 100, 1_000, 10_000]
+            .into_iter()
+            .filter(|count| *count <= most)
+        {
             let stages = stages(Shape::Wide, count);
             let mut walls: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
             for round in 0..self.runs.min(if count > 1_000 { 3 } else { 5 }) {

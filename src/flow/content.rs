@@ -15,9 +15,6 @@ use walkdir::WalkDir;
 
 use crate::digest::{Digest, Use};
 
-/// Files up to this size are read at once; larger ones are mapped and hashed on all cores.
-const PARALLEL_FROM_BYTES: u64 = 1 << 20;
-
 /// What kind of thing a content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -335,20 +332,12 @@ impl Ignore {
     }
 }
 
-/// Digest of a file's bytes; large files through a memory map, on all cores.
+/// Digest of a file's bytes; large files on all cores.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read, or became shorter than `size`.
 pub fn hash_file(path: &Path, size: u64) -> io::Result<Digest> {
-    let mut hasher = Use::File.hasher();
-    if size < PARALLEL_FROM_BYTES {
-        hasher.update(&fs_err::read(path)?);
-    } else {
-        hasher.update_mmap_rayon(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("read `{}`: {error}", path.display()))
-        })?;
-    }
-    Ok(Digest::from(&hasher))
+    crate::hashing::blake3_of(path, size).map(|hash| Digest(*hash.as_bytes()))
 }
 
 /// Something below the top of a walk.

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod event;
 pub mod exec;
 pub mod graph;
+pub mod hashing;
 pub mod key;
 pub mod kind;
 pub mod metric;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,19 @@ type Asked = (Vec<String>, BTreeMap<OsString, OsString>, PathBuf);
 
 /// Each command is asked once by a process, however many stages have it.
 static ANSWERS: Mutex<BTreeMap<Asked, String>> = Mutex::new(BTreeMap::new());
+
+/// Whether this process was asked to stop, so that nobody waits for an answer any more.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// Ends the commands of `environment.record` that this process waits for, and lets it start no more.
+pub(crate) fn give_up() {
+    GIVEN_UP.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`give_up`] was called, so that what [`record`] answered is not the truth.
+pub(crate) fn has_given_up() -> bool {
+    GIVEN_UP.load(Ordering::Relaxed)
+}
 
 /// Runs the commands of `environment.record` in the pipeline's root with the variables a stage declares, and returns
 /// what each printed, by its words. A command that fails is recorded as failing, since a missing tool is a fact about
@@ -74,6 +88,9 @@ fn output_of(
     let Some((program, arguments)) = argv.split_first() else {
         return String::new();
     };
+    if has_given_up() {
+        return "not asked: the run was stopped".to_owned();
+    }
     // A file, not a pipe: a command that prints much cannot block on us while we wait for it.
     let Ok(mut file) = tempfile::tempfile() else {
         return "no temporary file".to_owned();
@@ -102,7 +119,7 @@ fn output_of(
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < RECORD_LIMIT => {
+            Ok(None) if started.elapsed() < RECORD_LIMIT && !has_given_up() => {
                 std::thread::sleep(Duration::from_millis(2));
             }
             _ => {

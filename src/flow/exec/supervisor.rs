@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use super::attempt::Attempt;
+use super::environment;
 use super::job::{Answer, Force, Job, Order, Outcome, entry_of};
 use super::litter::Litter;
 use super::output::{Log, drain};
@@ -56,10 +57,14 @@ pub fn serve() -> io::Result<()> {
                 else {
                     break;
                 };
+                if matches!(order, Order::Stop | Order::Kill) {
+                    environment::give_up();
+                }
                 if orders.send(Message::Order(order)).is_err() {
                     return;
                 }
             }
+            environment::give_up();
             let _ = orders.send(Message::Closed);
         })?;
     let mut supervisor = Supervisor {
@@ -183,6 +188,12 @@ impl Supervisor {
     ) -> Result<Outcome, StageError> {
         attempt.bring_checkpoint(job)?;
         let command = attempt.command(job, placed)?;
+        if environment::has_given_up() {
+            return Ok(Outcome::Stopped {
+                seconds: attempt.seconds(),
+                has_checkpoint: attempt.keep("stopped", false),
+            });
+        }
         let log = Log::new(attempt.log_path());
         let ending = self.run(job, command, attempt, &log)?;
         let last_lines = {

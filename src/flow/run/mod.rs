@@ -4,19 +4,16 @@
 //! whose upstream must be remade goes back to `Waiting`. Results are decided by [`Planner::decide`] alone.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::diagnostic::{Class, Diagnostic, Failure, Severity};
-use crate::digest::Digest;
-use crate::event::{Counts, End, Event, Observer, ReportPlace};
+use crate::event::{Counts, End, Event, Observer};
 use crate::exec::job::Force;
-use crate::kind::{KindEntry, Pin};
+use crate::kind::KindEntry;
 use crate::plan::{Known, Planner};
 use crate::spec::{StageId, Workflow};
 use crate::store::Store;
-use crate::store::index::IndexEntry;
 
 mod decide;
 mod finish;
@@ -27,12 +24,16 @@ mod pool;
 mod publish;
 pub mod slots;
 mod start;
+mod state;
+mod summary;
 mod unkept;
 
 pub use log::{RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
 pub use publish::conflicts as publish_conflicts;
 use slots::Slots;
+use state::{History, Running, State};
+pub use summary::{RunOptions, RunSummary, StageSummary};
 
 /// How long a busy key or a redraw waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,127 +47,6 @@ const MOVING_INPUTS: u32 = 3;
 const LOST_BEFORE: u32 = 3;
 /// How often a run makes the bytes of one stage again: a disk that loses them must not keep it busy for ever.
 const MOST_REMAKES: u32 = 3;
-
-/// What a run is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// Stages that may run at once; 0 takes the number of cores.
-    pub jobs: usize,
-    /// Go on with what does not depend on a failure.
-    pub keep_going: bool,
-    /// The stages to bring about; empty takes all. Upstream is included.
-    pub targets: Vec<StageId>,
-    /// Stages to run although they have a record.
-    pub force: BTreeSet<StageId>,
-    /// Stages that may be remade although they are protected or were costly.
-    pub yes: BTreeSet<StageId>,
-    /// Stages whose last result is used although their key changed.
-    pub keep_old: BTreeSet<StageId>,
-    /// Past seconds above which a stage is not remade without consent.
-    pub confirm_over_seconds: f64,
-    /// No network.
-    pub offline: bool,
-    /// The program that supervises (`supervise`) and executes (`exec`); this one when empty.
-    pub program: PathBuf,
-    /// The command line, for the run's log.
-    pub arguments: Vec<String>,
-}
-
-/// What a run did with a stage.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct StageSummary {
-    /// Display name.
-    pub stage: String,
-    /// How it ended.
-    pub end: End,
-    /// Seconds here, or when it was made.
-    pub seconds: f64,
-    /// Its key, where one was computed.
-    pub key: Option<Digest>,
-    /// Why it ran.
-    pub because: String,
-    /// Device of the result.
-    pub device: String,
-    /// Seconds from the run's start to its start, if it ran here.
-    pub started_after_seconds: Option<f64>,
-}
-
-/// What a run did.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct RunSummary {
-    /// Run id.
-    pub run: String,
-    /// Pipeline name.
-    pub pipeline: String,
-    /// Sums.
-    pub counts: Counts,
-    /// Wall seconds.
-    pub wall_seconds: f64,
-    /// Reports placed.
-    pub reports: Vec<ReportPlace>,
-    /// Each selected stage in workflow order.
-    pub stages: Vec<StageSummary>,
-    /// Warnings, in order.
-    pub warnings: Vec<Diagnostic>,
-    /// Errors of failed stages, in order.
-    #[serde(skip)]
-    pub failures: Vec<Diagnostic>,
-    /// The class of the worst failure.
-    #[serde(skip)]
-    pub class: Option<Class>,
-    /// The signal that ended it.
-    pub interrupted: Option<String>,
-    /// What unpinned downloads turned out to be, by stage.
-    #[serde(skip)]
-    pub pins: Vec<(String, Pin)>,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Upstream stages are not known yet; so many.
-    Waiting(usize),
-    /// It can run.
-    Ready,
-    /// It can run at this time: a key is busy, or a retry waits.
-    Later(Instant),
-    /// A supervisor has it.
-    Running(Running),
-    /// It is over.
-    Over(End),
-}
-
-#[derive(Debug)]
-struct Running {
-    key: Digest,
-    started: Instant,
-}
-
-#[derive(Debug, Default)]
-struct History {
-    /// Tries that failed so far.
-    tries: u32,
-    /// Starts that were said.
-    starts: u32,
-    /// Whether the last of them is still to be followed by a retry or an end.
-    is_open: bool,
-    /// Times its inputs moved.
-    moved: u32,
-    /// Times its supervisor died.
-    lost: u32,
-    /// Times its bytes were made again because they were gone or damaged.
-    remade: u32,
-    /// Why it runs.
-    because: String,
-    /// Whether its record does not count, and why.
-    force: Force,
-    /// Digests of its outputs before it is remade.
-    before: Option<IndexEntry>,
-    /// Whether waiting for another runner was said.
-    waiting_said: bool,
-    seconds: f64,
-    started_after: Option<f64>,
-    key: Option<Digest>,
-}
 
 /// A run at work.
 pub(crate) struct Run<'a, 'o> {

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::Sender;
 
 use super::RunMessage;
+use crate::exec::environment;
 use crate::exec::job::{Answer, Job, Order};
 use crate::exec::process::{adopt_orphans, kill_descendants, this_program};
 use crate::spec::StageId;
@@ -65,6 +66,7 @@ impl Pool {
             .name("signals".into())
             .spawn(move || {
                 for signal in signals.forever() {
+                    environment::give_up();
                     if messages.send(RunMessage::Signal(signal)).is_err() {
                         return;
                     }

@@ -29,12 +29,9 @@ pub(super) fn pins_of(spec: &FileSpec) -> Vec<PinText> {
 pub(super) fn digest_file(path: &Path, like: &str) -> Result<(PinText, u64), StageError> {
     let mut file = fs_err::File::open(path)?;
     if !like.starts_with("sha256:") {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_mmap_rayon(path)?;
-        return Ok((
-            format!("blake3:{}", hasher.finalize().to_hex()),
-            file.metadata()?.len(),
-        ));
+        let size_bytes = file.metadata()?.len();
+        let hash = flow::hashing::blake3_of(path, size_bytes)?;
+        return Ok((format!("blake3:{}", hash.to_hex()), size_bytes));
     }
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0_u8; 1 << 18];

@@ -1,0 +1,193 @@
+//! Handles of memory and the plan that lays them out. Nothing is allocated here, and nothing after the plan is carried out.
+//!
+//! A handle names a range of one pool. Pools are what a device may hold in different precision or place: activations in
+//! the compute type, statistics in f32, integers, and the parameters with their gradients and moments side by side.
+
+use std::ops::Range;
+
+/// A range of activations, in the device's compute type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Act {
+    start: usize,
+    len: usize,
+}
+
+/// A range of f32 numbers: statistics, losses, logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Real {
+    start: usize,
+    len: usize,
+}
+
+/// A range of u32 numbers: ids, positions, lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ints {
+    start: usize,
+    len: usize,
+}
+
+/// A range of the parameters, which is also that of their gradients and moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    start: usize,
+    len: usize,
+}
+
+macro_rules! handle {
+    ($name:ident) => {
+        impl $name {
+            /// Its range in its pool.
+            #[must_use]
+            pub fn range(self) -> Range<usize> {
+                self.start..self.start + self.len
+            }
+
+            /// Number of elements.
+            #[must_use]
+            #[expect(clippy::len_without_is_empty, reason = "a handle is no collection")]
+            pub fn len(self) -> usize {
+                self.len
+            }
+
+            /// The first `len` elements.
+            #[must_use]
+            pub fn first(self, len: usize) -> Self {
+                self.part(0, len)
+            }
+
+            /// `len` elements from `start`.
+            #[must_use]
+            pub fn part(self, start: usize, len: usize) -> Self {
+                assert!(start + len <= self.len, "a part lies inside its whole");
+                Self {
+                    start: self.start + start,
+                    len,
+                }
+            }
+        }
+    };
+}
+
+handle!(Act);
+handle!(Real);
+handle!(Ints);
+handle!(Weight);
+
+impl Weight {
+    /// Parameters from `start` on.
+    pub(crate) fn new(start: usize, len: usize) -> Self {
+        Self { start, len }
+    }
+
+    /// From its beginning on, over the tensors that are joined to it.
+    pub(crate) fn joined(self, len: usize) -> Self {
+        Self {
+            start: self.start,
+            len,
+        }
+    }
+}
+
+/// Elements of each pool that a model needs, counted while its buffers are laid out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    acts: Counter,
+    reals: Counter,
+    ints: Counter,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Counter {
+    used: usize,
+    most: usize,
+}
+
+impl Counter {
+    fn take(&mut self, len: usize) -> usize {
+        // Rows of every buffer start at a cache line, as vector loads and devices like it.
+        let start = self.used.next_multiple_of(32);
+        self.used = start + len;
+        self.most = self.most.max(self.used);
+        start
+    }
+}
+
+/// How far a plan was at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    acts: usize,
+    reals: usize,
+}
+
+impl Plan {
+    /// Lays out activations.
+    pub fn act(&mut self, len: usize) -> Act {
+        let start = self.acts.take(len);
+        Act { start, len }
+    }
+
+    /// Lays out f32 numbers.
+    pub fn real(&mut self, len: usize) -> Real {
+        let start = self.reals.take(len);
+        Real { start, len }
+    }
+
+    /// Lays out integers.
+    pub fn ints(&mut self, len: usize) -> Ints {
+        let start = self.ints.take(len);
+        Ints { start, len }
+    }
+
+    /// Where the plan stands; what is laid out from here on may be given up together.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            acts: self.acts.used,
+            reals: self.reals.used,
+        }
+    }
+
+    /// Gives up what was laid out since, for buffers that are never used at the same time as what follows.
+    pub fn reset(&mut self, mark: Mark) {
+        self.acts.used = mark.acts;
+        self.reals.used = mark.reals;
+    }
+
+    /// Activations at once, in elements.
+    #[must_use]
+    pub fn acts(&self) -> usize {
+        self.acts.most
+    }
+
+    /// f32 numbers at once, parameters aside.
+    #[must_use]
+    pub fn reals(&self) -> usize {
+        self.reals.most
+    }
+
+    /// Integers at once.
+    #[must_use]
+    pub fn integers(&self) -> usize {
+        self.ints.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_used_again_and_the_most_is_kept() {
+        let mut plan = Plan::default();
+        let a = plan.act(10);
+        let mark = plan.mark();
+        let b = plan.act(100);
+        plan.reset(mark);
+        let c = plan.act(50);
+        assert_eq!(a.range(), 0..10);
+        assert_eq!(b.range().start, c.range().start);
+        assert!(b.range().start >= 10);
+        assert_eq!(plan.acts(), b.range().end);
+        assert_eq!(c.part(10, 5).range().len(), 5);
+    }
+}

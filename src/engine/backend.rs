@@ -1,0 +1,152 @@
+//! What a device promises: memory, and the ops at fused size. Knows nothing of models.
+
+use crate::arena::{Act, Ints, Plan, Real, Weight};
+use crate::error::DeviceError;
+use crate::ops;
+use crate::random::{Draw, Rate, Site};
+
+/// Memory of a device: the pools of a [`Plan`], and the parameters with gradients and two moments.
+pub trait Memory {
+    /// Lays the pools out. The one place that allocates.
+    ///
+    /// # Errors
+    /// When the device has not so much.
+    fn allocate(&mut self, plan: &Plan, n_parameters: usize) -> Result<(), DeviceError>;
+
+    /// Copies integers to the device.
+    fn write_ints(&mut self, to: Ints, values: &[u32]);
+    /// Copies integers from the device; waits for what makes them.
+    fn read_ints(&mut self, from: Ints) -> Vec<u32>;
+    /// Copies f32 numbers to the device.
+    fn write_reals(&mut self, to: Real, values: &[f32]);
+    /// Copies f32 numbers from the device; waits for what makes them.
+    fn read_reals(&mut self, from: Real) -> Vec<f32>;
+    /// Copies activations from the device as f32; for tests and for predictions.
+    fn read_acts(&mut self, from: Act) -> Vec<f32>;
+    /// Sets f32 numbers to zero.
+    fn zero_reals(&mut self, what: Real);
+    /// Sets activations to zero.
+    fn zero_acts(&mut self, what: Act);
+
+    /// Copies one of the parameters' four arrays to the device.
+    fn write_weights(&mut self, array: Array, to: Weight, values: &[f32]);
+    /// Copies one of the parameters' four arrays from the device.
+    fn read_weights(&mut self, array: Array, from: Weight) -> Vec<f32>;
+    /// Sets all gradients to zero.
+    fn zero_gradients(&mut self);
+
+    /// Where dropped units come from, until it is set again.
+    fn set_dropout(&mut self, dropout: Dropout);
+
+    /// Waits until everything asked for is done.
+    ///
+    /// # Errors
+    /// The first fault since the last call.
+    fn finish(&mut self) -> Result<(), DeviceError>;
+}
+
+/// The arrays that stand side by side for each parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Array {
+    /// The values, in f32.
+    Value,
+    /// Gradients, in f32.
+    Gradient,
+    /// First moments of Adam.
+    FirstMoment,
+    /// Second moments of Adam.
+    SecondMoment,
+}
+
+/// Where dropped units come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Dropout {
+    /// Nothing is dropped: evaluation.
+    #[default]
+    Off,
+    /// By counters: training.
+    Counted {
+        /// Seed of the run.
+        seed: u64,
+        /// Optimizer step.
+        step: u32,
+    },
+}
+
+/// A place of the model where units are dropped at some rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropoutAt {
+    /// The place.
+    pub site: Site,
+    /// The share that is dropped.
+    pub rate: Rate,
+}
+
+impl Dropout {
+    /// The stream for a place and the step; `None` where nothing is dropped.
+    #[must_use]
+    pub fn stream(&self, at: DropoutAt) -> Option<(crate::random::Stream, u32)> {
+        match self {
+            Self::Counted { seed, step } if !at.rate.is_zero() => {
+                let purpose = crate::random::Purpose::Dropout(at.site);
+                Some((crate::random::Stream::new(*seed, purpose), *step))
+            }
+            _ => None,
+        }
+    }
+
+    /// The draw of a sequence at a step.
+    #[must_use]
+    pub fn draw(step: u32, sequence: u32) -> Draw {
+        Draw { step, sequence }
+    }
+}
+
+/// Rows of an un-padded batch: for each its sequence's index in the global batch and its place in that sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// How many.
+    pub count: usize,
+    /// Index in the global batch, by row.
+    pub sequence: Ints,
+    /// Place in the sequence, by row.
+    pub position: Ints,
+}
+
+/// Sequences of an un-padded batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences {
+    /// How many.
+    pub count: usize,
+    /// First token of each, and one more entry for the end (`cu_seqlens`).
+    pub starts: Ints,
+    /// How many rows of each are keys: all, unless a batch is padded for comparison.
+    pub keys: Ints,
+    /// Index in the global batch of each.
+    pub index: Ints,
+    /// Length of the longest.
+    pub longest: usize,
+}
+
+/// Whether an output replaces what was there or is added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Replaces it.
+    Over,
+    /// Is added to it.
+    Add,
+}
+
+/// A device that trains: memory and all ops.
+pub trait Backend:
+    Memory
+    + ops::embedding::Embedding
+    + ops::linear::Linear
+    + ops::attention::Attention
+    + ops::layernorm::LayerNorm
+    + ops::rows::RowOps
+    + ops::mlm::MaskedLm
+    + ops::losses::Losses
+    + ops::adamw::AdamW
+{
+}

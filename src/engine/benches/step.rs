@@ -1,0 +1,239 @@
+//! Training steps on this machine's processor: `cargo bench -p engine --bench step -- pretrain|finetune|predict|gemm
+//! [--size small] [--batch 16] [--length 128] [--mean-length 0] [--threads 2] [--steps 5]`.
+//!
+//! One JSON line a run, with the fields of the PyTorch peer. `--mean-length` draws lengths around it; without it every
+//! sequence is as long as `--length`. `gemm` times the products of the step alone, which is what cannot be saved.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints its line and stops at the first fault"
+)]
+
+use std::time::Instant;
+
+use engine::arena::Plan;
+use engine::backend::{Dropout, Memory};
+use engine::config::Size;
+use engine::cpu::Cpu;
+use engine::mask::{Duplicates, Masking};
+use engine::model::batch::{BatchPlan, Sequence};
+use engine::model::heads::{HeadKind, TaskModel};
+use engine::model::pretraining::{MaskedSequence, PretrainingModel, Replacements, Scales};
+use engine::ops::adamw::{AdamW, Update};
+use engine::ops::losses::Losses;
+use engine::ops::mlm::Sampling;
+use engine::random::{Draw, Purpose, Stream, below};
+use engine::schedule::groups;
+use engine::weights::initialise;
+
+const VOCABULARY: usize = 31_090;
+
+struct Case {
+    work: String,
+    size: Size,
+    batch: usize,
+    length: usize,
+    mean_length: usize,
+    threads: usize,
+    steps: usize,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|w| w != "--bench")
+        .collect();
+    let value = |name: &str| {
+        let at = words.iter().position(|word| word == name)?;
+        words.get(at + 1).cloned()
+    };
+    let number = |name: &str, default: usize| value(name).map_or(default, |v| v.parse().unwrap());
+    let size = value("--size").unwrap_or_else(|| "small".to_owned());
+    let case = Case {
+        work: words
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "pretrain".to_owned()),
+        size: serde_json::from_value(size.clone().into()).unwrap(),
+        batch: number("--batch", 16),
+        length: number("--length", 128),
+        mean_length: number("--mean-length", 0),
+        threads: number("--threads", 2),
+        steps: number("--steps", 5),
+    };
+    let mut seconds = Vec::new();
+    let mut tokens = 0;
+    let mut step = case.start();
+    for i in 0..case.steps + 1 {
+        let start = Instant::now();
+        let real = step(i);
+        if i > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+            tokens += real;
+        }
+    }
+    let total: f64 = seconds.iter().sum();
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    println!(
+        "{}",
+        serde_json::json!({
+            "work": case.work, "size": size, "batch": case.batch, "length": case.length,
+            "mean_length": case.mean_length, "threads": case.threads, "engine": "pipeline",
+            "s_per_step": median, "min": seconds[0],
+            "positions_per_s": (case.batch * case.length) as f64 / median,
+            "tokens_per_s": tokens as f64 / total,
+        })
+    );
+}
+
+/// Ids and lengths of a batch.
+fn batch(case: &Case, step: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let stream = Stream::new(1, Purpose::Shuffle);
+    (0..case.batch)
+        .map(|i| {
+            let draw = Draw {
+                step: step as u32,
+                sequence: i as u32,
+            };
+            let length = match case.mean_length {
+                0 => case.length,
+                mean => {
+                    let drawn = mean / 2 + below(stream.word(draw, 1 << 20), mean as u32) as usize;
+                    drawn.min(case.length)
+                }
+            };
+            let ids = (0..length as u64)
+                .map(|t| 105 + below(stream.word(draw, t), VOCABULARY as u32 - 105))
+                .collect();
+            (ids, vec![0; length])
+        })
+        .collect()
+}
+
+impl Case {
+    fn start(&self) -> Box<dyn FnMut(usize) -> usize + '_> {
+        match self.work.as_str() {
+            "pretrain" => self.pretrain(),
+            "finetune" => self.finetune(true),
+            "predict" => self.finetune(false),
+            other => panic!("no work `{other}`"),
+        }
+    }
+
+    fn pretrain(&self) -> Box<dyn FnMut(usize) -> usize + '_> {
+        let config = self.size.config(VOCABULARY);
+        let generator = config.generator(self.size.generator_share(), 1.0);
+        let model = PretrainingModel::new(&config, &generator);
+        let masking = Masking::new(0.15, self.length, Duplicates::None, vec![102, 103, 104]);
+        let mut plan = Plan::default();
+        let tokens = self.batch * self.length;
+        let room = model.plan(&mut plan, tokens, self.batch, self.batch * masking.most);
+        let mut cpu = Cpu::new(self.threads).unwrap();
+        cpu.allocate(&plan, model.parameters.memory()).unwrap();
+        initialise(&mut cpu, &model.parameters, 1);
+        let groups = groups(&model.parameters, config.num_hidden_layers, 0.01, None);
+        Box::new(move |step| {
+            let data = batch(self, step);
+            let masked: Vec<MaskedSequence<'_>> = (0_u32..)
+                .zip(&data)
+                .map(|(index, (ids, types))| {
+                    let draw = Draw {
+                        step: step as u32,
+                        sequence: index,
+                    };
+                    let masked = masking.mask(ids, 1, draw);
+                    MaskedSequence {
+                        original: Sequence { ids, types, index },
+                        positions: masked.positions,
+                        keeps: masked.keeps,
+                    }
+                })
+                .collect();
+            let real: usize = data.iter().map(|(ids, _)| ids.len()).sum();
+            let slots = masked.iter().map(|m| m.positions.len()).sum();
+            let scales = Scales::new(slots, real, 1.0, 50.0);
+            let sampling = Sampling {
+                seed: 1,
+                step: step as u32,
+                temperature: 1.0,
+                disallow_correct: false,
+            };
+            cpu.set_dropout(Dropout::Counted {
+                seed: 1,
+                step: step as u32,
+            });
+            cpu.on_threads(|cpu| {
+                cpu.zero_gradients();
+                let from = Replacements::Sampled(sampling);
+                model.run(cpu, &room, &masked, 104, from, Some(scales), None);
+                cpu.gradient_norm(room.norm);
+                cpu.adamw(&groups, update(), room.norm);
+            });
+            real
+        })
+    }
+
+    fn finetune(&self, trains: bool) -> Box<dyn FnMut(usize) -> usize + '_> {
+        let config = self.size.config(VOCABULARY);
+        let model = TaskModel::new(&config, HeadKind::Tokens, 3);
+        let mut plan = Plan::default();
+        let tokens = self.batch * self.length;
+        let rows = BatchPlan::new(&mut plan, tokens, self.batch);
+        let room = model.plan(&mut plan, tokens, self.batch);
+        let labels = plan.ints(tokens);
+        let (sum, norm) = (plan.real(1), plan.real(1));
+        let mut cpu = Cpu::new(self.threads).unwrap();
+        cpu.allocate(&plan, model.parameters.memory()).unwrap();
+        initialise(&mut cpu, &model.parameters, 1);
+        let groups = groups(&model.parameters, config.num_hidden_layers, 0.0, Some(0.8));
+        Box::new(move |step| {
+            let data = batch(self, step);
+            let sequences: Vec<Sequence<'_>> = (0_u32..)
+                .zip(&data)
+                .map(|(index, (ids, types))| Sequence { ids, types, index })
+                .collect();
+            let real: usize = data.iter().map(|(ids, _)| ids.len()).sum();
+            if trains {
+                cpu.set_dropout(Dropout::Counted {
+                    seed: 1,
+                    step: step as u32,
+                });
+            }
+            cpu.on_threads(|cpu| {
+                let on_device = rows.write(cpu, &sequences, None);
+                let logits = model.forward(cpu, &on_device, &room);
+                if !trains {
+                    cpu.read_reals(logits);
+                    return;
+                }
+                cpu.zero_gradients();
+                let labels = labels.first(real);
+                let values: Vec<u32> = data
+                    .iter()
+                    .flat_map(|(ids, _)| ids.iter().map(|id| id % 3))
+                    .collect();
+                cpu.write_ints(labels, &values);
+                let d = room.head.d_logits.first(real * 3);
+                let gradient = Some((1.0 / real as f32, d));
+                cpu.cross_entropy(logits, labels, 3, gradient, sum);
+                model.backward(cpu, &on_device, &room);
+                cpu.gradient_norm(norm);
+                cpu.adamw(&groups, update(), norm);
+            });
+            real
+        })
+    }
+}
+
+fn update() -> Update {
+    Update {
+        learning_rate: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        correction: 1.0,
+        clip: Some(1.0),
+    }
+}

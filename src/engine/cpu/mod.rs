@@ -1,0 +1,146 @@
+//! The CPU as a device: f32 throughout, memory in vectors, ops on a pool of threads. Knows no model.
+//!
+//! Equal inputs give equal bits on any number of threads: work is cut by the problem, never by the pool, and what
+//! several tasks would add to is added in one order.
+
+pub(crate) mod math;
+pub(crate) mod matmul;
+mod views;
+
+pub(crate) use math::vectors;
+pub(crate) use views::{Block, Shared};
+
+use crate::arena::{Act, Ints, Plan, Real, Weight};
+use crate::backend::{Array, Backend, Dropout, Memory};
+use crate::error::DeviceError;
+
+/// This machine's processor.
+pub struct Cpu {
+    pub(crate) acts: Block<f32>,
+    pub(crate) reals: Block<f32>,
+    pub(crate) ints: Block<u32>,
+    pub(crate) values: Vec<f32>,
+    pub(crate) gradients: Block<f32>,
+    pub(crate) first: Vec<f32>,
+    pub(crate) second: Vec<f32>,
+    pub(crate) dropout: Dropout,
+    pub(crate) threads: usize,
+    pool: std::sync::Arc<rayon::ThreadPool>,
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cpu")
+            .field("threads", &self.threads)
+            .field("acts", &self.acts.len())
+            .field("parameters", &self.values.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cpu {
+    /// A device with this many threads.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("engine-{i}"))
+            .build()
+            .map_err(std::io::Error::other)?;
+        Ok(Self {
+            acts: Block::default(),
+            reals: Block::default(),
+            ints: Block::default(),
+            values: Vec::new(),
+            gradients: Block::default(),
+            first: Vec::new(),
+            second: Vec::new(),
+            dropout: Dropout::Off,
+            threads: pool.current_num_threads(),
+            pool: std::sync::Arc::new(pool),
+        })
+    }
+
+    /// Does something on the device's threads; a whole step, so that ops need not change threads.
+    pub fn on_threads<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
+        let pool = self.pool.clone();
+        pool.install(|| work(self))
+    }
+}
+
+impl Memory for Cpu {
+    fn allocate(&mut self, plan: &Plan, n_parameters: usize) -> Result<(), DeviceError> {
+        self.acts = Block::new(plan.acts());
+        self.reals = Block::new(plan.reals());
+        self.ints = Block::new(plan.integers());
+        self.values = vec![0.0; n_parameters];
+        self.gradients = Block::new(n_parameters);
+        self.first = vec![0.0; n_parameters];
+        self.second = vec![0.0; n_parameters];
+        Ok(())
+    }
+
+    fn write_ints(&mut self, to: Ints, values: &[u32]) {
+        self.ints.get_mut(to.range()).copy_from_slice(values);
+    }
+
+    fn read_ints(&mut self, from: Ints) -> Vec<u32> {
+        self.ints.get(from.range()).to_vec()
+    }
+
+    fn write_reals(&mut self, to: Real, values: &[f32]) {
+        self.reals.get_mut(to.range()).copy_from_slice(values);
+    }
+
+    fn read_reals(&mut self, from: Real) -> Vec<f32> {
+        self.reals.get(from.range()).to_vec()
+    }
+
+    fn read_acts(&mut self, from: Act) -> Vec<f32> {
+        self.acts.get(from.range()).to_vec()
+    }
+
+    fn zero_reals(&mut self, what: Real) {
+        self.reals.get_mut(what.range()).fill(0.0);
+    }
+
+    fn zero_acts(&mut self, what: Act) {
+        self.acts.get_mut(what.range()).fill(0.0);
+    }
+
+    fn write_weights(&mut self, array: Array, to: Weight, values: &[f32]) {
+        let place = match array {
+            Array::Value => &mut self.values[to.range()],
+            Array::Gradient => self.gradients.get_mut(to.range()),
+            Array::FirstMoment => &mut self.first[to.range()],
+            Array::SecondMoment => &mut self.second[to.range()],
+        };
+        place.copy_from_slice(values);
+    }
+
+    fn read_weights(&mut self, array: Array, from: Weight) -> Vec<f32> {
+        match array {
+            Array::Value => self.values[from.range()].to_vec(),
+            Array::Gradient => self.gradients.get(from.range()).to_vec(),
+            Array::FirstMoment => self.first[from.range()].to_vec(),
+            Array::SecondMoment => self.second[from.range()].to_vec(),
+        }
+    }
+
+    fn zero_gradients(&mut self) {
+        let all = 0..self.gradients.len();
+        self.gradients.get_mut(all).fill(0.0);
+    }
+
+    fn set_dropout(&mut self, dropout: Dropout) {
+        self.dropout = dropout;
+    }
+
+    fn finish(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+impl Backend for Cpu {}

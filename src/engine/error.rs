@@ -1,0 +1,61 @@
+//! What can go wrong in the engine, as facts.
+
+use std::path::PathBuf;
+
+/// A device that does not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// More memory is needed than there is.
+    #[error("{device} cannot hold this model: needs {needed_bytes} bytes, has {free_bytes} free")]
+    OutOfMemory {
+        /// Which device.
+        device: String,
+        /// Bytes of the plan.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+}
+
+/// Tensors of a file that are not those of a model.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file cannot be read.
+    #[error("read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what its name says.
+    #[error("`{}` is no safetensors file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor has another shape than the model's.
+    #[error("tensor `{name}` has shape {found:?}, the model has {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// In the model.
+        expected: Vec<usize>,
+    },
+    /// A tensor is of a type that is not read.
+    #[error("tensor `{name}` is of type {found}; f32, f16 and bf16 are read")]
+    Type {
+        /// Its name.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A configuration does not fit.
+    #[error("{0}")]
+    Config(String),
+}

@@ -1,0 +1,15 @@
+//! ELECTRA training: replaced token detection, fine-tuning, prediction. Knows numbers and shapes only; no files but
+//! those of tensors, no stages, no text.
+
+pub mod arena;
+pub mod backend;
+pub mod config;
+pub mod cpu;
+pub mod error;
+pub mod mask;
+pub mod model;
+pub mod ops;
+pub mod parameters;
+pub mod random;
+pub mod schedule;
+pub mod weights;

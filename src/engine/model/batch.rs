@@ -1,0 +1,141 @@
+//! An un-padded batch on the device: ids and segments by token, sequences by their starts. Knows no network.
+
+use crate::arena::{Ints, Plan};
+use crate::backend::{Memory, Rows, Sequences};
+use crate::ops::embedding::EmbeddingInputs;
+
+/// One sequence as it enters: ids with specials, without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence<'a> {
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// Segment of each token.
+    pub types: &'a [u32],
+    /// Index in the global batch of the step: randomness hangs on it.
+    pub index: u32,
+}
+
+/// Room for batches of at most so many tokens and sequences.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchPlan {
+    ids: Ints,
+    types: Ints,
+    token_sequence: Ints,
+    token_position: Ints,
+    starts: Ints,
+    keys: Ints,
+    index: Ints,
+    zeros: Ints,
+}
+
+/// A batch that was written to the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Ids and segments.
+    pub inputs: EmbeddingInputs,
+    /// Tokens.
+    pub rows: Rows,
+    /// Sequences.
+    pub sequences: Sequences,
+    /// Sequences as rows: position 0 of each, for what is done once a sequence.
+    pub firsts: Rows,
+    /// Index of each sequence's first row.
+    pub first_rows: Ints,
+}
+
+impl BatchPlan {
+    /// Lays out room for `tokens` and `sequences`.
+    pub fn new(plan: &mut Plan, tokens: usize, sequences: usize) -> Self {
+        Self {
+            ids: plan.ints(tokens),
+            types: plan.ints(tokens),
+            token_sequence: plan.ints(tokens),
+            token_position: plan.ints(tokens),
+            starts: plan.ints(sequences + 1),
+            keys: plan.ints(sequences),
+            index: plan.ints(sequences),
+            zeros: plan.ints(sequences),
+        }
+    }
+
+    /// Most tokens of a batch.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Most sequences of a batch.
+    #[must_use]
+    pub fn sequences(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Writes a batch. With `padded_to`, each sequence is filled up to that many rows that no query sees: slower, the
+    /// same up to rounding, and what padded programs compute; for comparison with them.
+    ///
+    /// # Panics
+    /// When there are more tokens or sequences than there is room for.
+    pub fn write<M: Memory>(
+        &self,
+        memory: &mut M,
+        batch: &[Sequence<'_>],
+        padded_to: Option<usize>,
+    ) -> Batch {
+        let (mut ids, mut types) = (Vec::new(), Vec::new());
+        let (mut token_sequence, mut token_position) = (Vec::new(), Vec::new());
+        let (mut starts, mut keys, mut index) = (vec![0_u32], Vec::new(), Vec::new());
+        let mut longest = 0;
+        let count = |n: usize| u32::try_from(n).expect("batches are small");
+        for sequence in batch {
+            assert_eq!(sequence.ids.len(), sequence.types.len());
+            let length = sequence.ids.len().max(padded_to.unwrap_or(0));
+            let pad = length - sequence.ids.len();
+            ids.extend_from_slice(sequence.ids);
+            ids.extend(std::iter::repeat_n(0, pad));
+            types.extend_from_slice(sequence.types);
+            types.extend(std::iter::repeat_n(0, pad));
+            token_sequence.extend(std::iter::repeat_n(sequence.index, length));
+            token_position.extend(0..count(length));
+            starts.push(count(ids.len()));
+            keys.push(count(sequence.ids.len()));
+            index.push(sequence.index);
+            longest = longest.max(length);
+        }
+        let (n, sequences) = (ids.len(), batch.len());
+        let put = |memory: &mut M, place: Ints, values: &[u32]| {
+            let place = place.first(values.len());
+            memory.write_ints(place, values);
+            place
+        };
+        let inputs = EmbeddingInputs {
+            ids: put(memory, self.ids, &ids),
+            types: put(memory, self.types, &types),
+        };
+        let rows = Rows {
+            count: n,
+            sequence: put(memory, self.token_sequence, &token_sequence),
+            position: put(memory, self.token_position, &token_position),
+        };
+        let starts = put(memory, self.starts, &starts);
+        let index = put(memory, self.index, &index);
+        let sequences_on_device = Sequences {
+            count: sequences,
+            starts,
+            keys: put(memory, self.keys, &keys),
+            index,
+            longest,
+        };
+        let zeros = put(memory, self.zeros, &vec![0; sequences]);
+        Batch {
+            inputs,
+            rows,
+            sequences: sequences_on_device,
+            firsts: Rows {
+                count: sequences,
+                sequence: index,
+                position: zeros,
+            },
+            first_rows: starts.first(sequences),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Replaced token detection: a generator proposes, a discriminator tells what was replaced. Spec C, D. One call does
+//! the forward and backward passes of a micro-batch.
+
+use crate::arena::{Ints, Plan, Real};
+use crate::backend::{Backend, Rows};
+use crate::config::ElectraConfig;
+use crate::model::batch::{Batch, BatchPlan, Sequence};
+use crate::model::encoder::{Encoder, EncoderSaved, EncoderScratch, add_embeddings};
+use crate::model::heads::{
+    MaskedLmHead, MaskedLmSaved, ReplacedTokenHead, ReplacedTokenSaved, Slots,
+};
+use crate::ops::losses::{IGNORED, RTD_SUMS};
+use crate::ops::mlm::{MLM_SUMS, Sampling};
+use crate::parameters::Parameters;
+use crate::random::Network;
+
+/// Generator and discriminator over one embeddings module.
+#[derive(Clone, Debug)]
+pub struct PretrainingModel {
+    /// All parameters: `electra.*` and `discriminator_predictions.*` are the discriminator's, `generator.*` the
+    /// generator's own.
+    pub parameters: Parameters,
+    generator: Encoder,
+    masked_lm: MaskedLmHead,
+    discriminator: Encoder,
+    replaced: ReplacedTokenHead,
+}
+
+/// Where the generator's own parameters lie.
+pub const GENERATOR: &str = "generator.";
+
+/// Room for a micro-batch.
+#[derive(Clone, Debug)]
+pub struct PretrainingPlan {
+    batch: BatchPlan,
+    generator: EncoderSaved,
+    discriminator: EncoderSaved,
+    scratch: EncoderScratch,
+    masked_lm: MaskedLmSaved,
+    replaced: ReplacedTokenSaved,
+    slot_rows: Ints,
+    slot_targets: Ints,
+    slot_sequence: Ints,
+    slot_number: Ints,
+    samples: Ints,
+    labels: Ints,
+    /// Sums of the masked language model, by [`MlmSum`](crate::ops::mlm::MlmSum).
+    pub mlm_sums: Real,
+    /// Sums of the discriminator, by [`RtdSum`](crate::ops::losses::RtdSum).
+    pub rtd_sums: Real,
+    /// Norm of the gradients.
+    pub norm: Real,
+}
+
+/// A masked sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaskedSequence<'a> {
+    /// As it was.
+    pub original: Sequence<'a>,
+    /// Positions that are predicted, in order; with `duplicates: average` one may occur more than once.
+    pub positions: Vec<u32>,
+    /// Which of them keep their token in the generator's input.
+    pub keeps: Vec<bool>,
+}
+
+/// How a micro-batch counts: normalisers are those of the whole batch (spec D.3; DESIGN: un-padded batches).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scales {
+    /// Weight of the generator's loss over the batch's slots: `1 / (slots + 1e-6)`.
+    pub mlm: f32,
+    /// Weight of the discriminator's over the batch's tokens: `50 / (tokens + 1e-6)`.
+    pub rtd: f32,
+}
+
+impl Scales {
+    /// Of a batch with so many slots and tokens; the generator's loss counts `mlm_weight`, the discriminator's
+    /// `rtd_weight` (1 and 50).
+    #[must_use]
+    pub fn new(slots: usize, tokens: usize, mlm_weight: f32, rtd_weight: f32) -> Self {
+        Self {
+            mlm: mlm_weight / (slots as f32 + 1e-6),
+            rtd: rtd_weight / (tokens as f32 + 1e-6),
+        }
+    }
+}
+
+/// Where replacements come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Replacements<'a> {
+    /// The generator's samples.
+    Sampled(Sampling),
+    /// Given, slot by slot: for comparison with another program.
+    Given(&'a [u32]),
+}
+
+impl PretrainingModel {
+    /// Lays the parameters out.
+    #[must_use]
+    pub fn new(discriminator: &ElectraConfig, generator: &ElectraConfig) -> Self {
+        let mut parameters = Parameters::default();
+        let embeddings = add_embeddings(&mut parameters, "electra.", discriminator);
+        let body = Encoder::add(
+            &mut parameters,
+            "electra.",
+            discriminator,
+            Network::Discriminator,
+            embeddings,
+        );
+        let replaced = ReplacedTokenHead::add(&mut parameters, discriminator);
+        let own = format!("{GENERATOR}electra.");
+        let generator_body = Encoder::add(
+            &mut parameters,
+            &own,
+            generator,
+            Network::Generator,
+            embeddings,
+        );
+        let masked_lm = MaskedLmHead::add(&mut parameters, GENERATOR, generator, embeddings);
+        Self {
+            parameters,
+            generator: generator_body,
+            masked_lm,
+            discriminator: body,
+            replaced,
+        }
+    }
+
+    /// Lays out room for micro-batches of at most so many tokens, sequences and slots.
+    pub fn plan(
+        &self,
+        plan: &mut Plan,
+        tokens: usize,
+        sequences: usize,
+        slots: usize,
+    ) -> PretrainingPlan {
+        let (generator, discriminator) = (self.generator.config(), self.discriminator.config());
+        let batch = BatchPlan::new(plan, tokens, sequences);
+        let mlm_sums = plan.real(MLM_SUMS);
+        let rtd_sums = plan.real(RTD_SUMS);
+        let norm = plan.real(1);
+        let scratch = EncoderScratch::new(plan, &[generator, discriminator], tokens);
+        // The generator is done before the discriminator begins: they use the same room.
+        let mark = plan.mark();
+        let generator_saved = EncoderSaved::new(plan, generator, tokens);
+        let masked_lm = MaskedLmHead::plan(plan, generator, slots);
+        plan.reset(mark);
+        let discriminator_saved = EncoderSaved::new(plan, discriminator, tokens);
+        let replaced = ReplacedTokenHead::plan(plan, discriminator, tokens);
+        PretrainingPlan {
+            batch,
+            generator: generator_saved,
+            discriminator: discriminator_saved,
+            scratch,
+            masked_lm,
+            replaced,
+            slot_rows: plan.ints(slots),
+            slot_targets: plan.ints(slots),
+            slot_sequence: plan.ints(slots),
+            slot_number: plan.ints(slots),
+            samples: plan.ints(slots),
+            labels: plan.ints(tokens),
+            mlm_sums,
+            rtd_sums,
+            norm,
+        }
+    }
+
+    /// Both passes of both networks for a micro-batch; adds to gradients and sums. Without `scales`, only forward
+    /// passes and sums: evaluation. Returns the discriminator's input.
+    pub fn run<B: Backend>(
+        &self,
+        backend: &mut B,
+        plan: &PretrainingPlan,
+        batch: &[MaskedSequence<'_>],
+        mask_id: u32,
+        replacements: Replacements<'_>,
+        scales: Option<Scales>,
+        padded_to: Option<usize>,
+    ) -> Corrupted {
+        let masked = masked_ids(batch, mask_id);
+        let inputs: Vec<Sequence<'_>> = batch
+            .iter()
+            .zip(&masked)
+            .map(|(sequence, ids)| Sequence {
+                ids,
+                ..sequence.original
+            })
+            .collect();
+        let on_device = plan.batch.write(backend, &inputs, padded_to);
+        let slots = self.write_slots(backend, plan, batch, padded_to);
+        self.generate(backend, plan, &on_device, slots, replacements, scales);
+        let samples = match replacements {
+            Replacements::Sampled(_) => backend.read_ints(plan.samples.first(slots.place.count)),
+            Replacements::Given(samples) => samples.to_vec(),
+        };
+        let corrupted = corrupt(batch, &samples);
+        let inputs: Vec<Sequence<'_>> = batch
+            .iter()
+            .zip(&corrupted.ids)
+            .map(|(sequence, ids)| Sequence {
+                ids,
+                ..sequence.original
+            })
+            .collect();
+        let on_device = plan.batch.write(backend, &inputs, padded_to);
+        self.discriminate(backend, plan, &on_device, &corrupted, scales, padded_to);
+        corrupted
+    }
+
+    fn write_slots<B: Backend>(
+        &self,
+        backend: &mut B,
+        plan: &PretrainingPlan,
+        batch: &[MaskedSequence<'_>],
+        padded_to: Option<usize>,
+    ) -> Slots {
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        let (mut sequences, mut numbers) = (Vec::new(), Vec::new());
+        let mut start = 0_u32;
+        for sequence in batch {
+            for (number, position) in (0_u32..).zip(&sequence.positions) {
+                rows.push(start + position);
+                targets.push(sequence.original.ids[*position as usize]);
+                sequences.push(sequence.original.index);
+                numbers.push(number);
+            }
+            let length = sequence.original.ids.len().max(padded_to.unwrap_or(0));
+            start += u32::try_from(length).expect("batches are small");
+        }
+        let n = rows.len();
+        let mut put = |place: Ints, values: &[u32]| {
+            let place = place.first(n);
+            backend.write_ints(place, values);
+            place
+        };
+        Slots {
+            rows: put(plan.slot_rows, &rows),
+            targets: put(plan.slot_targets, &targets),
+            place: Rows {
+                count: n,
+                sequence: put(plan.slot_sequence, &sequences),
+                position: put(plan.slot_number, &numbers),
+            },
+        }
+    }
+
+    fn generate<B: Backend>(
+        &self,
+        backend: &mut B,
+        plan: &PretrainingPlan,
+        batch: &Batch,
+        slots: Slots,
+        replacements: Replacements<'_>,
+        scales: Option<Scales>,
+    ) {
+        let config = self.generator.config();
+        let tokens = batch.rows.count;
+        self.generator
+            .forward(backend, batch, &plan.generator, &plan.scratch);
+        let x = plan.generator.output(config, tokens);
+        let sampling = match replacements {
+            Replacements::Sampled(sampling) => {
+                Some((sampling, plan.samples.first(slots.place.count)))
+            }
+            Replacements::Given(_) => None,
+        };
+        let dx = plan.scratch.gradient(config, tokens);
+        self.masked_lm.run(
+            backend,
+            x,
+            slots,
+            plan.masked_lm,
+            sampling,
+            scales.map(|scales| (scales.mlm, dx)),
+            plan.mlm_sums,
+        );
+        if scales.is_some() {
+            self.generator
+                .backward(backend, batch, &plan.generator, &plan.scratch);
+        }
+    }
+
+    fn discriminate<B: Backend>(
+        &self,
+        backend: &mut B,
+        plan: &PretrainingPlan,
+        batch: &Batch,
+        corrupted: &Corrupted,
+        scales: Option<Scales>,
+        padded_to: Option<usize>,
+    ) {
+        let config = self.discriminator.config();
+        let tokens = batch.rows.count;
+        let mut labels = Vec::with_capacity(tokens);
+        for replaced in &corrupted.replaced {
+            labels.extend(replaced.iter().map(|is| u32::from(*is)));
+            let pad = padded_to.unwrap_or(0).saturating_sub(replaced.len());
+            labels.extend(std::iter::repeat_n(IGNORED, pad));
+        }
+        backend.write_ints(plan.labels.first(tokens), &labels);
+        self.discriminator
+            .forward(backend, batch, &plan.discriminator, &plan.scratch);
+        let x = plan.discriminator.output(config, tokens);
+        let saved = plan.replaced;
+        self.replaced.forward(backend, x, tokens, saved);
+        let logits = saved.logits.first(tokens);
+        let d = saved.d_logits.first(tokens);
+        let gradient = scales.map(|scales| (scales.rtd, d));
+        backend.replaced_token(logits, plan.labels.first(tokens), gradient, plan.rtd_sums);
+        if scales.is_some() {
+            let dx = plan.scratch.gradient(config, tokens);
+            let spare = plan.scratch.spare(config, tokens);
+            self.replaced.backward(backend, x, tokens, saved, dx, spare);
+            self.discriminator
+                .backward(backend, batch, &plan.discriminator, &plan.scratch);
+        }
+    }
+
+    /// The discriminator's logits of the last run (tokens).
+    #[must_use]
+    pub fn logits(&self, plan: &PretrainingPlan, tokens: usize) -> Real {
+        plan.replaced.logits.first(tokens)
+    }
+}
+
+/// The discriminator's input and its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupted {
+    /// Ids of each sequence.
+    pub ids: Vec<Vec<u32>>,
+    /// Whether each token differs from the original. Spec D.2.
+    pub replaced: Vec<Vec<bool>>,
+}
+
+fn masked_ids(batch: &[MaskedSequence<'_>], mask_id: u32) -> Vec<Vec<u32>> {
+    batch
+        .iter()
+        .map(|sequence| {
+            let mut ids = sequence.original.ids.to_vec();
+            for (position, keeps) in sequence.positions.iter().zip(&sequence.keeps) {
+                if !keeps {
+                    ids[*position as usize] = mask_id;
+                }
+            }
+            ids
+        })
+        .collect()
+}
+
+/// Puts samples in place. Where a position was drawn more than once, Google's code writes the average id (spec D.2).
+fn corrupt(batch: &[MaskedSequence<'_>], samples: &[u32]) -> Corrupted {
+    let mut samples = samples.iter();
+    let mut corrupted = Corrupted {
+        ids: Vec::new(),
+        replaced: Vec::new(),
+    };
+    for sequence in batch {
+        let original = sequence.original.ids;
+        let mut sums = vec![(0_u64, 0_u64); original.len()];
+        for position in &sequence.positions {
+            let sum = &mut sums[*position as usize];
+            sum.0 += u64::from(*samples.next().expect("one sample a slot"));
+            sum.1 += 1;
+        }
+        let ids: Vec<u32> = original
+            .iter()
+            .zip(&sums)
+            .map(|(id, (sum, count))| match count {
+                0 => *id,
+                _ => u32::try_from(sum / count).expect("an average of ids"),
+            })
+            .collect();
+        let replaced = ids.iter().zip(original).map(|(a, b)| a != b).collect();
+        corrupted.ids.push(ids);
+        corrupted.replaced.push(replaced);
+    }
+    corrupted
+}

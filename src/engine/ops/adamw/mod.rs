@@ -1,0 +1,45 @@
+//! The norm of all gradients, and the update of all parameters. Spec D.4, E.2.
+
+use crate::arena::{Real, Weight};
+use crate::backend::Memory;
+
+mod cpu;
+
+/// Parameters that are updated alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group {
+    /// Which.
+    pub at: Weight,
+    /// What the learning rate is multiplied with (layer-wise decay).
+    pub multiplier: f32,
+    /// Weight decay.
+    pub decay: f32,
+}
+
+/// One update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// The scheduled learning rate.
+    pub learning_rate: f32,
+    /// Decay of the first moments.
+    pub beta1: f32,
+    /// Decay of the second moments.
+    pub beta2: f32,
+    /// What is added to the root of the second moment.
+    pub epsilon: f32,
+    /// Factor of the learning rate that undoes the moments' bias towards zero:
+    /// `sqrt(1 - beta2^t) / (1 - beta1^t)`, or 1 (Google's code, spec D.4).
+    pub correction: f32,
+    /// Largest norm of the gradients; those with a larger one are scaled down to it.
+    pub clip: Option<f32>,
+}
+
+/// AdamW over many tensors at once.
+pub trait AdamW: Memory {
+    /// Overwrites `norm` (1) with the square root of the sum of squares of all gradients.
+    fn gradient_norm(&mut self, norm: Real);
+
+    /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g²`, `p -= lr multiplier (correction m / (sqrt v + eps) + decay p)`
+    /// with `g` clipped by `norm`.
+    fn adamw(&mut self, groups: &[Group], update: Update, norm: Real);
+}

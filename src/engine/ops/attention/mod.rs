@@ -1,0 +1,54 @@
+//! Attention over sequences of different lengths, without padding and without keeping scores. Spec C.1.
+//!
+//! `o = dropout(softmax(q kᵀ / sqrt(D))) v` for each sequence and head. Queries, keys and values lie side by side in
+//! one row of `3 H`; head `a` has columns `a D .. (a + 1) D` of each third.
+
+use crate::arena::{Act, Real};
+use crate::backend::{DropoutAt, Memory, Sequences};
+
+mod cpu;
+
+/// How rows are read as heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// How many (A).
+    pub count: usize,
+    /// Width of each (D).
+    pub size: usize,
+}
+
+impl Heads {
+    /// Width of all (H).
+    #[must_use]
+    pub fn width(self) -> usize {
+        self.count * self.size
+    }
+}
+
+/// Attention.
+pub trait Attention: Memory {
+    /// `qkv` (tokens, 3 H) to `context` (tokens, H). Overwrites `context` and `lse` (A, tokens), the logarithm of each
+    /// query's sum of exponentials, from which the backward pass finds its probabilities again.
+    fn attention(
+        &mut self,
+        qkv: Act,
+        heads: Heads,
+        sequences: Sequences,
+        dropout: DropoutAt,
+        lse: Real,
+        context: Act,
+    );
+
+    /// Overwrites `d_qkv` from `d_context`.
+    fn attention_backward(
+        &mut self,
+        d_context: Act,
+        qkv: Act,
+        context: Act,
+        heads: Heads,
+        sequences: Sequences,
+        dropout: DropoutAt,
+        lse: Real,
+        d_qkv: Act,
+    );
+}

@@ -1,0 +1,54 @@
+//! `y = dropout(LN(token + position + type))`: what a sequence enters the encoder as. Spec C.1.
+
+use crate::arena::{Act, Ints, Weight};
+use crate::backend::{DropoutAt, Memory, Rows};
+use crate::ops::layernorm::{NormSaved, NormWeights};
+
+mod cpu;
+
+/// The three tables and their normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EmbeddingWeights {
+    /// Token table (V, E).
+    pub tokens: Weight,
+    /// Position table (positions, E).
+    pub positions: Weight,
+    /// Segment table (segments, E).
+    pub types: Weight,
+    /// Normalisation of their sum.
+    pub norm: NormWeights,
+}
+
+/// What goes in, by row.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingInputs {
+    /// Token ids.
+    pub ids: Ints,
+    /// Segments.
+    pub types: Ints,
+}
+
+/// Embeddings.
+pub trait Embedding: Memory {
+    /// Overwrites `y` (rows, E) and what is saved.
+    fn embedding(
+        &mut self,
+        inputs: EmbeddingInputs,
+        weights: EmbeddingWeights,
+        dropout: DropoutAt,
+        rows: Rows,
+        saved: NormSaved,
+        y: Act,
+    );
+
+    /// Adds to the gradients of tables, gain and bias, rows in order. `d` comes as `dy` and is spoilt.
+    fn embedding_backward(
+        &mut self,
+        d: Act,
+        inputs: EmbeddingInputs,
+        weights: EmbeddingWeights,
+        dropout: DropoutAt,
+        rows: Rows,
+        saved: NormSaved,
+    );
+}

@@ -1,0 +1,4 @@
+//! Tests of whole networks.
+
+mod bits;
+mod oracles;
