@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use crate::error::{DataError, Place};
+use crate::error::{DataError, Place, excerpt};
 use crate::example::{Example, Task};
 
 mod bioasq;
@@ -81,7 +81,19 @@ pub trait Reader: Sync {
         options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
-        self.read_with(input, &options.or(&self.defaults()), emit)
+        let file = input.file.to_owned();
+        // Whatever a file holds, what leaves a reader is sound; its own checks only know the place better.
+        let mut checked = |example: Example, document: Option<&str>| {
+            example.check().map_err(|problem| {
+                problem.at(Place {
+                    file: format!("{file}, example `{}`", excerpt(example.id())),
+                    line: 0,
+                    column: 0,
+                })
+            })?;
+            emit(example, document.filter(|name| !name.is_empty()))
+        };
+        self.read_with(input, &options.or(&self.defaults()), &mut checked)
     }
 
     /// As [`Reader::read`], which calls it with its defaults filled in.
@@ -372,6 +384,22 @@ mod tests {
                 error.help().unwrap_or_default().to_owned(),
             )),
         }
+    }
+
+    #[test]
+    fn what_a_reader_overlooks_is_refused_before_it_leaves() {
+        let text = "7|t|\n7|a|\n0\t";
+        let reader = find_reader("pubtator").expect("in the table");
+        assert!(read_text(reader, text, &Options::default()).is_err());
+        let reader = find_reader("spans").expect("in the table");
+        let text = "{\"id\":\"\",\"text\":\"a\",\"spans\":[]}";
+        let (message, help) = read_text(reader, text, &Options::default()).expect_err("no id");
+        assert_eq!(message, "x:1: `id` is empty");
+        assert!(!help.is_empty());
+        let reader = find_reader("bioasq").expect("in the table");
+        let text = r#"{"questions":[{"id":"5c","type":"factoid","body":"","exact_answer":["a"],"snippets":[{"text":"a"}]}]}"#;
+        let (message, _) = read_text(reader, text, &Options::default()).expect_err("no question");
+        assert_eq!(message, "x, example `5c_000`: `question` is empty");
     }
 
     #[test]
