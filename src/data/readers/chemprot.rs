@@ -35,11 +35,11 @@ impl Reader for ChemProt {
 
     fn read_with(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         _options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
-        documents(input, &mut |document, _| {
+        documents(&mut input, &mut |document, _| {
             let id = document.id.clone();
             emit(Example::Spans(document), Some(&id))
         })
@@ -50,7 +50,10 @@ impl Reader for ChemProt {
 pub(super) type EachDocument<'a> = dyn FnMut(Document, &mut Tally) -> Result<(), DataError> + 'a;
 
 /// Calls `each` with every document of a table of abstracts and of the two beside it.
-pub(super) fn documents(input: Input<'_>, each: &mut EachDocument<'_>) -> Result<Tally, DataError> {
+pub(super) fn documents(
+    input: &mut Input<'_>,
+    each: &mut EachDocument<'_>,
+) -> Result<Tally, DataError> {
     let mut tally = Tally::default();
     let (shown, mut file) = input.companion(|name| name.replace("_abstracts", "_entities"))?;
     let mut mentions: BTreeMap<String, Vec<Mention>> = BTreeMap::new();

@@ -39,13 +39,13 @@ impl Reader for ChemProtPairs {
 
     fn read_with(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         _options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
         let file = input.file.to_owned();
         let mut n_documents = 0;
-        let mut tally = documents(input, &mut |document, tally| {
+        let mut tally = documents(&mut input, &mut |document, tally| {
             n_documents += 1;
             let place = Place {
                 file: format!("{file}, document `{}`", excerpt(&document.id)),

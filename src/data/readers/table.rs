@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::Layout;
-use super::{Column, Columns, Input, Options, Separator, Tally};
+use super::{Column, Columns, Emit, Input, Options, Separator, Tally};
 use crate::error::{DataError, Problem};
+use crate::example::Example;
 use crate::lines::Lines;
 
 /// What a `"` means in a table.
@@ -50,13 +51,17 @@ pub(super) struct Row<'r, const N: usize> {
     pub(super) fields: [&'r str; N],
 }
 
-/// Calls `each` for every record of a table with the columns wanted, none of those in `filled` empty.
+/// Makes an example of a record, or says what is wrong with it.
+pub(super) type Make<'m, const N: usize> = dyn Fn(Row<'_, N>) -> Result<Example, Problem> + 'm;
+
+/// Emits what `make` makes of every record of a table with the columns wanted, none of those in `filled` empty.
 pub(super) fn each<const N: usize>(
-    input: Input<'_>,
+    input: &mut Input<'_>,
     options: &Options,
     wanted: [(&str, &Option<Column>); N],
     filled: [bool; N],
-    each: &mut dyn FnMut(Row<'_, N>) -> Result<Result<(), Problem>, DataError>,
+    make: &Make<'_, N>,
+    emit: &mut Emit<'_>,
 ) -> Result<Tally, DataError> {
     let (split, already) = (input.split, input.already);
     let separator = match &options.separator {
@@ -126,7 +131,7 @@ pub(super) fn each<const N: usize>(
         };
         done += 1;
         let fields = fields.map(String::as_str);
-        each(Row { id, fields })?.map_err(broken)?;
+        emit(make(Row { id, fields }).map_err(broken)?, None)?;
     }
     Ok(records.tally)
 }
@@ -302,7 +307,6 @@ mod tests {
     use super::super::tests::read_text;
     use super::super::tsv::Tsv;
     use super::*;
-    use crate::example::Example;
 
     fn read(text: &str, options: &Options) -> Result<Vec<[String; 3]>, (String, String)> {
         let (examples, _) = read_text(&Tsv, text, options)?;

@@ -51,7 +51,7 @@ impl Reader for Tsv {
 
     fn read_with(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
@@ -59,15 +59,12 @@ impl Reader for Tsv {
             ("text", &options.columns.text),
             ("label", &options.columns.label),
         ];
-        table::each(input, options, wanted, [true; 2], &mut |row: Row<'_, 2>| {
+        let make = |row: Row<'_, 2>| {
             let [text, label] = row.fields.map(str::to_owned);
             let id = row.id;
-            emit(
-                Example::Classification(Classification { id, text, label }),
-                None,
-            )?;
-            Ok(Ok(()))
-        })
+            Ok(Example::Classification(Classification { id, text, label }))
+        };
+        table::each(&mut input, options, wanted, [true; 2], &make, emit)
     }
 }
 
@@ -106,7 +103,7 @@ impl Reader for TsvLabels {
 
     fn read_with(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
@@ -114,23 +111,15 @@ impl Reader for TsvLabels {
             ("text", &options.columns.text),
             ("label", &options.columns.label),
         ];
-        table::each(input, options, wanted, [true, false], &mut |row: Row<
-            '_,
-            2,
-        >| {
+        let make = |row: Row<'_, 2>| {
             let [text, labels] = row.fields;
-            let labels = match labels_of(labels, options) {
-                Ok(labels) => labels,
-                Err(problem) => return Ok(Err(problem)),
-            };
-            let example = MultiLabel {
+            Ok(Example::MultiLabel(MultiLabel {
                 id: row.id,
                 text: text.to_owned(),
-                labels,
-            };
-            emit(Example::MultiLabel(example), None)?;
-            Ok(Ok(()))
-        })
+                labels: labels_of(labels, options)?,
+            }))
+        };
+        table::each(&mut input, options, wanted, [true, false], &make, emit)
     }
 }
 
@@ -204,7 +193,7 @@ impl Reader for TsvPairs {
 
     fn read_with(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
@@ -213,22 +202,22 @@ impl Reader for TsvPairs {
             ("second_text", &options.columns.second_text),
             ("label", &options.columns.label),
         ];
-        table::each(input, options, wanted, [true; 3], &mut |row: Row<'_, 3>| {
+        let make = |row: Row<'_, 3>| {
             let [first, second, number] = row.fields;
-            let Some(value) = number.trim().parse().ok().filter(|n: &f64| n.is_finite()) else {
-                return Ok(Err(Problem::new(
+            let value = number.trim().parse().ok().filter(|n: &f64| n.is_finite());
+            let value = value.ok_or_else(|| {
+                Problem::new(
                     format!("`{}` is not a number", excerpt(number)),
                     "set `columns.label` to the column that holds the number, written such as `3.6`",
-                )));
-            };
-            let example = Regression {
+                )
+            })?;
+            Ok(Example::Regression(Regression {
                 id: row.id,
                 texts: vec![first.to_owned(), second.to_owned()],
                 value,
-            };
-            emit(Example::Regression(example), None)?;
-            Ok(Ok(()))
-        })
+            }))
+        };
+        table::each(&mut input, options, wanted, [true; 3], &make, emit)
     }
 }
 
