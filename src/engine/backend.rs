@@ -38,6 +38,14 @@ pub trait Memory {
     /// Where dropped units come from, until it is set again.
     fn set_dropout(&mut self, dropout: Dropout);
 
+    /// Does some work on the device's threads, where it has threads of its own: a whole step at once.
+    fn on_threads<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R
+    where
+        Self: Sized,
+    {
+        work(self)
+    }
+
     /// Waits until everything asked for is done.
     ///
     /// # Errors

@@ -17,6 +17,42 @@ pub enum DeviceError {
     },
 }
 
+/// A step that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A loss or a gradient is not a number.
+    #[error(
+        "step {step}: the {what} is {value}, first in {}",
+        tensor.as_deref().unwrap_or("no gradient: the forward pass overflows")
+    )]
+    NotFinite {
+        /// The step, counted from 0.
+        step: u64,
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+        /// The first parameter whose gradient is not finite.
+        tensor: Option<String>,
+    },
+    /// A sequence is longer than the model's positions, empty, or holds an id outside the vocabulary.
+    #[error("example {index} of the batch at step {step}: {reason}")]
+    Example {
+        /// The step, counted from 0.
+        step: u64,
+        /// Index in the batch.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Tensors do not fit or cannot be read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
 /// Tensors of a file that are not those of a model.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {

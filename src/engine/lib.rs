@@ -3,13 +3,16 @@
 
 pub mod arena;
 pub mod backend;
+pub mod checkpoint;
 pub mod config;
 pub mod cpu;
 pub mod error;
+pub mod finetune;
 pub mod mask;
 pub mod model;
 pub mod ops;
 pub mod parameters;
+pub mod pretrain;
 pub mod random;
 pub mod schedule;
 pub mod weights;

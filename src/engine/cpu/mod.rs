@@ -62,12 +62,6 @@ impl Cpu {
             pool: std::sync::Arc::new(pool),
         })
     }
-
-    /// Does something on the device's threads; a whole step, so that ops need not change threads.
-    pub fn on_threads<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
-        let pool = self.pool.clone();
-        pool.install(|| work(self))
-    }
 }
 
 impl Memory for Cpu {
@@ -136,6 +130,11 @@ impl Memory for Cpu {
 
     fn set_dropout(&mut self, dropout: Dropout) {
         self.dropout = dropout;
+    }
+
+    fn on_threads<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
+        let pool = self.pool.clone();
+        pool.install(|| work(self))
     }
 
     fn finish(&mut self) -> Result<(), DeviceError> {

@@ -1,5 +1,7 @@
 //! An un-padded batch on the device: ids and segments by token, sequences by their starts. Knows no network.
 
+use std::ops::Range;
+
 use crate::arena::{Ints, Plan};
 use crate::backend::{Memory, Rows, Sequences};
 use crate::ops::embedding::EmbeddingInputs;
@@ -13,6 +15,30 @@ pub struct Sequence<'a> {
     pub types: &'a [u32],
     /// Index in the global batch of the step: randomness hangs on it.
     pub index: u32,
+}
+
+/// Cuts a batch into parts of at most so many tokens and sequences, in order; a longer sequence is a part of its own.
+#[must_use]
+pub fn parts(
+    lengths: impl IntoIterator<Item = usize>,
+    most_tokens: usize,
+    most_sequences: usize,
+) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut tokens = 0;
+    for (i, length) in lengths.into_iter().enumerate() {
+        match parts.last_mut() {
+            Some(part) if tokens + length <= most_tokens && part.len() < most_sequences => {
+                part.end = i + 1;
+                tokens += length;
+            }
+            _ => {
+                parts.push(i..i + 1);
+                tokens = length;
+            }
+        }
+    }
+    parts
 }
 
 /// Room for batches of at most so many tokens and sequences.
@@ -137,5 +163,20 @@ impl BatchPlan {
             },
             first_rows: starts.first(sequences),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fit_and_leave_nothing_out() {
+        assert_eq!(
+            parts([3, 4, 5, 9, 1, 1, 1], 9, 2),
+            [0..2, 2..3, 3..4, 4..6, 6..7]
+        );
+        assert_eq!(parts([20, 1], 9, 2), [0..1, 1..2]);
+        assert!(parts([], 9, 2).is_empty());
     }
 }

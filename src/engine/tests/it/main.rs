@@ -2,3 +2,5 @@
 
 mod bits;
 mod oracles;
+mod tasks;
+mod training;

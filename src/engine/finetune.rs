@@ -1,0 +1,488 @@
+//! Fine-tuning and prediction with a task's head, batch by batch. Spec E. Knows no label names, no text and no files but
+//! those of tensors.
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::arena::{Ints, Plan, Real};
+use crate::backend::{Array, Backend, Dropout};
+use crate::checkpoint::{self, State};
+use crate::config::ElectraConfig;
+use crate::error::TrainError;
+use crate::model::batch::{Batch, BatchPlan, Sequence, parts};
+use crate::model::heads::{HeadKind, TaskModel, TaskPlan};
+use crate::ops::adamw::{Group, Update};
+use crate::ops::losses::{IGNORED, RTD_SUMS};
+use crate::schedule::{Schedule, groups};
+use crate::weights::{self, Tensors, Unmatched};
+
+/// What is to be said of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Label<'a> {
+    /// A class for each token, or [`IGNORED`].
+    Tokens(&'a [u32]),
+    /// A class.
+    Class(u32),
+    /// Any of the classes: 0 or 1 for each.
+    Classes(&'a [u32]),
+    /// A number.
+    Number(f32),
+    /// First and last token of the answer.
+    Span(u32, u32),
+}
+
+/// A sequence and what is to be said of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskExample<'a> {
+    /// Token ids with specials.
+    pub ids: &'a [u32],
+    /// Segments.
+    pub types: &'a [u32],
+    /// Its label.
+    pub label: Label<'a>,
+}
+
+/// What decides the result of fine-tuning, examples and first weights aside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finetuning {
+    /// Sizes.
+    pub config: ElectraConfig,
+    /// The head.
+    pub head: HeadKind,
+    /// Its classes.
+    pub outputs: usize,
+    /// Learning rates.
+    pub schedule: Schedule,
+    /// Factor from each layer to the one below; `None` for none. Spec E.1.
+    pub layer_decay: Option<f64>,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether Adam's moments are corrected for their bias: not in Google's code, but in Hugging Face's. Spec E.2.
+    pub bias_correction: bool,
+    /// Decay of Adam's first and second moments.
+    pub betas: (f32, f32),
+    /// What is added to the root of the second moment.
+    pub epsilon: f32,
+    /// Largest norm of all gradients.
+    pub clip: Option<f32>,
+    /// Seed of dropout and of the head's first values.
+    pub seed: u64,
+}
+
+/// What a step says.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct TaskNumbers {
+    /// Steps done before this one.
+    pub step: u64,
+    /// Mean loss over what is labelled.
+    pub loss: f32,
+    /// Norm of the gradients before clipping.
+    pub gradient_norm: f32,
+    /// The rate of the head in this update.
+    pub learning_rate: f64,
+    /// Tokens.
+    pub tokens: usize,
+}
+
+/// A model for a task on a device.
+#[derive(Debug)]
+pub struct TaskTrainer<B: Backend> {
+    backend: B,
+    settings: Finetuning,
+    model: TaskModel,
+    batch: BatchPlan,
+    room: TaskPlan,
+    labels: Ints,
+    ends: Ints,
+    numbers: Real,
+    sums: Real,
+    norm: Real,
+    groups: Vec<Group>,
+    step: u64,
+}
+
+impl<B: Backend + Send> TaskTrainer<B> {
+    /// Lays everything out for parts of at most `micro_tokens` tokens (at least one sequence of `longest`), and fills
+    /// in first values.
+    ///
+    /// # Errors
+    /// When sizes do not make a network, or the device has too little memory.
+    pub fn new(
+        mut backend: B,
+        settings: Finetuning,
+        longest: usize,
+        micro_tokens: usize,
+    ) -> Result<Self, TrainError> {
+        settings.config.check()?;
+        let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
+        let tokens = micro_tokens.max(longest);
+        let sequences = tokens / 2 + 1;
+        let mut plan = Plan::default();
+        let batch = BatchPlan::new(&mut plan, tokens, sequences);
+        let room = model.plan(&mut plan, tokens, sequences);
+        let labels = plan.ints(tokens.max(sequences * settings.outputs));
+        let ends = plan.ints(sequences);
+        let numbers = plan.real(sequences);
+        // The largest of the losses' sums.
+        let sums = plan.real(RTD_SUMS);
+        let norm = plan.real(1);
+        backend.allocate(&plan, model.parameters.memory())?;
+        weights::initialise(&mut backend, &model.parameters, settings.seed);
+        let groups = groups(
+            &model.parameters,
+            settings.config.num_hidden_layers,
+            settings.weight_decay,
+            settings.layer_decay,
+        );
+        Ok(Self {
+            backend,
+            settings,
+            model,
+            batch,
+            room,
+            labels,
+            ends,
+            numbers,
+            sums,
+            norm,
+            groups,
+            step: 0,
+        })
+    }
+
+    /// Updates done.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Begins from given tensors: an encoder's, or an earlier fine-tuning's with its head. What is missing keeps its
+    /// first values.
+    ///
+    /// # Errors
+    /// When a tensor has another shape than the model's.
+    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError> {
+        Ok(weights::load(
+            &mut self.backend,
+            &self.model.parameters,
+            tensors,
+        )?)
+    }
+
+    /// The parameters by name.
+    pub fn tensors(&mut self) -> Tensors {
+        weights::save(&mut self.backend, &self.model.parameters, Array::Value)
+    }
+
+    fn check(&self, examples: &[TaskExample<'_>]) -> Result<(), TrainError> {
+        let config = &self.settings.config;
+        let outputs = self.settings.outputs;
+        let room = config.max_position_embeddings.min(self.batch.tokens());
+        for (index, example) in examples.iter().enumerate() {
+            let n = example.ids.len();
+            let class = |class: u32| class == IGNORED || (class as usize) < outputs;
+            let label_fits = match (self.settings.head, example.label) {
+                (HeadKind::Tokens, Label::Tokens(labels)) => {
+                    labels.len() == n && labels.iter().all(|label| class(*label))
+                }
+                (HeadKind::Span, Label::Span(start, end)) => {
+                    (start as usize) < n && (end as usize) < n
+                }
+                (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
+                    Label::Class(label) => class(label),
+                    Label::Classes(labels) => {
+                        labels.len() == outputs && labels.iter().all(|label| *label < 2)
+                    }
+                    Label::Number(value) => outputs == 1 && value.is_finite(),
+                    Label::Tokens(_) | Label::Span(..) => false,
+                },
+                _ => false,
+            };
+            let reason = if example.types.len() != n {
+                "it has not one segment a token".to_owned()
+            } else if n < 2 || n > room {
+                format!("it has {n} tokens")
+            } else if let Some(id) = example
+                .ids
+                .iter()
+                .find(|id| **id as usize >= config.vocab_size)
+            {
+                format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+            } else if !label_fits {
+                format!("its label {:?} does not fit the head", example.label)
+            } else {
+                continue;
+            };
+            return Err(TrainError::Example {
+                step: self.step,
+                index,
+                reason,
+            });
+        }
+        Ok(())
+    }
+
+    fn parts(&self, examples: &[TaskExample<'_>]) -> Vec<Range<usize>> {
+        let lengths = examples.iter().map(|example| example.ids.len());
+        parts(lengths, self.batch.tokens(), self.batch.sequences())
+    }
+
+    /// One update from a batch of examples, in order.
+    ///
+    /// # Errors
+    /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
+    pub fn train(&mut self, examples: &[TaskExample<'_>]) -> Result<TaskNumbers, TrainError> {
+        self.check(examples)?;
+        let counted = counted(examples, self.settings.outputs).max(1) as f32;
+        let parts = self.parts(examples);
+        self.backend.set_dropout(Dropout::Counted {
+            seed: self.settings.seed,
+            step: u32::try_from(self.step).expect("fewer than 2^32 steps"),
+        });
+        let (model, room) = (&self.model, &self.room);
+        let (batch_plan, sums, norm) = (self.batch, self.sums, self.norm);
+        let labels = LabelRoom {
+            classes: self.labels,
+            ends: self.ends,
+            numbers: self.numbers,
+            sums,
+        };
+        let (loss, gradient_norm) = self.backend.on_threads(|backend| {
+            backend.zero_gradients();
+            backend.zero_reals(sums);
+            for part in parts {
+                let examples = &examples[part.clone()];
+                let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
+                let logits = model.forward(backend, &batch, room);
+                let d = room.head.d_logits.first(logits.len());
+                labels.loss(
+                    backend,
+                    examples,
+                    &batch,
+                    model.outputs(),
+                    logits,
+                    (1.0 / counted, d),
+                );
+                model.backward(backend, &batch, room);
+            }
+            backend.gradient_norm(norm);
+            let loss = backend.read_reals(sums)[0] / counted;
+            (loss, backend.read_reals(norm)[0])
+        });
+        for (what, value) in [("loss", loss), ("gradient norm", gradient_norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite {
+                    step: self.step,
+                    what,
+                    value,
+                    tensor: checkpoint::first_not_finite(&mut self.backend, &self.model.parameters),
+                });
+            }
+        }
+        let learning_rate = self.settings.schedule.rate(self.step);
+        let (beta1, beta2) = self.settings.betas;
+        let update = Update {
+            learning_rate: learning_rate as f32,
+            beta1,
+            beta2,
+            epsilon: self.settings.epsilon,
+            correction: match self.settings.bias_correction {
+                true => correction(beta1, beta2, self.step + 1),
+                false => 1.0,
+            },
+            clip: self.settings.clip,
+        };
+        let groups = &self.groups;
+        self.backend.on_threads(|backend| {
+            backend.adamw(groups, update, norm);
+            backend.finish()
+        })?;
+        let numbers = TaskNumbers {
+            step: self.step,
+            loss,
+            gradient_norm,
+            learning_rate,
+            tokens: examples.iter().map(|example| example.ids.len()).sum(),
+        };
+        self.step += 1;
+        Ok(numbers)
+    }
+
+    /// The logits of each sequence without dropout: (tokens, classes) or (classes), last axis fastest.
+    ///
+    /// # Errors
+    /// When a sequence does not fit the model.
+    pub fn predict(&mut self, inputs: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let ignored: Vec<u32> = match inputs.iter().map(|(ids, _)| ids.len()).max() {
+            Some(longest) => vec![IGNORED; longest],
+            None => return Ok(Vec::new()),
+        };
+        let examples: Vec<TaskExample<'_>> = inputs
+            .iter()
+            .map(|(ids, types)| TaskExample {
+                ids,
+                types,
+                label: match self.settings.head {
+                    HeadKind::Tokens => Label::Tokens(&ignored[..ids.len()]),
+                    HeadKind::Span => Label::Span(0, 0),
+                    HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
+                },
+            })
+            .collect();
+        self.check(&examples)?;
+        let parts = self.parts(&examples);
+        let (model, room, batch_plan) = (&self.model, &self.room, self.batch);
+        let is_by_token = matches!(self.settings.head, HeadKind::Tokens | HeadKind::Span);
+        self.backend.set_dropout(Dropout::Off);
+        Ok(self.backend.on_threads(|backend| {
+            let mut found = Vec::with_capacity(examples.len());
+            for part in parts {
+                let examples = &examples[part.clone()];
+                let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
+                let logits = model.forward(backend, &batch, room);
+                let logits = backend.read_reals(logits);
+                let mut rest = &logits[..];
+                for example in examples {
+                    let rows = if is_by_token { example.ids.len() } else { 1 };
+                    let (own, others) = rest.split_at(rows * model.outputs());
+                    found.push(own.to_vec());
+                    rest = others;
+                }
+            }
+            found
+        }))
+    }
+
+    /// Writes everything that going on takes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
+        let state = State {
+            step: self.step,
+            seed: self.settings.seed,
+        };
+        checkpoint::save(&mut self.backend, &self.model.parameters, state, folder)?;
+        Ok(())
+    }
+
+    /// Goes on where [`save`](Self::save) stopped, to the same bits.
+    ///
+    /// # Errors
+    /// When the checkpoint is damaged or another model's.
+    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
+        let state = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
+        self.step = state.step;
+        Ok(())
+    }
+}
+
+/// `sqrt(1 - beta2^t) / (1 - beta1^t)`: Kingma and Ba 2015, end of section 2. Spec E.2.
+fn correction(beta1: f32, beta2: f32, t: u64) -> f32 {
+    let power = |beta: f32| f64::from(beta).powf(t as f64);
+    ((1.0 - power(beta2)).sqrt() / (1.0 - power(beta1))) as f32
+}
+
+/// What the mean is taken over: labelled tokens, labelled sequences, or sequences times classes.
+fn counted(examples: &[TaskExample<'_>], outputs: usize) -> usize {
+    examples
+        .iter()
+        .map(|example| match example.label {
+            Label::Tokens(labels) => labels.iter().filter(|label| **label != IGNORED).count(),
+            Label::Class(label) => usize::from(label != IGNORED),
+            Label::Classes(_) => outputs,
+            Label::Number(_) | Label::Span(..) => 1,
+        })
+        .sum()
+}
+
+fn sequences<'a>(examples: &[TaskExample<'a>], first: usize) -> Vec<Sequence<'a>> {
+    let first = u32::try_from(first).expect("batches are small");
+    (first..)
+        .zip(examples)
+        .map(|(index, example)| Sequence {
+            ids: example.ids,
+            types: example.types,
+            index,
+        })
+        .collect()
+}
+
+/// Where labels go.
+#[derive(Clone, Copy)]
+struct LabelRoom {
+    classes: Ints,
+    ends: Ints,
+    numbers: Real,
+    sums: Real,
+}
+
+impl LabelRoom {
+    /// Adds a part's loss to the sums and overwrites the logits' gradients. All labels of a batch are of one form.
+    fn loss<B: Backend>(
+        &self,
+        backend: &mut B,
+        examples: &[TaskExample<'_>],
+        batch: &Batch,
+        outputs: usize,
+        logits: Real,
+        gradient: (f32, Real),
+    ) {
+        let sums = self.sums.first(1);
+        let mut classes = Vec::new();
+        let (mut ends, mut numbers) = (Vec::new(), Vec::new());
+        for example in examples {
+            match example.label {
+                Label::Tokens(labels) | Label::Classes(labels) => {
+                    classes.extend_from_slice(labels);
+                }
+                Label::Class(label) => classes.push(label),
+                Label::Number(value) => numbers.push(value),
+                Label::Span(start, end) => {
+                    classes.push(start);
+                    ends.push(end);
+                }
+            }
+        }
+        let gradient = Some(gradient);
+        let put = |backend: &mut B, values: &[u32]| {
+            let place = self.classes.first(values.len());
+            backend.write_ints(place, values);
+            place
+        };
+        match examples[0].label {
+            Label::Tokens(_) | Label::Class(_) => {
+                let labels = put(backend, &classes);
+                backend.cross_entropy(logits, labels, outputs, gradient, sums);
+            }
+            Label::Classes(_) => {
+                let labels = put(backend, &classes);
+                backend.replaced_token(logits, labels, gradient, self.sums);
+            }
+            Label::Number(_) => {
+                let targets = self.numbers.first(numbers.len());
+                backend.write_reals(targets, &numbers);
+                backend.squared_error(logits, targets, gradient, sums);
+            }
+            Label::Span(..) => {
+                let starts = put(backend, &classes);
+                let place = self.ends.first(ends.len());
+                backend.write_ints(place, &ends);
+                backend.span(logits, batch.sequences, starts, place, gradient, sums);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_correction_is_that_of_adam() {
+        // At the first step m = (1 - b1) g and v = (1 - b2) g², so the update is g / |g|.
+        let first = correction(0.9, 0.999, 1);
+        assert!((f64::from(first) * 0.1 / 0.001_f64.sqrt() - 1.0).abs() < 1e-5);
+        assert!((correction(0.9, 0.999, 1_000_000) - 1.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,491 @@
+//! Pre-training by replaced token detection, step by step. Spec D. Knows no files but its checkpoints, and not where
+//! examples come from.
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::arena::Plan;
+use crate::backend::{Array, Backend, Dropout};
+use crate::checkpoint::{self, State};
+use crate::config::ElectraConfig;
+use crate::error::TrainError;
+use crate::mask::Masking;
+use crate::model::batch::{Sequence, parts};
+use crate::model::pretraining::{
+    Corrupted, GENERATOR, MaskedSequence, PretrainingModel, PretrainingPlan, Replacements, Scales,
+};
+use crate::ops::adamw::{Group, Update};
+use crate::ops::losses::RtdSum;
+use crate::ops::mlm::{MlmSum, Sampling};
+use crate::parameters::Parameters;
+use crate::random::Draw;
+use crate::schedule::{Schedule, groups};
+use crate::weights::{self, Tensors, Unmatched};
+
+/// What decides the result of pre-training, examples aside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pretraining {
+    /// Sizes of the discriminator.
+    pub discriminator: ElectraConfig,
+    /// Sizes of the generator.
+    pub generator: ElectraConfig,
+    /// Learning rates.
+    pub schedule: Schedule,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Decay of Adam's first and second moments.
+    pub betas: (f32, f32),
+    /// What is added to the root of the second moment.
+    pub epsilon: f32,
+    /// Largest norm of the gradients of both networks together.
+    pub clip: Option<f32>,
+    /// Weight of the generator's loss (1) and of the discriminator's (50).
+    pub weights: (f32, f32),
+    /// Which positions are predicted.
+    pub masking: Masking,
+    /// What the generator's logits are divided by when replacements are drawn.
+    pub temperature: f32,
+    /// Whether a replacement is never the original.
+    pub disallow_correct: bool,
+    /// Id of `[MASK]`.
+    pub mask_id: u32,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+}
+
+/// An example: ids with specials, and a segment for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example<'a> {
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// Segments.
+    pub types: &'a [u32],
+}
+
+/// What a step says.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct StepNumbers {
+    /// Steps done before this one.
+    pub step: u64,
+    /// `mlm + 50 rtd`.
+    pub loss: f32,
+    /// Generator's loss in nats a slot.
+    pub mlm: f32,
+    /// Discriminator's loss in nats a token.
+    pub rtd: f32,
+    /// Share of the slots whose best entry is the target.
+    pub mlm_accuracy: f32,
+    /// Share of the tokens judged rightly.
+    pub rtd_accuracy: f32,
+    /// Share of the tokens that were replaced.
+    pub replaced: f32,
+    /// Norm of the gradients before clipping.
+    pub gradient_norm: f32,
+    /// The rate of this update.
+    pub learning_rate: f64,
+    /// Real tokens.
+    pub tokens: usize,
+}
+
+/// What held-out examples say. Spec D.6; all over real tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct EvaluationNumbers {
+    /// Generator's loss in nats a slot.
+    pub masked_lm_loss: f64,
+    /// Share of the slots whose best entry is the target.
+    pub masked_lm_accuracy: f64,
+    /// Share of the slots whose sample is the target.
+    pub sampled_masked_lm_accuracy: f64,
+    /// Mean over examples of the discriminator's mean loss.
+    pub disc_loss: f64,
+    /// Area under the ROC curve of the discriminator's logits.
+    pub disc_auc: f64,
+    /// Share of the tokens judged rightly.
+    pub disc_accuracy: f64,
+    /// Share of those judged replaced that are.
+    pub disc_precision: f64,
+    /// Share of the replaced that are found.
+    pub disc_recall: f64,
+}
+
+/// A model in training on a device.
+#[derive(Debug)]
+pub struct Pretrainer<B: Backend> {
+    backend: B,
+    settings: Pretraining,
+    model: PretrainingModel,
+    room: PretrainingPlan,
+    groups: Vec<Group>,
+    micro_tokens: usize,
+    micro_sequences: usize,
+    step: u64,
+}
+
+impl<B: Backend + Send> Pretrainer<B> {
+    /// Lays everything out for micro-batches of at most `micro_tokens` tokens (at least one sequence of `longest`), and
+    /// fills in first values.
+    ///
+    /// # Errors
+    /// When sizes do not make a network, or the device has too little memory.
+    pub fn new(
+        mut backend: B,
+        settings: Pretraining,
+        longest: usize,
+        micro_tokens: usize,
+    ) -> Result<Self, TrainError> {
+        settings.discriminator.check()?;
+        settings.generator.check()?;
+        let model = PretrainingModel::new(&settings.discriminator, &settings.generator);
+        let micro_tokens = micro_tokens.max(longest);
+        // The shortest example has two specials and a token.
+        let micro_sequences = micro_tokens / 3 + 1;
+        // Rounding adds at most half a slot to a sequence's share, and each has at least one.
+        let slots = (micro_tokens as f64 * settings.masking.share) as usize + micro_sequences;
+        let mut plan = Plan::default();
+        let room = model.plan(&mut plan, micro_tokens, micro_sequences, slots);
+        backend.allocate(&plan, model.parameters.memory())?;
+        weights::initialise(&mut backend, &model.parameters, settings.seed);
+        let layers = settings.discriminator.num_hidden_layers;
+        Ok(Self {
+            groups: groups(&model.parameters, layers, settings.weight_decay, None),
+            backend,
+            settings,
+            model,
+            room,
+            micro_tokens,
+            micro_sequences,
+            step: 0,
+        })
+    }
+
+    /// Updates done.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The model's parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.model.parameters
+    }
+
+    /// Begins from given tensors instead of first values: a discriminator's, with or without `generator.*`.
+    ///
+    /// # Errors
+    /// When a tensor has another shape than the model's.
+    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError> {
+        Ok(weights::load(
+            &mut self.backend,
+            &self.model.parameters,
+            tensors,
+        )?)
+    }
+
+    fn check(&self, examples: &[Example<'_>]) -> Result<(), TrainError> {
+        let config = &self.settings.discriminator;
+        for (index, example) in examples.iter().enumerate() {
+            let reason = if example.ids.len() != example.types.len() {
+                "it has not one segment a token".to_owned()
+            } else if example.ids.len() < 3 {
+                "it has no token between its specials".to_owned()
+            } else if example.ids.len() > config.max_position_embeddings.min(self.micro_tokens) {
+                format!("it has {} tokens", example.ids.len())
+            } else if let Some(id) = example
+                .ids
+                .iter()
+                .find(|id| **id as usize >= config.vocab_size)
+            {
+                format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+            } else {
+                continue;
+            };
+            return Err(TrainError::Example {
+                step: self.step,
+                index,
+                reason,
+            });
+        }
+        Ok(())
+    }
+
+    fn masked<'a>(&self, examples: &[Example<'a>], step: u32) -> Vec<MaskedSequence<'a>> {
+        (0_u32..)
+            .zip(examples)
+            .map(|(index, example)| {
+                let draw = Draw {
+                    step,
+                    sequence: index,
+                };
+                let seed = self.settings.seed;
+                let masked = self.settings.masking.mask(example.ids, seed, draw);
+                MaskedSequence {
+                    original: Sequence {
+                        ids: example.ids,
+                        types: example.types,
+                        index,
+                    },
+                    positions: masked.positions,
+                    keeps: masked.keeps,
+                }
+            })
+            .collect()
+    }
+
+    fn parts(&self, examples: &[Example<'_>]) -> Vec<Range<usize>> {
+        let lengths = examples.iter().map(|example| example.ids.len());
+        parts(lengths, self.micro_tokens, self.micro_sequences)
+    }
+
+    fn sampling(&self, step: u32) -> Replacements<'static> {
+        Replacements::Sampled(Sampling {
+            seed: self.settings.seed,
+            step,
+            temperature: self.settings.temperature,
+            disallow_correct: self.settings.disallow_correct,
+        })
+    }
+
+    /// One update from a batch of examples, in order: an example's place is part of what is drawn for it.
+    ///
+    /// # Errors
+    /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
+    pub fn train(&mut self, examples: &[Example<'_>]) -> Result<StepNumbers, TrainError> {
+        self.check(examples)?;
+        let step = u32::try_from(self.step).expect("fewer than 2^32 steps");
+        let batch = self.masked(examples, step);
+        let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
+        let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
+        let (mlm_weight, rtd_weight) = self.settings.weights;
+        let scales = Scales::new(slots, tokens, mlm_weight, rtd_weight);
+        let from = self.sampling(step);
+        let parts = self.parts(examples);
+        let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
+        self.backend.set_dropout(Dropout::Counted {
+            seed: self.settings.seed,
+            step,
+        });
+        let (mlm_sums, rtd_sums, norm) = self.backend.on_threads(|backend| {
+            backend.zero_gradients();
+            backend.zero_reals(room.mlm_sums);
+            backend.zero_reals(room.rtd_sums);
+            for part in parts {
+                let part = &batch[part];
+                model.run(backend, room, part, mask_id, from, Some(scales), None);
+            }
+            backend.gradient_norm(room.norm);
+            (
+                backend.read_reals(room.mlm_sums),
+                backend.read_reals(room.rtd_sums),
+                backend.read_reals(room.norm)[0],
+            )
+        });
+        let (slots, n) = (slots.max(1) as f32, tokens as f32);
+        let learning_rate = self.settings.schedule.rate(self.step);
+        let numbers = StepNumbers {
+            step: self.step,
+            loss: mlm_sums[MlmSum::Loss as usize] * scales.mlm
+                + rtd_sums[RtdSum::Loss as usize] * scales.rtd,
+            mlm: mlm_sums[MlmSum::Loss as usize] / slots,
+            rtd: rtd_sums[RtdSum::Loss as usize] / n,
+            mlm_accuracy: mlm_sums[MlmSum::Correct as usize] / slots,
+            rtd_accuracy: rtd_sums[RtdSum::Correct as usize] / n,
+            replaced: rtd_sums[RtdSum::Replaced as usize] / n,
+            gradient_norm: norm,
+            learning_rate,
+            tokens,
+        };
+        for (what, value) in [("loss", numbers.loss), ("gradient norm", norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite {
+                    step: self.step,
+                    what,
+                    value,
+                    tensor: checkpoint::first_not_finite(&mut self.backend, &self.model.parameters),
+                });
+            }
+        }
+        let update = Update {
+            learning_rate: learning_rate as f32,
+            beta1: self.settings.betas.0,
+            beta2: self.settings.betas.1,
+            epsilon: self.settings.epsilon,
+            correction: 1.0,
+            clip: self.settings.clip,
+        };
+        let groups = &self.groups;
+        self.backend.on_threads(|backend| {
+            backend.adamw(groups, update, room.norm);
+            backend.finish()
+        })?;
+        self.step += 1;
+        Ok(numbers)
+    }
+
+    /// What held-out examples say: no dropout, masks and samples drawn as for step 0 of this seed, so that evaluations
+    /// of one run see the same masks.
+    ///
+    /// # Errors
+    /// When an example does not fit the model.
+    pub fn evaluate(&mut self, examples: &[Example<'_>]) -> Result<EvaluationNumbers, TrainError> {
+        self.check(examples)?;
+        let batch = self.masked(examples, 0);
+        let from = self.sampling(0);
+        let parts = self.parts(examples);
+        let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
+        self.backend.set_dropout(Dropout::Off);
+        let (mlm_sums, judged) = self.backend.on_threads(|backend| {
+            backend.zero_reals(room.mlm_sums);
+            backend.zero_reals(room.rtd_sums);
+            let mut judged = Vec::new();
+            for part in parts {
+                let part = &batch[part];
+                let corrupted = model.run(backend, room, part, mask_id, from, None, None);
+                let tokens = corrupted.ids.iter().map(Vec::len).sum();
+                let logits = backend.read_reals(model.logits(room, tokens));
+                judge(&corrupted, &logits, &mut judged);
+            }
+            (backend.read_reals(room.mlm_sums), judged)
+        });
+        let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
+        Ok(summarise(&mlm_sums, slots, judged))
+    }
+
+    /// The discriminator as `transformers` names it.
+    pub fn discriminator(&mut self) -> Tensors {
+        let mut all = weights::save(&mut self.backend, &self.model.parameters, Array::Value);
+        all.retain(|name, _| !name.starts_with(GENERATOR));
+        all
+    }
+
+    /// The generator as `transformers` names it, with its copy of the shared embeddings.
+    pub fn generator(&mut self) -> Tensors {
+        let all = weights::save(&mut self.backend, &self.model.parameters, Array::Value);
+        all.into_iter()
+            .filter_map(|(name, tensor)| match name.strip_prefix(GENERATOR) {
+                Some(own) => Some((own.to_owned(), tensor)),
+                None => name
+                    .starts_with("electra.embeddings.")
+                    .then_some((name, tensor)),
+            })
+            .collect()
+    }
+
+    /// Writes everything that going on takes: parameters, moments, the step.
+    ///
+    /// # Errors
+    /// When it cannot be written; an earlier checkpoint is then still whole.
+    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
+        let state = State {
+            step: self.step,
+            seed: self.settings.seed,
+        };
+        checkpoint::save(&mut self.backend, &self.model.parameters, state, folder)?;
+        Ok(())
+    }
+
+    /// Goes on where [`save`](Self::save) stopped, to the same bits.
+    ///
+    /// # Errors
+    /// When the checkpoint is damaged or another model's.
+    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
+        let state = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
+        self.step = state.step;
+        Ok(())
+    }
+}
+
+/// A token in evaluation: its example, its logit, whether it was replaced.
+struct Judged {
+    example: usize,
+    logit: f32,
+    is_replaced: bool,
+}
+
+fn judge(corrupted: &Corrupted, logits: &[f32], judged: &mut Vec<Judged>) {
+    let first = judged.last().map_or(0, |last| last.example + 1);
+    let mut logits = logits.iter();
+    for (example, replaced) in (first..).zip(&corrupted.replaced) {
+        judged.extend(replaced.iter().map(|is_replaced| Judged {
+            example,
+            logit: *logits.next().expect("one logit a token"),
+            is_replaced: *is_replaced,
+        }));
+    }
+}
+
+fn summarise(mlm_sums: &[f32], slots: usize, mut judged: Vec<Judged>) -> EvaluationNumbers {
+    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+    let count = |is: &dyn Fn(&Judged) -> bool| judged.iter().filter(|j| is(j)).count() as f64;
+    let n = judged.len() as f64;
+    let replaced = count(&|j| j.is_replaced);
+    let predicted = count(&|j| j.logit > 0.0);
+    let both = count(&|j| j.is_replaced && j.logit > 0.0);
+    let correct = count(&|j| j.is_replaced == (j.logit > 0.0));
+    let examples = judged.last().map_or(0, |last| last.example + 1);
+    let mut losses = vec![(0.0_f64, 0.0_f64); examples];
+    for j in &judged {
+        let (x, y) = (f64::from(j.logit), f64::from(u8::from(j.is_replaced)));
+        let loss = x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
+        losses[j.example].0 += loss;
+        losses[j.example].1 += 1.0;
+    }
+    let disc_loss = losses.iter().map(|(sum, n)| sum / n).sum::<f64>();
+    let sums = |what: MlmSum| f64::from(mlm_sums[what as usize]);
+    let slots = slots as f64;
+    EvaluationNumbers {
+        masked_lm_loss: share(sums(MlmSum::Loss), slots),
+        masked_lm_accuracy: share(sums(MlmSum::Correct), slots),
+        sampled_masked_lm_accuracy: share(sums(MlmSum::SampledCorrect), slots),
+        disc_loss: share(disc_loss, examples as f64),
+        disc_accuracy: share(correct, n),
+        disc_precision: share(both, predicted),
+        disc_recall: share(both, replaced),
+        disc_auc: area_under_curve(&mut judged),
+    }
+}
+
+/// The chance that a replaced token has a larger logit than an original one, ties counted half.
+fn area_under_curve(judged: &mut [Judged]) -> f64 {
+    judged.sort_by(|a, b| a.logit.total_cmp(&b.logit));
+    let (mut below, mut area) = (0.0_f64, 0.0_f64);
+    let (mut positives, mut negatives) = (0.0_f64, 0.0_f64);
+    for ties in judged.chunk_by(|a, b| a.logit == b.logit) {
+        let replaced = ties.iter().filter(|j| j.is_replaced).count() as f64;
+        let original = ties.len() as f64 - replaced;
+        area += replaced * (below + original / 2.0);
+        below += original;
+        positives += replaced;
+        negatives += original;
+    }
+    if positives * negatives > 0.0 {
+        area / (positives * negatives)
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_counts_pairs() {
+        let mut judged: Vec<Judged> = [
+            (0.1, false),
+            (0.4, false),
+            (0.35, true),
+            (0.8, true),
+            (0.4, true),
+        ]
+        .into_iter()
+        .map(|(logit, is_replaced)| Judged {
+            example: 0,
+            logit,
+            is_replaced,
+        })
+        .collect();
+        // Pairs: 0.35 beats 0.1 only; 0.8 beats both; 0.4 beats 0.1 and ties with 0.4.
+        assert!((area_under_curve(&mut judged) - (1.0 + 2.0 + 1.5) / 6.0).abs() < 1e-12);
+    }
+}
