@@ -45,6 +45,17 @@ impl Problem {
         }
     }
 
+    /// What a JSON parser says, without its own words on the place; what it quotes may be long and is cut.
+    pub(crate) fn of_json(error: &serde_json::Error, help: impl Into<String>) -> Self {
+        let text = error.to_string();
+        let end = text.rfind(" at line ").unwrap_or(text.len());
+        let mut message: String = text[..end].chars().take(200).collect();
+        if message.len() < end {
+            message.push('…');
+        }
+        Self::new(message, help)
+    }
+
     /// The fault at a place.
     #[must_use]
     pub fn at(self, place: Place) -> DataError {

@@ -61,14 +61,10 @@ pub fn read(
     let mut task: Option<Task> = None;
     while lines.advance()? {
         let example: Example = serde_json::from_str(lines.text()).map_err(|error| {
-            let text = error.to_string();
             let mut place = lines.place(lines.number());
             place.column = error.column() as u64;
-            Problem::new(
-                match text.rfind(" at line ") {
-                    Some(end) => text[..end].to_owned(),
-                    None => text,
-                },
+            Problem::of_json(
+                &error,
                 r#"write one object a line, such as `{"task":"classification","id":"1","text":"…","label":"…"}`"#,
             )
             .at(place)

@@ -1,8 +1,10 @@
 //! Raw files to canonical examples and their statistics, predictions to scores. Knows nothing of stages, caching or reports.
 
 pub mod corpus;
+pub mod divide;
 pub mod error;
 pub mod example;
+pub mod features;
 pub mod jsonl;
 pub mod labels;
 mod lines;

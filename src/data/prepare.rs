@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::divide::{Divide, Group, Groups, Unit};
 use crate::error::{DataError, Place, excerpt, listed, nearest};
 use crate::example::{Example, Task};
 use crate::jsonl::Writer;
 use crate::labels::{LabelSet, each_label, ordered};
 use crate::readers::{Oddity, Options, Reader, Tally, read_file};
-use crate::statistics::{Counting, Row, Statistics};
+use crate::statistics::{self, Counting, Row, Statistics};
 use crate::tags::{self, Encoding};
 
 /// How tags are written.
@@ -31,6 +32,19 @@ pub enum TagStyle {
     AsRead,
 }
 
+/// What becomes of inputs that stand in several splits.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Duplicates {
+    /// They are numbers: `shared_examples`.
+    #[default]
+    Count,
+    /// The stage fails and names the first.
+    Refuse,
+}
+
 /// What to make of a data set.
 #[derive(Clone)]
 pub struct Settings {
@@ -48,6 +62,12 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// How the counting is done.
     pub counting: Counting,
+    /// The input that is cut into splits.
+    pub divide: Option<Divide>,
+    /// What stands behind the name of the document in an example's id.
+    pub document_id_end: Option<String>,
+    /// What becomes of inputs that stand in several splits.
+    pub duplicates: Duplicates,
 }
 
 /// A split and its files.
@@ -76,7 +96,11 @@ pub struct Prepared {
 /// `progress` hears the number of examples every thousand of them. One example is in memory at a time.
 ///
 /// # Errors
-/// The first fault of a file; a label that is not in `settings.labels`; a split without examples.
+/// The first fault of a file; a label that is not in `settings.labels`; a split without examples; with
+/// [`Duplicates::Refuse`] an input that stands in two splits.
+///
+/// An input that is divided is read once more, and once for each split made of it. What was odd in it counts over all
+/// splits only.
 pub fn prepare(
     splits: &[SplitFiles],
     settings: &Settings,
@@ -95,14 +119,25 @@ pub fn prepare(
     let mut oddities: BTreeMap<&'static str, Oddity> = BTreeMap::new();
     let mut odd_rows = Vec::new();
     for split in splits {
-        let tally = work.split(split, folder)?;
+        let tally = match &settings.divide {
+            Some(divide) if divide.split == split.name => work.divided(split, divide, folder)?,
+            _ => {
+                let tally = work.split(split, &split.name, None, folder)?;
+                for (what, odd) in &tally.oddities {
+                    odd_rows.push(work.odd_row(Some(&split.name), what, odd.count));
+                }
+                tally
+            }
+        };
         for (what, odd) in tally.oddities {
-            odd_rows.push(work.odd_row(Some(&split.name), what, odd.count));
             oddities
                 .entry(what)
                 .and_modify(|all| all.count += odd.count)
                 .or_insert(odd);
         }
+    }
+    if settings.duplicates == Duplicates::Refuse {
+        work.refuse_shared()?;
     }
     for (what, odd) in &oddities {
         odd_rows.push(work.odd_row(None, what, odd.count));
@@ -142,21 +177,137 @@ struct Work<'a> {
     progress: &'a mut dyn FnMut(u64),
 }
 
+/// The groups that go to one of the splits made of an input.
+struct Part<'a> {
+    places: &'a BTreeMap<Group, usize>,
+    place: usize,
+    by: Unit,
+}
+
 impl Work<'_> {
-    fn split(&mut self, split: &SplitFiles, folder: &Path) -> Result<Tally, DataError> {
+    /// The document of an example, by its id where the settings say how.
+    fn document<'e>(
+        &self,
+        example: &'e Example,
+        known: Option<&'e str>,
+    ) -> Result<Option<&'e str>, DataError> {
+        let Some(end) = &self.settings.document_id_end else {
+            return Ok(known);
+        };
+        match example.id().split_once(end.as_str()) {
+            Some((document, _)) if !document.is_empty() => Ok(Some(document)),
+            _ => Err(DataError::mismatch(
+                format!(
+                    "the id `{}` names no document: nothing stands before a `{end}` in it",
+                    excerpt(example.id())
+                ),
+                "set `document_id_end` to what follows the document's name in ids",
+            )),
+        }
+    }
+
+    fn divided(
+        &mut self,
+        split: &SplitFiles,
+        divide: &Divide,
+        folder: &Path,
+    ) -> Result<Tally, DataError> {
+        let mut groups = Groups::default();
+        let mut already = 0;
+        for (shown, path) in &split.files {
+            let mut read = 0;
+            let mut emit = |example: Example, known: Option<&str>| {
+                let input = statistics::input(&example);
+                let group = group(divide.by, self.document(&example, known)?, input);
+                groups.add(group, &input, divide.seed);
+                read += 1;
+                Ok(())
+            };
+            let (reader, options) = (self.settings.reader, &self.settings.options);
+            read_file(
+                reader,
+                path,
+                shown,
+                &split.name,
+                already,
+                options,
+                &mut emit,
+            )?;
+            already += read;
+        }
+        let places = groups.divide(divide)?;
+        let mut all: Option<Tally> = None;
+        for (place, name) in divide.names().into_iter().enumerate() {
+            let part = Part {
+                places: &places,
+                place,
+                by: divide.by,
+            };
+            let mut tally = self.split(split, name, Some(&part), folder)?;
+            match &mut all {
+                None => all = Some(tally),
+                // Each pass meets the same oddities, but ids repeat within a split.
+                Some(all) => {
+                    if let Some(odd) = tally.oddities.remove("duplicate_ids") {
+                        all.add("duplicate_ids", odd);
+                    }
+                }
+            }
+        }
+        Ok(all.unwrap_or_default())
+    }
+
+    fn refuse_shared(&self) -> Result<(), DataError> {
+        let Some(shared) = self.statistics.shared().next() else {
+            return Ok(());
+        };
+        let others = self.statistics.shared().skip(1);
+        let others: String = others
+            .map(|one| format!(", {} of `{}` in `{}`", one.examples, one.split, one.earlier))
+            .collect();
+        Err(DataError::mismatch(
+            format!(
+                "{} examples of `{}` also stand in `{}`, the first is `{}`{others}",
+                shared.examples,
+                shared.split,
+                shared.earlier,
+                excerpt(&shared.first)
+            ),
+            "set `duplicates: count` to accept and count them, or repair the files",
+        ))
+    }
+
+    /// Reads a split, or the part of it that is to be the split `name`.
+    fn split(
+        &mut self,
+        split: &SplitFiles,
+        name: &str,
+        part: Option<&Part<'_>>,
+        folder: &Path,
+    ) -> Result<Tally, DataError> {
         let settings = self.settings;
-        self.statistics.start_split(&split.name);
-        let mut writer = Writer::create(&folder.join(format!("{}.jsonl", split.name)))?;
+        self.statistics.start_split(name);
+        let mut writer = Writer::create(&folder.join(format!("{name}.jsonl")))?;
         let mut ids = BTreeSet::new();
         let mut all = Tally::default();
+        let mut already = 0;
         for (shown, path) in &split.files {
             let mut repeated: u64 = 0;
             let mut first_repeated = String::new();
-            let already = self.statistics.examples();
-            let mut emit = |mut example: Example| {
+            let mut read = 0;
+            let mut emit = |mut example: Example, known: Option<&str>| {
+                read += 1;
+                let document = self.document(&example, known)?.map(str::to_owned);
+                let document = document.as_deref();
+                if let Some(part) = part {
+                    let group = group(part.by, document, statistics::input(&example));
+                    if part.places.get(&group) != Some(&part.place) {
+                        return Ok(());
+                    }
+                }
                 self.rename(&mut example);
-                self.note_labels(&example, &split.name)?;
-                self.statistics.add(&example);
+                self.note_labels(&example, name)?;
+                self.statistics.add(&example, document);
                 if ids.contains(example.id()) {
                     repeated += 1;
                     if repeated == 1 {
@@ -180,6 +331,7 @@ impl Work<'_> {
                 &settings.options,
                 &mut emit,
             )?;
+            already += read;
             all.documents += tally.documents;
             for (what, odd) in tally.oddities {
                 all.add(what, odd);
@@ -200,11 +352,15 @@ impl Work<'_> {
             }
         }
         writer.finish()?;
-        self.statistics.add_documents(all.documents);
+        let documents = match part {
+            Some(_) if all.documents > 0 => self.statistics.documents(),
+            _ => all.documents,
+        };
+        self.statistics.add_documents(documents);
         if self.statistics.examples() == 0 {
             let files = listed(split.files.iter().map(|(shown, _)| shown.as_str()));
             return Err(DataError::mismatch(
-                format!("split `{}` has no examples in {files}", split.name),
+                format!("split `{name}` has no examples in {files}"),
                 format!(
                     "the reader `{}` expects {}; is it the right file?",
                     settings.reader.name(),
@@ -363,6 +519,14 @@ impl Tally {
     }
 }
 
+/// What an example stays together with.
+fn group(by: Unit, document: Option<&str>, input: statistics::Hash) -> Group {
+    match (by, document) {
+        (Unit::Document, Some(document)) => Group(statistics::hash(["document", document])),
+        _ => Group(input),
+    }
+}
+
 /// Adds the first of `#2`, `#3` … that makes it new.
 fn make_unique(id: &mut String, taken: &BTreeSet<String>) {
     let length = id.len();
@@ -390,6 +554,9 @@ mod tests {
             rename_labels: BTreeMap::new(),
             labels: Vec::new(),
             counting: Counting::default(),
+            divide: None,
+            document_id_end: None,
+            duplicates: Duplicates::Count,
         }
     }
 
@@ -475,5 +642,118 @@ mod tests {
         );
         let error = run(&settings, &[("dev", "\n\n")]).expect_err("a fault");
         assert_eq!(error.to_string(), "split `dev` has no examples in `dev`");
+    }
+
+    /// 60 sentences of 20 documents, the last two sentences of each alike in all of them.
+    fn twenty_documents() -> String {
+        let mut text = String::new();
+        for document in 0..20 {
+            for sentence in 0..3 {
+                let word = if sentence == 0 {
+                    document
+                } else {
+                    100 + sentence
+                };
+                text.push_str(&format!("d{document}.s{sentence}\tword {word}\tx\n"));
+            }
+        }
+        text
+    }
+
+    fn divided() -> Settings {
+        let mut settings = settings("tsv");
+        settings.options.header = Some(false);
+        settings.options.columns =
+            serde_json::from_str(r#"{"id":0,"text":1,"label":2}"#).expect("columns");
+        settings.document_id_end = Some(".s".to_owned());
+        settings.divide = Some(
+            serde_json::from_str(
+                r#"{"split":"all","into":{"dev":0.1,"train":0.7,"test":0.2},"seed":3}"#,
+            )
+            .expect("a division"),
+        );
+        settings
+    }
+
+    /// `run` reads back the inputs; of a divided one the parts are read instead.
+    fn parts(settings: &Settings, text: &str) -> Result<(Prepared, Vec<Vec<String>>), DataError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("all.tsv");
+        fs_err::write(&path, text).expect("written");
+        let split = SplitFiles {
+            name: "all".to_owned(),
+            files: vec![("all".to_owned(), path)],
+        };
+        let prepared = prepare(&[split], settings, folder.path(), &mut |_| {})?;
+        let parts = ["train", "dev", "test"].map(|name| {
+            let mut ids = Vec::new();
+            let path = folder.path().join(format!("{name}.jsonl"));
+            jsonl::read(&path, &mut |example| {
+                ids.push(example.id().to_owned());
+                Ok(())
+            })
+            .expect("written");
+            ids
+        });
+        Ok((prepared, parts.into()))
+    }
+
+    #[test]
+    fn documents_stay_together_wherever_they_stand_in_the_file() {
+        let text = twenty_documents();
+        let (prepared, found) = parts(&divided(), &text).expect("it divides");
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [42, 6, 12]);
+        let documents = |ids: &[String]| -> BTreeSet<String> {
+            ids.iter()
+                .map(|id| id[..id.find('.').expect("a dot")].to_owned())
+                .collect()
+        };
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            assert!(documents(&found[a]).is_disjoint(&documents(&found[b])));
+        }
+        let number = |metric: &str, split: &str, class: &str| {
+            let row = prepared.rows.iter().find(|row| {
+                row.metric == metric
+                    && row.split.as_deref() == Some(split)
+                    && row.class.as_deref() == Some(class)
+            });
+            row.map(|row| row.value)
+        };
+        assert_eq!(number("shared_documents", "test", "train"), Some(0.0));
+        assert_eq!(number("shared_examples", "dev", "train"), Some(4.0));
+
+        let mut documents_turned: Vec<&str> = text.lines().collect();
+        documents_turned.reverse();
+        documents_turned.sort_by_key(|line| {
+            line.split(".s").nth(1).map(|rest| rest.starts_with('0')) != Some(true)
+        });
+        let (_, turned) =
+            parts(&divided(), &(documents_turned.join("\n") + "\n")).expect("it divides");
+        for (a, b) in found.iter().zip(&turned) {
+            assert_eq!(documents(a), documents(b));
+        }
+    }
+
+    #[test]
+    fn examples_alike_are_not_parted_when_examples_are_divided() {
+        let mut settings = divided();
+        settings.duplicates = Duplicates::Refuse;
+        let error = parts(&settings, &twenty_documents()).expect_err("documents share sentences");
+        let error = error.to_string();
+        assert!(
+            error.starts_with("4 examples of `dev` also stand in `train`, the first is `d"),
+            "{error}"
+        );
+        assert!(
+            error.ends_with(", 8 of `test` in `dev`, 8 of `test` in `train`"),
+            "{error}"
+        );
+        settings.divide.as_mut().expect("given").by = Unit::Example;
+        settings.divide.as_mut().expect("given").into =
+            [("train", 0.5), ("dev", 0.1), ("test", 0.4)]
+                .map(|(name, share)| (name.to_owned(), share))
+                .into();
+        let (_, found) = parts(&settings, &twenty_documents()).expect("nothing is shared");
+        assert_eq!(found.iter().map(Vec::len).sum::<usize>(), 60);
     }
 }

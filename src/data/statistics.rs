@@ -21,6 +21,7 @@
 //! | `duplicate_examples` | examples whose input (not id, not label) stood before in the same split |
 //! | `conflicting_duplicates` | those of them whose labels differ from the first one's |
 //! | `shared_examples` | examples whose input also stands in the earlier split named by `class` |
+//! | `shared_documents` | documents with examples in this split and in the earlier one named by `class`; where both know documents |
 //!
 //! A metric that a task has is always there over all classes, be it 0; a class that does not occur has no row.
 //! Over all splits, distinct things are counted once, and `duplicate_examples` is the sum of the splits' own.
@@ -58,10 +59,11 @@ pub struct Counting {
     pub question_id_separators: Vec<String>,
 }
 
-type Hash = [u8; 16];
+/// The first 128 bits of a digest.
+pub(crate) type Hash = [u8; 16];
 
 /// The first 128 bits of a digest: chance does not bring two inputs together.
-fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> Hash {
+pub(crate) fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> Hash {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -70,6 +72,20 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> Hash {
     let mut hash = Hash::default();
     hasher.finalize_xof().fill(&mut hash);
     hash
+}
+
+/// What stands in front of a model, without id and labels: examples with the same input are duplicates.
+pub(crate) fn input(example: &Example) -> Hash {
+    match example {
+        Example::Tagging(example) => hash(example.tokens.iter().map(String::as_str)),
+        Example::Spans(example) => hash([example.text.as_str()]),
+        Example::Classification(example) => hash([example.text.as_str()]),
+        Example::MultiLabel(example) => hash([example.text.as_str()]),
+        Example::Regression(example) => hash(example.texts.iter().map(String::as_str)),
+        Example::QuestionAnswering(example) => {
+            hash([example.question.as_str(), example.context.as_str()])
+        }
+    }
 }
 
 type Name = (&'static str, Option<String>);
@@ -82,6 +98,22 @@ struct Split {
     distinct: BTreeMap<Name, BTreeSet<Hash>>,
     /// Input to labels, of the first example with that input.
     inputs: BTreeMap<Hash, Hash>,
+    documents: BTreeSet<Hash>,
+    /// The first example whose input also stands in this earlier split.
+    first_shared: BTreeMap<String, String>,
+}
+
+/// Examples of a split whose input also stands in an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Where they stand again.
+    pub split: String,
+    /// Where they stood before.
+    pub earlier: String,
+    /// How many.
+    pub examples: u64,
+    /// The first one's id.
+    pub first: String,
 }
 
 impl Split {
@@ -150,16 +182,36 @@ impl Statistics {
         self.splits.last_mut().expect("a split was started")
     }
 
-    /// Counts one example.
+    /// Documents that examples of the current split are of, where they are known.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        let split = self.splits.last();
+        split.map_or(0, |split| split.documents.len() as u64)
+    }
+
+    /// What splits share, in the order of the splits.
+    pub fn shared(&self) -> impl Iterator<Item = Shared> {
+        self.splits.iter().flat_map(|split| {
+            split.first_shared.iter().map(|(earlier, first)| Shared {
+                split: split.name.clone(),
+                earlier: earlier.clone(),
+                examples: split.counts[&("shared_examples", Some(earlier.clone()))],
+                first: first.clone(),
+            })
+        })
+    }
+
+    /// Counts one example, and the document it is of, where that is known.
     ///
     /// # Panics
     /// Before the first [`Statistics::start_split`].
-    pub fn add(&mut self, example: &Example) {
+    pub fn add(&mut self, example: &Example, document: Option<&str>) {
         let counting = std::mem::take(&mut self.counting);
         let split = self.current();
         split.examples += 1;
         split.add("examples", None, 1);
-        let (input, labels) = match example {
+        let input = input(example);
+        let labels = match example {
             Example::Tagging(example) => {
                 split.add("sentences", None, 1);
                 split.add("tokens", None, example.tokens.len() as u64);
@@ -167,10 +219,7 @@ impl Statistics {
                 for span in decode(&example.tags) {
                     split.add_class("entities", &span.label);
                 }
-                (
-                    hash(example.tokens.iter().map(String::as_str)),
-                    hash(example.tags.iter().map(String::as_str)),
-                )
+                hash(example.tags.iter().map(String::as_str))
             }
             Example::Spans(example) => count_document(split, example),
             Example::Classification(example) => {
@@ -182,20 +231,16 @@ impl Statistics {
                         split.add_class("relations", label);
                     }
                 }
-                (hash([example.text.as_str()]), hash([label]))
+                hash([label])
             }
             Example::MultiLabel(example) => {
                 split.add("labels", None, 0);
                 for label in &example.labels {
                     split.add_class("labels", label);
                 }
-                let labels = example.labels.iter().map(String::as_str);
-                (hash([example.text.as_str()]), hash(labels))
+                hash(example.labels.iter().map(String::as_str))
             }
-            Example::Regression(example) => (
-                hash(example.texts.iter().map(String::as_str)),
-                hash([example.value.to_string().as_str()]),
-            ),
+            Example::Regression(example) => hash([example.value.to_string().as_str()]),
             Example::QuestionAnswering(example) => {
                 count_question(split, example, &counting.question_id_separators)
             }
@@ -213,9 +258,20 @@ impl Statistics {
             }
         }
         if let [earlier @ .., split] = self.splits.as_mut_slice() {
-            for before in earlier {
-                let shared = u64::from(before.inputs.contains_key(&input));
-                split.add("shared_examples", Some(&before.name), shared);
+            for before in earlier.iter() {
+                let shared = before.inputs.contains_key(&input);
+                split.add("shared_examples", Some(&before.name), u64::from(shared));
+                if shared && !split.first_shared.contains_key(&before.name) {
+                    let first = example.id().to_owned();
+                    split.first_shared.insert(before.name.clone(), first);
+                }
+            }
+            let document = document.map(|name| hash([name]));
+            if let Some(document) = document.filter(|one| split.documents.insert(*one)) {
+                for before in earlier.iter().filter(|one| !one.documents.is_empty()) {
+                    let shared = u64::from(before.documents.contains(&document));
+                    split.add("shared_documents", Some(&before.name), shared);
+                }
             }
         }
         self.counting = counting;
@@ -230,7 +286,7 @@ impl Statistics {
             push_rows(&mut rows, dataset, Some(&split.name), split);
             all.examples += split.examples;
             for (name, count) in &split.counts {
-                if name.0 != "shared_examples" {
+                if !name.0.starts_with("shared_") {
                     *all.counts.entry(name.clone()).or_default() += count;
                 }
             }
@@ -261,7 +317,7 @@ fn push_rows(rows: &mut Vec<Row>, dataset: &str, name: Option<&str>, split: &Spl
     }));
 }
 
-fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
+fn count_document(split: &mut Split, document: &Document) -> Hash {
     split.add("documents", None, 1);
     for metric in [
         "document_concepts",
@@ -299,13 +355,10 @@ fn count_document(split: &mut Split, document: &Document) -> (Hash, Hash) {
             relation.label, relation.head, relation.tail
         ));
     }
-    (
-        hash([document.text.as_str()]),
-        hash(labels.iter().map(String::as_str)),
-    )
+    hash(labels.iter().map(String::as_str))
 }
 
-fn count_question(split: &mut Split, question: &Question, separators: &[String]) -> (Hash, Hash) {
+fn count_question(split: &mut Split, question: &Question, separators: &[String]) -> Hash {
     split.add("pairs", None, 1);
     split.add("answers", None, question.answers.len() as u64);
     let unanswered = u64::from(question.answers.is_empty());
@@ -313,10 +366,7 @@ fn count_question(split: &mut Split, question: &Question, separators: &[String])
     split.add_distinct("questions", None, question_id(&question.id, separators));
     split.add_distinct("question_texts", None, &question.question);
     split.add_distinct("contexts", None, &question.context);
-    (
-        hash([question.question.as_str(), question.context.as_str()]),
-        hash(question.answers.iter().map(|answer| answer.text.as_str())),
-    )
+    hash(question.answers.iter().map(|answer| answer.text.as_str()))
 }
 
 /// The id of the question in the id of a pair: without a trailing number behind one of `separators`.
@@ -368,11 +418,14 @@ mod tests {
             if let Some(split) = split {
                 statistics.start_split(split);
             }
-            statistics.add(&Example::Classification(Classification {
-                id: "x".to_owned(),
-                text: text.to_owned(),
-                label: label.to_owned(),
-            }));
+            statistics.add(
+                &Example::Classification(Classification {
+                    id: "x".to_owned(),
+                    text: text.to_owned(),
+                    label: label.to_owned(),
+                }),
+                text.strip_prefix("doc-"),
+            );
         };
         add(Some("train"), "a", "false");
         add(None, "a", "yes");

@@ -7,9 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use data::divide::{Divide, USUAL_SPLITS};
 use data::error::DataError;
 use data::example::Task;
-use data::prepare::{Prepared, Settings, SplitFiles, TagStyle, prepare};
+use data::prepare::{Duplicates, Prepared, Settings, SplitFiles, TagStyle, prepare};
 use data::readers::{
     Column, Columns, ODDITIES, Options, Quoting, READERS, Reader, Separator, find_reader,
 };
@@ -41,16 +42,26 @@ pub struct Dataset {
     /// Where an input is a folder, the file in it for each split; without it all files of the folder are read, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
-    /// `conll`, `tsv`: which column holds what, by index or, where there is a header, by name.
+    /// Cuts one input into splits, where the set brings none: `{split: all, into: {train: 0.8, dev: 0.1, test: 0.1}, seed: 1}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divide: Option<Divide>,
+    /// What follows the document's name in ids, such as `.s` in `d1.s0.p2`; for `divide` and `shared_documents`. Unless
+    /// given: the document as the reader knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_id_end: Option<String>,
+    /// What becomes of inputs that stand in several splits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub duplicates: Duplicates,
+    /// `conll`, tables: which column holds what, by index or, where there is a header, by name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub columns: Columns,
-    /// `conll`, `tsv`: what stands between columns; `whitespace` for `conll` and `tab` for `tsv` unless given.
+    /// `conll`, tables: what stands between columns; `whitespace` for `conll` and `tab` for tables unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<Separator>,
-    /// `conll`, `tsv`: whether the first line names the columns; `false` for `conll` and `true` for `tsv` unless given.
+    /// `conll`, tables: whether the first line names the columns; `false` for `conll` and `true` for tables unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// `tsv`: what a `"` means.
+    /// Tables: what a `"` means.
     #[serde(default, skip_serializing_if = "is_default")]
     pub quoting: Quoting,
     /// `conll`: what tags are allowed; others are errors, irregular ones are counted and read as `conlleval` does.
@@ -65,6 +76,12 @@ pub struct Dataset {
     /// `tokens`: the names of tags that are written as numbers, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tag_names: Vec<String>,
+    /// `tsv_labels`: what stands between the labels of a text; `,` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<String>,
+    /// `tsv_labels`: the names of labels that are written as numbers (`3`, `3_1`, and `3_0` for not), in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub label_names: Vec<String>,
     /// `conll`: how tags are written; `as_read` keeps the file's, however odd.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tags: TagStyle,
@@ -94,13 +111,10 @@ fn reader_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"oneOf": choices})
 }
 
-/// The splits that need no naming, in the order they are read.
-const USUAL_SPLITS: [&str; 3] = ["train", "dev", "test"];
-
 impl StageKind for Dataset {
     const NAME: &'static str = "dataset";
-    /// 1: first. 2: counts `document_concepts`.
-    const VERSION: u32 = 2;
+    /// 1: first. 2: counts `document_concepts`. 3: counts `shared_documents`.
+    const VERSION: u32 = 3;
     const DOC: &'static str =
         "read a labelled corpus into canonical examples and count what it holds";
 
@@ -149,6 +163,7 @@ impl StageKind for Dataset {
             self.columns = options.columns;
             self.separator = options.separator;
             self.header = options.header;
+            self.label_separator = options.label_separator;
         }
     }
 
@@ -172,6 +187,9 @@ impl StageKind for Dataset {
                 negative_labels: self.negative_labels.clone(),
                 question_id_separators: self.question_id_separators.clone(),
             },
+            divide: self.divide.clone(),
+            document_id_end: self.document_id_end.clone(),
+            duplicates: self.duplicates,
         };
         let folder = stage.output("examples");
         fs_err::create_dir_all(&folder)?;
@@ -217,6 +235,8 @@ impl Dataset {
             entity_type: self.entity_type.clone(),
             comment: self.comment.clone(),
             tag_names: self.tag_names.clone(),
+            label_separator: self.label_separator.clone(),
+            label_names: self.label_names.clone(),
         }
     }
 
@@ -233,10 +253,6 @@ impl Dataset {
             Task::QuestionAnswering => &["question_id_separators"],
         };
         let given = [
-            ("columns.token", self.columns.token.is_some()),
-            ("columns.id", self.columns.id.is_some()),
-            ("columns.text", self.columns.text.is_some()),
-            ("columns.label", self.columns.label.is_some()),
             ("separator", self.separator.is_some()),
             ("header", self.header.is_some()),
             ("quoting", !is_default(&self.quoting)),
@@ -244,6 +260,8 @@ impl Dataset {
             ("entity_type", self.entity_type.is_some()),
             ("comment", self.comment.is_some()),
             ("tag_names", !self.tag_names.is_empty()),
+            ("label_separator", self.label_separator.is_some()),
+            ("label_names", !self.label_names.is_empty()),
             ("tags", !is_default(&self.tags)),
             ("labels", !self.labels.is_empty()),
             ("rename_labels", !self.rename_labels.is_empty()),
@@ -254,7 +272,12 @@ impl Dataset {
             ),
         ];
         let used = || reader.options().iter().chain(of_task).copied();
-        for (option, given) in given {
+        let columns = self
+            .columns
+            .named()
+            .map(|(what, column)| (format!("columns.{what}"), column.is_some()));
+        let given = given.map(|(option, given)| (option.to_owned(), given));
+        for (option, given) in columns.into_iter().chain(given) {
             if given && used().all(|name| name != option) {
                 let path: Vec<&str> = option.split('.').collect();
                 problems.add(
@@ -268,7 +291,8 @@ impl Dataset {
 
     fn check_columns(&self, reader: &dyn Reader, problems: &mut Problems) {
         let options = self.options().or(&reader.defaults());
-        if reader.name() == "tsv" && options.separator == Some(Separator::Whitespace) {
+        if reader.options().contains(&"quoting") && options.separator == Some(Separator::Whitespace)
+        {
             problems.add(
                 &["separator"],
                 "a table cannot be separated by `whitespace`: its texts hold spaces",
@@ -278,13 +302,7 @@ impl Dataset {
         if options.header == Some(true) {
             return;
         }
-        let columns = [
-            ("token", &options.columns.token),
-            ("id", &options.columns.id),
-            ("text", &options.columns.text),
-            ("label", &options.columns.label),
-        ];
-        for (what, column) in columns {
+        for (what, column) in options.columns.named() {
             if let Some(Column::Name(name)) = column
                 && reader
                     .options()
@@ -358,6 +376,8 @@ impl Dataset {
         for (option, text) in [
             ("entity_type", &self.entity_type),
             ("comment", &self.comment),
+            ("label_separator", &self.label_separator),
+            ("document_id_end", &self.document_id_end),
         ] {
             if text.as_deref() == Some("") {
                 problems.add(
@@ -384,6 +404,7 @@ impl Dataset {
                 );
             }
         }
+        self.check_divide(problems);
         for (split, file) in &self.files {
             if !self.split_names().any(|name| name == split) {
                 problems.add(
@@ -400,6 +421,44 @@ impl Dataset {
                     "give a relative path without `..`",
                 );
             }
+        }
+    }
+
+    fn check_divide(&self, problems: &mut Problems) {
+        let Some(divide) = &self.divide else {
+            return;
+        };
+        if !self.split_names().any(|name| name == divide.split) {
+            problems.add(
+                &["divide", "split"],
+                format!("there is no split `{}` to divide", divide.split),
+                format!("splits are {}", listed(self.split_names())),
+            );
+        }
+        let mut sum = 0.0;
+        for (name, share) in &divide.into {
+            sum += share;
+            if !is_name(name) {
+                problems.add(
+                    &["divide", "into", name],
+                    format!("`{name}` is not a name"),
+                    "names match `[a-z][a-z0-9_-]*`",
+                );
+            }
+            if !(*share > 0.0 && *share < 1.0) {
+                problems.add(
+                    &["divide", "into", name],
+                    format!("the share of `{name}` is {share}"),
+                    "give a share between 0 and 1",
+                );
+            }
+        }
+        if divide.into.len() < 2 || (sum - 1.0).abs() > 1e-9 {
+            problems.add(
+                &["divide", "into"],
+                format!("the {} shares sum to {sum}", divide.into.len()),
+                "give two or more shares that sum to 1, such as `{train: 0.8, dev: 0.1, test: 0.1}`",
+            );
         }
     }
 
@@ -447,6 +506,24 @@ impl Dataset {
                         format!("add `{name}: FILE` to `needs`, or take it out of `with.splits`"),
                     ));
                 }
+            }
+        }
+        if let Some(divide) = &self.divide {
+            let taken = |name: &&String| **name != divide.split && stage.inputs.contains_key(*name);
+            if let Some(name) = divide.into.keys().find(taken) {
+                return Err(mismatch(
+                    format!(
+                        "the split `{name}` has an input of its own, and `divide` makes it of `{}`",
+                        divide.split
+                    ),
+                    "remove one of the two",
+                ));
+            }
+            if !stage.inputs.contains_key(&divide.split) {
+                return Err(mismatch(
+                    format!("`divide` has no input `{}` to divide", divide.split),
+                    format!("add `{}: FILE` to `needs`", divide.split),
+                ));
             }
         }
         if splits.is_empty() {

@@ -7,6 +7,7 @@ use super::counts::mean;
 use super::{Mark, Metric, Outcome, Sample, Work, best};
 use crate::error::DataError;
 use crate::example::{Example, Task};
+use crate::wordpiece::is_word;
 
 /// See the head of this file.
 pub(super) struct ExactMatch;
@@ -120,11 +121,6 @@ fn without_articles(text: &str) -> String {
         }
     }
     out
-}
-
-/// What `\w` matches in Python: letters and digits of any script, and the underscore.
-fn is_word(c: char) -> bool {
-    c == '_' || c.is_alphanumeric()
 }
 
 /// What Python's `str.split()` splits at.

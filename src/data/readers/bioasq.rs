@@ -51,11 +51,7 @@ impl Reader for BioAsq {
         Task::QuestionAnswering
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -68,10 +64,8 @@ impl Reader for BioAsq {
             column,
         };
         let file: File = serde_json::from_str(&text).map_err(|error| {
-            let message = error.to_string();
-            let end = message.rfind(" at line ").unwrap_or(message.len());
-            Problem::new(
-                &message[..end],
+            Problem::of_json(
+                &error,
                 "expected BioASQ's form: `questions` with `id`, `type`, `body`, `exact_answer`, `snippets`; for SQuAD's form set `reader: squad`",
             )
             .at(place(error.line() as u64, error.column() as u64))
@@ -96,12 +90,14 @@ impl Reader for BioAsq {
                     tally.odd("snippets_without_answer", || place(0, 0));
                     continue;
                 }
-                emit(Example::QuestionAnswering(Question {
+                let question = Question {
                     id: format!("{}_{number:03}", item.id),
                     question: item.body.clone(),
                     context: snippet.text,
                     answers,
-                }))?;
+                };
+                // A question's snippets belong together: they share the answer.
+                emit(Example::QuestionAnswering(question), Some(&item.id))?;
             }
         }
         Ok(tally)

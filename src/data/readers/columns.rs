@@ -19,6 +19,35 @@ pub enum Column {
     Name(String),
 }
 
+impl Columns {
+    /// Every column with its name behind `columns.`.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &Option<Column>); 5] {
+        [
+            ("token", &self.token),
+            ("id", &self.id),
+            ("text", &self.text),
+            ("second_text", &self.second_text),
+            ("label", &self.label),
+        ]
+    }
+
+    /// The columns that `choose` makes of each of these and its counterpart.
+    pub(super) fn zip(
+        &self,
+        other: &Self,
+        choose: impl Fn(&Option<Column>, &Option<Column>) -> Option<Column>,
+    ) -> Self {
+        Self {
+            token: choose(&self.token, &other.token),
+            id: choose(&self.id, &other.id),
+            text: choose(&self.text, &other.text),
+            second_text: choose(&self.second_text, &other.second_text),
+            label: choose(&self.label, &other.label),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Column {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ColumnVisitor;
@@ -59,13 +88,17 @@ pub struct Columns {
     /// `conll`: the token; column 0 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Column>,
-    /// `tsv`: the id; without it examples are numbered `SPLIT-1`, `SPLIT-2` ….
+    /// Tables: the id; without it examples are numbered `SPLIT-1`, `SPLIT-2` ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Column>,
-    /// `tsv`: the text; `sentence` unless given (without a header it must be).
+    /// Tables: the text; `sentence` unless given, for `tsv_pairs` `sentence1` (without a header it must be).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Column>,
-    /// `conll`: the tag, the last column unless given; `tsv`: the class, `label` unless given.
+    /// `tsv_pairs`: the second text; `sentence2` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_text: Option<Column>,
+    /// `conll`: the tag, the last column unless given; tables: the class, labels or number, `label`, `labels` and `score`
+    /// unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Column>,
 }
@@ -191,6 +224,62 @@ impl Column {
                 })
             }
         }
+    }
+}
+
+/// Where the `N` columns that a reader uses are; found in the header or the first line, the same in every line.
+pub(super) struct Layout<const N: usize> {
+    columns: [usize; N],
+    n_columns: usize,
+}
+
+impl<const N: usize> Layout<N> {
+    /// Finds the columns wanted, each with the name that `columns.NAME` has; all are given or have a default.
+    pub(super) fn find(
+        wanted: [(&str, &Option<Column>); N],
+        names: Option<&[String]>,
+        n_columns: usize,
+    ) -> Result<Self, Problem> {
+        let n_columns = names.map_or(n_columns, <[String]>::len);
+        let mut columns = [0; N];
+        for (i, (what, column)) in wanted.iter().enumerate() {
+            let column = column.as_ref().expect("it is given or has a default");
+            columns[i] = column.resolve(what, names, n_columns)?;
+            if let Some(j) = columns[..i].iter().position(|other| *other == columns[i]) {
+                return Err(Problem::new(
+                    format!(
+                        "the {} and the {what} are both column {} of {n_columns}",
+                        wanted[j].0, columns[i]
+                    ),
+                    format!(
+                        "set `separator` to what stands between columns, or `columns.{}` and `columns.{what}`",
+                        wanted[j].0
+                    ),
+                ));
+            }
+        }
+        Ok(Self { columns, n_columns })
+    }
+
+    /// Whether a line has as many columns as it should.
+    pub(super) fn check(&self, found: usize) -> Result<(), Problem> {
+        if found == self.n_columns {
+            return Ok(());
+        }
+        Err(Problem::new(
+            format!("expected {} columns, found {found}", self.n_columns),
+            "repair the line, or set `separator` to what stands between columns",
+        ))
+    }
+
+    /// The place in what was wanted of a column.
+    pub(super) fn role(&self, column: usize) -> Option<usize> {
+        self.columns.iter().position(|one| *one == column)
+    }
+
+    /// The columns of a line that was checked, in the order they were asked for.
+    pub(super) fn of<'f, T>(&self, fields: &'f [T]) -> [&'f T; N] {
+        self.columns.map(|column| &fields[column])
     }
 }
 

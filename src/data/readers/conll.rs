@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::columns::Layout;
 use super::{Column, Columns, Emit, Input, Options, Reader, Separator, Tally};
 use crate::error::{DataError, Problem, excerpt};
 use crate::example::{Example, Tagging, Task};
@@ -52,7 +53,7 @@ impl Reader for Conll {
         }
     }
 
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         options: &Options,
@@ -60,17 +61,17 @@ impl Reader for Conll {
     ) -> Result<Tally, DataError> {
         let (split, already) = (input.split, input.already);
         let mut lines = Lines::new(input.reader, input.file)?;
-        let options = options.or(&self.defaults());
         let separator = options.separator.as_ref().expect("it has a default");
         let mut sentences = Sentences {
-            options: &options,
+            options,
             split,
+            file: input.file,
             next: already + 1,
             current: Sentence::default(),
             tally: Tally::default(),
         };
         let mut header: Option<Vec<String>> = None;
-        let mut layout: Option<Layout> = None;
+        let mut layout: Option<Layout<2>> = None;
         let mut fields = Vec::new();
         while lines.advance()? {
             let text = lines.text();
@@ -105,72 +106,25 @@ impl Reader for Conll {
             let layout = match &layout {
                 Some(layout) => layout,
                 None => layout.insert(
-                    Layout::find(&options, header.as_deref(), fields.len())
-                        .map_err(|problem| problem.at(lines.place(lines.number())))?,
+                    Layout::find(
+                        [
+                            ("token", &options.columns.token),
+                            ("label", &options.columns.label),
+                        ],
+                        header.as_deref(),
+                        fields.len(),
+                    )
+                    .map_err(|problem| problem.at(lines.place(lines.number())))?,
                 ),
             };
-            layout.check(&fields, &lines)?;
-            sentences.push(layout, &fields, &lines)?;
+            layout
+                .check(fields.len())
+                .map_err(|problem| problem.at(lines.place(lines.number())))?;
+            let [token, label] = layout.of(&fields);
+            sentences.push(token, label, &lines)?;
         }
         sentences.finish(&lines, emit)?;
         Ok(sentences.tally)
-    }
-}
-
-/// Which columns a file has.
-struct Layout {
-    token: usize,
-    label: usize,
-    n_columns: usize,
-}
-
-impl Layout {
-    fn find(
-        options: &Options,
-        names: Option<&[String]>,
-        n_columns: usize,
-    ) -> Result<Self, Problem> {
-        let n_columns = names.map_or(n_columns, <[String]>::len);
-        let column = |column: &Option<Column>, what: &str| {
-            let column = column.as_ref().expect("it has a default");
-            column.resolve(what, names, n_columns)
-        };
-        let token = column(&options.columns.token, "token")?;
-        let label = column(&options.columns.label, "label")?;
-        if token == label {
-            return Err(Problem::new(
-                format!("the token and the label are both column {token} of {n_columns}"),
-                "set `separator` to what stands between columns, or `columns.token` and `columns.label`",
-            ));
-        }
-        Ok(Self {
-            token,
-            label,
-            n_columns,
-        })
-    }
-
-    fn check(&self, fields: &[Range<usize>], lines: &Lines<'_>) -> Result<(), DataError> {
-        if fields.len() != self.n_columns {
-            return Err(lines.broken(
-                format!(
-                    "expected {} columns, found {}",
-                    self.n_columns,
-                    fields.len()
-                ),
-                "repair the line, or set `separator` to what stands between columns",
-            ));
-        }
-        for column in [self.token, self.label] {
-            if fields[column].is_empty() {
-                return Err(Problem::new(
-                    format!("column {column} is empty"),
-                    "repair the line, or set `separator` to what stands between columns",
-                )
-                .at(lines.place_at(fields[column].start)));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -184,6 +138,7 @@ struct Sentence {
 struct Sentences<'a> {
     options: &'a Options,
     split: &'a str,
+    file: &'a str,
     next: u64,
     current: Sentence,
     tally: Tally,
@@ -192,21 +147,27 @@ struct Sentences<'a> {
 impl Sentences<'_> {
     fn push(
         &mut self,
-        layout: &Layout,
-        fields: &[Range<usize>],
+        token: &Range<usize>,
+        label: &Range<usize>,
         lines: &Lines<'_>,
     ) -> Result<(), DataError> {
+        for (what, field) in [("token", token), ("label", label)] {
+            if field.is_empty() {
+                return Err(Problem::new(
+                    format!("the {what} is empty"),
+                    "repair the line, or set `separator` to what stands between columns",
+                )
+                .at(lines.place_at(field.start)));
+            }
+        }
         let text = lines.text();
-        let written = &text[fields[layout.label].clone()];
         let tag = self
-            .tag(written)
-            .map_err(|problem| problem.at(lines.place_at(fields[layout.label].start)))?;
+            .tag(&text[label.clone()])
+            .map_err(|problem| problem.at(lines.place_at(label.start)))?;
         if self.current.tokens.is_empty() {
             self.current.first_line = lines.number();
         }
-        self.current
-            .tokens
-            .push(text[fields[layout.token].clone()].to_owned());
+        self.current.tokens.push(text[token.clone()].to_owned());
         self.current.tags.push(tag);
         Ok(())
     }
@@ -253,7 +214,12 @@ impl Sentences<'_> {
         }
         let id = format!("{}-{}", self.split, self.next);
         self.next += 1;
-        emit(Example::Tagging(Tagging { id, tokens, tags }))
+        let document = match self.tally.documents {
+            0 => None,
+            number => Some(format!("{}, document {number}", self.file)),
+        };
+        let sentence = Example::Tagging(Tagging { id, tokens, tags });
+        emit(sentence, document.as_deref())
     }
 }
 

@@ -29,15 +29,11 @@ impl Reader for Ddi {
         Task::Classification
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn wants(&self, file: &str) -> bool {
         file.ends_with(".xml")
     }
 
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -46,6 +42,7 @@ impl Reader for Ddi {
         let text = super::whole_text(input.reader, input.file)?;
         let mut elements = Elements::new(&text, input.file);
         let mut tally = Tally::default();
+        let mut document: Option<String> = None;
         let mut sentence: Option<Sentence> = None;
         while let Some(piece) = elements.advance()? {
             let Piece::Start { name, attributes } = piece else {
@@ -56,7 +53,11 @@ impl Reader for Ddi {
                 values: attributes.into_iter().collect(),
             };
             match name.as_str() {
-                "document" => tally.documents += 1,
+                "document" => {
+                    tally.documents += 1;
+                    document =
+                        (attributes.find("id").filter(|id| !id.is_empty())).map(str::to_owned);
+                }
                 "sentence" => {
                     sentence = Some(Sentence {
                         text: attributes.get("text", &elements)?.chars().collect(),
@@ -108,11 +109,12 @@ impl Reader for Ddi {
                         }
                         _ => "DDI-false".to_owned(),
                     };
-                    emit(Example::Classification(Classification {
+                    let example = Classification {
                         id: attributes.get("id", &elements)?.to_owned(),
                         text: dummified(&sentence.text, first, second),
                         label,
-                    }))?;
+                    };
+                    emit(Example::Classification(example), document.as_deref())?;
                 }
                 _ => {}
             }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::{Emit, Input, Options, Reader, Tally};
-use crate::error::{DataError, Problem, excerpt};
+use crate::error::{DataError, Problem};
 use crate::example::{Document, Example, Span, Tagging, Task};
 use crate::lines::Lines;
 
@@ -78,11 +78,7 @@ impl Reader for SpanLines {
         Task::Spans
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -130,7 +126,7 @@ impl Reader for TokenLines {
         &["tag_names"]
     }
 
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         options: &Options,
@@ -188,17 +184,19 @@ fn each<T: for<'de> Deserialize<'de>>(
             continue;
         }
         let line: T = serde_json::from_str(lines.text()).map_err(|error| {
-            let text = error.to_string();
-            let end = text.rfind(" at line ").unwrap_or(text.len());
             let mut place = lines.place(lines.number());
             place.column = error.column() as u64;
-            Problem::new(excerpt(&text[..end]), help).at(place)
+            Problem::of_json(&error, help).at(place)
         })?;
         number += 1;
         let here = |problem: Problem| problem.at(lines.place(lines.number()));
         let example = make(line, split, number).map_err(here)?;
         example.check().map_err(here)?;
-        emit(example)?;
+        let document = match &example {
+            Example::Spans(document) => Some(document.id.clone()),
+            _ => None,
+        };
+        emit(example, document.as_deref())?;
     }
     Ok(Tally::default())
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use crate::error::{DataError, Place};
+use crate::error::{DataError, Place, excerpt};
 use crate::example::{Example, Task};
 
 mod bioasq;
 mod chemprot;
+mod chemprot_pairs;
 mod columns;
 mod conll;
 mod ddi;
@@ -16,10 +17,11 @@ mod json_lines;
 mod pubtator;
 mod squad;
 mod standoff;
+mod table;
 mod tsv;
 
 pub use columns::{Column, Columns, Separator};
-pub use tsv::Quoting;
+pub use table::Quoting;
 
 use crate::tags::Encoding;
 
@@ -27,6 +29,7 @@ use crate::tags::Encoding;
 pub static READERS: &[&dyn Reader] = &[
     &bioasq::BioAsq,
     &chemprot::ChemProt,
+    &chemprot_pairs::ChemProtPairs,
     &conll::Conll,
     &ddi::Ddi,
     &pubtator::PubTator,
@@ -35,6 +38,8 @@ pub static READERS: &[&dyn Reader] = &[
     &standoff::Standoff,
     &json_lines::TokenLines,
     &tsv::Tsv,
+    &tsv::TsvLabels,
+    &tsv::TsvPairs,
 ];
 
 /// Reads one format.
@@ -49,7 +54,9 @@ pub trait Reader: Sync {
     fn task(&self) -> Task;
 
     /// Names of the fields of [`Options`] that it uses, and of columns as `columns.NAME`.
-    fn options(&self) -> &'static [&'static str];
+    fn options(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// What it takes for options that are not given; the others stay at [`Options::default`].
     fn defaults(&self) -> Options {
@@ -61,7 +68,8 @@ pub trait Reader: Sync {
         true
     }
 
-    /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time.
+    /// Hands every example of `input` to `emit`, in the order of the file, holding one document at a time; options that
+    /// are not given are [`Reader::defaults`].
     ///
     /// Labels are as the file has them. Ids are the file's, not always unique, or `SPLIT-N` where it has none.
     ///
@@ -72,11 +80,36 @@ pub trait Reader: Sync {
         input: Input<'_>,
         options: &Options,
         emit: &mut Emit<'_>,
+    ) -> Result<Tally, DataError> {
+        let file = input.file.to_owned();
+        // Whatever a file holds, what leaves a reader is sound; its own checks only know the place better.
+        let mut checked = |example: Example, document: Option<&str>| {
+            example.check().map_err(|problem| {
+                problem.at(Place {
+                    file: format!("{file}, example `{}`", excerpt(example.id())),
+                    line: 0,
+                    column: 0,
+                })
+            })?;
+            emit(example, document.filter(|name| !name.is_empty()))
+        };
+        self.read_with(input, &options.or(&self.defaults()), &mut checked)
+    }
+
+    /// As [`Reader::read`], which calls it with its defaults filled in.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    fn read_with(
+        &self,
+        input: Input<'_>,
+        options: &Options,
+        emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError>;
 }
 
-/// Takes an example.
-pub type Emit<'a> = dyn FnMut(Example) -> Result<(), DataError> + 'a;
+/// Takes an example, and the document it is of where the file says: a name, or a number where it only marks documents.
+pub type Emit<'a> = dyn FnMut(Example, Option<&str>) -> Result<(), DataError> + 'a;
 
 /// A file to read.
 pub struct Input<'a> {
@@ -166,24 +199,24 @@ pub struct Options {
     pub comment: Option<String>,
     /// Names of tags that are written as numbers, in their order.
     pub tag_names: Vec<String>,
+    /// Between the labels of a text; the format's own when `None`.
+    pub label_separator: Option<String>,
+    /// Names of labels that are written as numbers, in their order.
+    pub label_names: Vec<String>,
 }
 
 impl Options {
     /// The same options with `defaults` where nothing is given.
     #[must_use]
     pub fn or(&self, defaults: &Self) -> Self {
-        let column = |given: &Option<Column>, default: &Option<Column>| {
+        fn either<T: Clone>(given: &Option<T>, default: &Option<T>) -> Option<T> {
             given.clone().or_else(|| default.clone())
-        };
+        }
         Self {
-            columns: Columns {
-                token: column(&self.columns.token, &defaults.columns.token),
-                id: column(&self.columns.id, &defaults.columns.id),
-                text: column(&self.columns.text, &defaults.columns.text),
-                label: column(&self.columns.label, &defaults.columns.label),
-            },
-            separator: self.separator.clone().or(defaults.separator.clone()),
-            header: self.header.or(defaults.header),
+            columns: self.columns.zip(&defaults.columns, either),
+            separator: either(&self.separator, &defaults.separator),
+            header: either(&self.header, &defaults.header),
+            label_separator: either(&self.label_separator, &defaults.label_separator),
             ..self.clone()
         }
     }
@@ -195,14 +228,10 @@ impl Options {
             given.clone().filter(|_| given != default)
         }
         Self {
-            columns: Columns {
-                token: drop(&self.columns.token, &defaults.columns.token),
-                id: drop(&self.columns.id, &defaults.columns.id),
-                text: drop(&self.columns.text, &defaults.columns.text),
-                label: drop(&self.columns.label, &defaults.columns.label),
-            },
+            columns: self.columns.zip(&defaults.columns, drop),
             separator: drop(&self.separator, &defaults.separator),
             header: drop(&self.header, &defaults.header),
+            label_separator: drop(&self.label_separator, &defaults.label_separator),
             ..self.clone()
         }
     }
@@ -277,6 +306,10 @@ pub static ODDITIES: &[(&str, &str)] = &[
         "lines with a field wholly in quotes, kept as they are; perhaps `quoting: csv` is meant",
     ),
     (
+        "relations_across_sentences",
+        "relations between mentions of two sentences; their example holds all from the one to the other",
+    ),
+    (
         "snippets_without_answer",
         "snippets in which no accepted answer stands, left out",
     ),
@@ -339,7 +372,7 @@ mod tests {
             path: None,
             reader: &mut bytes,
         };
-        let tally = reader.read(input, options, &mut |example| {
+        let tally = reader.read(input, options, &mut |example, _| {
             example.check().expect("readers give sound examples");
             examples.push(example);
             Ok(())
@@ -351,6 +384,22 @@ mod tests {
                 error.help().unwrap_or_default().to_owned(),
             )),
         }
+    }
+
+    #[test]
+    fn what_a_reader_overlooks_is_refused_before_it_leaves() {
+        let text = "7|t|\n7|a|\n0\t";
+        let reader = find_reader("pubtator").expect("in the table");
+        assert!(read_text(reader, text, &Options::default()).is_err());
+        let reader = find_reader("spans").expect("in the table");
+        let text = "{\"id\":\"\",\"text\":\"a\",\"spans\":[]}";
+        let (message, help) = read_text(reader, text, &Options::default()).expect_err("no id");
+        assert_eq!(message, "x:1: `id` is empty");
+        assert!(!help.is_empty());
+        let reader = find_reader("bioasq").expect("in the table");
+        let text = r#"{"questions":[{"id":"5c","type":"factoid","body":"","exact_answer":["a"],"snippets":[{"text":"a"}]}]}"#;
+        let (message, _) = read_text(reader, text, &Options::default()).expect_err("no question");
+        assert_eq!(message, "x, example `5c_000`: `question` is empty");
     }
 
     #[test]

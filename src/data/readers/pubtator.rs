@@ -24,11 +24,7 @@ impl Reader for PubTator {
         Task::Spans
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -101,7 +97,8 @@ fn finish(
         )
         .at(lines.place(open.first_line)));
     }
-    emit(Example::Spans(open.document))
+    let id = open.document.id.clone();
+    emit(Example::Spans(open.document), Some(&id))
 }
 
 /// `ID|t|…` or `ID|a|…` taken apart; an id holds no bar and no tab.

@@ -31,11 +31,7 @@ impl Reader for Squad {
         Task::QuestionAnswering
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -68,15 +64,11 @@ impl Reader for Squad {
             return Err(match state.failed {
                 Some(error) => error,
                 None if error.is_io() => DataError::Io(error.into()),
-                None => {
-                    let text = error.to_string();
-                    let end = text.rfind(" at line ").unwrap_or(text.len());
-                    Problem::new(
-                        &text[..end],
-                        "expected the form of SQuAD v1.1: `data`, `paragraphs`, `context`, `qas`, `id`, `question`, `answers`",
-                    )
-                    .at(place)
-                }
+                None => Problem::of_json(
+                    &error,
+                    "expected the form of SQuAD v1.1: `data`, `paragraphs`, `context`, `qas`, `id`, `question`, `answers`",
+                )
+                .at(place),
             });
         }
         Ok(state.tally)
@@ -269,12 +261,14 @@ impl State<'_, '_> {
                 }
                 answers.push(self.answer(&id, &context, answer)?);
             }
-            (self.emit)(Example::QuestionAnswering(Question {
+            let question = Question {
                 id,
                 question: raw.question,
                 context: context.clone(),
                 answers,
-            }))?;
+            };
+            let article = format!("{}, article {}", self.file, self.tally.documents + 1);
+            (self.emit)(Example::QuestionAnswering(question), Some(&article))?;
         }
         Ok(())
     }

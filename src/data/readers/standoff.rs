@@ -28,15 +28,11 @@ impl Reader for Standoff {
         Task::Spans
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn wants(&self, file: &str) -> bool {
         file.ends_with(".txt")
     }
 
-    fn read(
+    fn read_with(
         &self,
         input: Input<'_>,
         _options: &Options,
@@ -82,7 +78,8 @@ impl Reader for Standoff {
                 }
             }
         }
-        emit(Example::Spans(document))?;
+        let id = document.id.clone();
+        emit(Example::Spans(document), Some(&id))?;
         Ok(tally)
     }
 }

@@ -1,34 +1,25 @@
-//! Reads tables of labelled texts, a line each, as the BLUE benchmark ships them. Knows nothing of splits or statistics.
+//! Readers of tables: a text with its class, a text with its labels, two texts with a number. Know nothing of quoting,
+//! splits or statistics.
 //!
-//! The quoting is parsed here and strictly, because the usual CSV parsers accept a stray `"` without a word: a file
-//! without quoting then loses characters or whole lines, which is the mistake these files invite.
+//! | reader | columns unless given | of |
+//! | --- | --- | --- |
+//! | `tsv` | `sentence`, `label` | ChemProt, DDI-2013 and GAD as BLUE and BLURB ship them |
+//! | `tsv_labels` | `sentence`, `labels` | HoC: `0_1,1_0,…` with `label_names`, or the labels' own names |
+//! | `tsv_pairs` | `sentence1`, `sentence2`, `score` | BIOSSES, MedSTS |
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use super::table::{self, Row};
+use super::{Emit, Input, Options, Reader, Tally};
+use crate::error::{DataError, Problem, excerpt};
+use crate::example::{Classification, Example, MultiLabel, Regression, Task};
 
-use super::{Column, Columns, Emit, Input, Options, Reader, Separator, Tally};
-use crate::error::{DataError, Problem};
-use crate::example::{Classification, Example, Task};
-use crate::lines::Lines;
-
-/// What a `"` means in a table.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Quoting {
-    /// A field that starts with `"` ends at the next single `"`; `""` inside stands for one.
-    #[default]
-    Csv,
-    /// A `"` stands for itself.
-    None,
-}
-
-/// See the module.
+/// A text and its class.
 pub(super) struct Tsv;
 
-/// Lines that a quoted field may span: more means a quote that was never meant as one.
-const MAX_FIELD_LINES: u64 = 100;
+/// A text and any number of labels.
+pub(super) struct TsvLabels;
+
+/// Two texts and a number.
+pub(super) struct TsvPairs;
 
 impl Reader for Tsv {
     fn name(&self) -> &'static str {
@@ -55,277 +46,178 @@ impl Reader for Tsv {
     }
 
     fn defaults(&self) -> Options {
-        Options {
-            columns: Columns {
-                text: Some(Column::Name("sentence".to_owned())),
-                label: Some(Column::Name("label".to_owned())),
-                ..Columns::default()
-            },
-            separator: Some(Separator::Text("\t".to_owned())),
-            header: Some(true),
-            ..Options::default()
-        }
+        table::defaults("sentence", None, "label")
     }
 
-    fn read(
+    fn read_with(
         &self,
-        input: Input<'_>,
+        mut input: Input<'_>,
         options: &Options,
         emit: &mut Emit<'_>,
     ) -> Result<Tally, DataError> {
-        let (split, already) = (input.split, input.already);
-        let options = options.or(&self.defaults());
-        let separator = match &options.separator {
-            Some(Separator::Text(text)) => text.as_str(),
-            Some(Separator::Whitespace) | None => {
-                return Err(DataError::mismatch(
-                    "a table cannot be separated by `whitespace`: its texts hold spaces",
-                    "set `separator: tab`, or the character that stands between columns",
-                ));
-            }
+        let wanted = [
+            ("text", &options.columns.text),
+            ("label", &options.columns.label),
+        ];
+        let make = |row: Row<'_, 2>| {
+            let [text, label] = row.fields.map(str::to_owned);
+            let id = row.id;
+            Ok(Example::Classification(Classification { id, text, label }))
         };
-        let mut records = Records {
-            lines: Lines::new(input.reader, input.file)?,
-            separator,
-            quoting: options.quoting,
-            fields: Vec::new(),
-            text: String::new(),
-            first_line: 0,
-            tally: Tally::default(),
-        };
-        let mut names = None;
-        if options.header != Some(false) {
-            if !records.advance()? {
-                return Ok(records.tally);
-            }
-            names = Some(records.fields.clone());
-        }
-        let mut layout = None;
-        let mut done = 0;
-        while records.advance()? {
-            let layout = match &layout {
-                Some(layout) => layout,
-                None => layout.insert(
-                    Layout::find(&options, names.as_deref(), records.fields.len()).map_err(
-                        |problem| {
-                            problem.at(records.lines.place(if names.is_some() {
-                                1
-                            } else {
-                                records.first_line
-                            }))
-                        },
-                    )?,
-                ),
-            };
-            let found = records.fields.len();
-            if found != layout.n_columns {
-                return Err(records.broken(
-                    format!("expected {} columns, found {found}", layout.n_columns),
-                    "repair the line, or set `separator` and `quoting` as the file has them",
-                ));
-            }
-            for (what, column) in [("text", layout.text), ("label", layout.label)] {
-                if records.fields[column].trim().is_empty() {
-                    return Err(records.broken(
-                        format!("the {what} (column {column}) is empty"),
-                        "repair the line or leave it out of the file",
-                    ));
-                }
-            }
-            let id = match layout.id {
-                Some(column) if !records.fields[column].is_empty() => {
-                    std::mem::take(&mut records.fields[column])
-                }
-                Some(column) => {
-                    return Err(records.broken(
-                        format!("the id (column {column}) is empty"),
-                        "repair the line, or leave `columns.id` out to number the examples",
-                    ));
-                }
-                None => format!("{split}-{}", already + done + 1),
-            };
-            let text = std::mem::take(&mut records.fields[layout.text]);
-            let label = std::mem::take(&mut records.fields[layout.label]);
-            done += 1;
-            emit(Example::Classification(Classification { id, text, label }))?;
-        }
-        Ok(records.tally)
+        table::each(&mut input, options, wanted, [true; 2], &make, emit)
     }
 }
 
-struct Layout {
-    id: Option<usize>,
-    text: usize,
-    label: usize,
-    n_columns: usize,
-}
+impl Reader for TsvLabels {
+    fn name(&self) -> &'static str {
+        "tsv_labels"
+    }
 
-impl Layout {
-    fn find(
+    fn doc(&self) -> &'static str {
+        "a table with a text and any number of labels a line, such as HoC"
+    }
+
+    fn task(&self) -> Task {
+        Task::MultiLabel
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &[
+            "columns.id",
+            "columns.text",
+            "columns.label",
+            "separator",
+            "header",
+            "quoting",
+            "label_separator",
+            "label_names",
+        ]
+    }
+
+    fn defaults(&self) -> Options {
+        Options {
+            label_separator: Some(",".to_owned()),
+            ..table::defaults("sentence", None, "labels")
+        }
+    }
+
+    fn read_with(
+        &self,
+        mut input: Input<'_>,
         options: &Options,
-        names: Option<&[String]>,
-        n_columns: usize,
-    ) -> Result<Self, Problem> {
-        let n_columns = names.map_or(n_columns, <[String]>::len);
-        let column = |column: &Option<Column>, what: &str| {
-            let column = column.as_ref().expect("it has a default");
-            column.resolve(what, names, n_columns)
+        emit: &mut Emit<'_>,
+    ) -> Result<Tally, DataError> {
+        let wanted = [
+            ("text", &options.columns.text),
+            ("label", &options.columns.label),
+        ];
+        let make = |row: Row<'_, 2>| {
+            let [text, labels] = row.fields;
+            Ok(Example::MultiLabel(MultiLabel {
+                id: row.id,
+                text: text.to_owned(),
+                labels: labels_of(labels, options)?,
+            }))
         };
-        let text = column(&options.columns.text, "text")?;
-        let label = column(&options.columns.label, "label")?;
-        let id = match &options.columns.id {
-            Some(id) => Some(id.resolve("id", names, n_columns)?),
-            None => None,
+        table::each(&mut input, options, wanted, [true, false], &make, emit)
+    }
+}
+
+/// The labels of a field, each once. An empty field and `NULL` have none. With `label_names` a label is its number from
+/// 0, and `3_0` says that number 3 does not hold.
+fn labels_of(field: &str, options: &Options) -> Result<Vec<String>, Problem> {
+    let separator = options.label_separator.as_deref().unwrap_or(",");
+    let mut labels: Vec<String> = Vec::new();
+    for part in field.split(separator).map(str::trim) {
+        if part.is_empty() || part == "NULL" {
+            continue;
+        }
+        let label = match options.label_names.as_slice() {
+            [] => Some(part),
+            names => numbered(part, names)?,
         };
-        if text == label || id == Some(text) || id == Some(label) {
-            return Err(Problem::new(
-                format!("two of id, text and label are the same column of {n_columns}"),
-                "set `columns.id`, `columns.text` and `columns.label` to different columns",
-            ));
+        if let Some(label) = label
+            && !labels.iter().any(|known| known == label)
+        {
+            labels.push(label.to_owned());
         }
-        Ok(Self {
-            id,
-            text,
-            label,
-            n_columns,
-        })
+    }
+    Ok(labels)
+}
+
+/// `3` or `3_1`: the name of number 3; `3_0`: none.
+fn numbered<'n>(part: &str, names: &'n [String]) -> Result<Option<&'n str>, Problem> {
+    let (number, holds) = match part.split_once('_') {
+        Some((number, "0")) => (number, false),
+        Some((number, "1")) => (number, true),
+        Some(_) => ("", false),
+        None => (part, true),
+    };
+    match number.parse().ok().and_then(|n: usize| names.get(n)) {
+        Some(name) => Ok(holds.then_some(name)),
+        None => Err(Problem::new(
+            format!("`{}` is no label of {}", excerpt(part), names.len()),
+            "write a number from 0, `3` or `3_1`, and `3_0` where it does not hold; or leave `label_names` out where labels are names",
+        )),
     }
 }
 
-/// A cursor over records, which may span lines.
-struct Records<'a> {
-    lines: Lines<'a>,
-    separator: &'a str,
-    quoting: Quoting,
-    fields: Vec<String>,
-    text: String,
-    first_line: u64,
-    tally: Tally,
-}
-
-impl Records<'_> {
-    /// Goes to the next record; `false` at the end. Empty lines between records are passed over.
-    fn advance(&mut self) -> Result<bool, DataError> {
-        loop {
-            if !self.lines.advance()? {
-                return Ok(false);
-            }
-            if !self.lines.text().is_empty() {
-                break;
-            }
-        }
-        self.first_line = self.lines.number();
-        if self.quoting == Quoting::None {
-            self.fields.clear();
-            let fields = self.lines.text().split(self.separator);
-            self.fields.extend(fields.map(str::to_owned));
-            let quoted =
-                |field: &String| field.len() > 1 && field.starts_with('"') && field.ends_with('"');
-            if self.fields.iter().any(quoted) {
-                self.tally
-                    .odd("quoted_fields", || self.lines.place(self.first_line));
-            }
-            return Ok(true);
-        }
-        match parse(self.lines.text(), self.separator, &mut self.fields) {
-            Parsed::Complete => Ok(true),
-            Parsed::Stray(at) => Err(stray().at(self.lines.place_at(at))),
-            Parsed::Open(at) => self.join(at),
-        }
+impl Reader for TsvPairs {
+    fn name(&self) -> &'static str {
+        "tsv_pairs"
     }
 
-    /// Goes on with a quoted field that its line does not close.
-    fn join(&mut self, opened: usize) -> Result<bool, DataError> {
-        let place = self.lines.place_at(opened);
-        self.text.clear();
-        self.text.push_str(self.lines.text());
-        while self.lines.number() - self.first_line < MAX_FIELD_LINES && self.lines.advance()? {
-            let before = self.text.len() + 1;
-            self.text.push('\n');
-            self.text.push_str(self.lines.text());
-            if !self.lines.text().contains('"') {
-                continue;
-            }
-            match parse(&self.text, self.separator, &mut self.fields) {
-                Parsed::Complete => {
-                    self.tally.odd("multiline_fields", || place);
-                    return Ok(true);
-                }
-                Parsed::Open(_) => {}
-                Parsed::Stray(at) => {
-                    return Err(stray().at(self.lines.place_at(at.saturating_sub(before))));
-                }
-            }
-        }
-        Err(Problem::new(
-            "the quote that opens here is not closed",
-            "set `quoting: none` if a `\"` stands for itself in this file, or close it",
-        )
-        .at(place))
+    fn doc(&self) -> &'static str {
+        "a table with two texts and a number a line, such as BIOSSES"
     }
 
-    fn broken(&self, message: String, help: &str) -> DataError {
-        Problem::new(message, help).at(self.lines.place(self.first_line))
+    fn task(&self) -> Task {
+        Task::Regression
     }
-}
 
-fn stray() -> Problem {
-    Problem::new(
-        "text follows the closing quote of a field",
-        "set `quoting: none` if a `\"` stands for itself in this file, or write `\"\"` for a quote inside",
-    )
-}
+    fn options(&self) -> &'static [&'static str] {
+        &[
+            "columns.id",
+            "columns.text",
+            "columns.second_text",
+            "columns.label",
+            "separator",
+            "header",
+            "quoting",
+        ]
+    }
 
-enum Parsed {
-    Complete,
-    /// The quote at this byte is not closed.
-    Open(usize),
-    /// At this byte stands something behind a closing quote.
-    Stray(usize),
-}
+    fn defaults(&self) -> Options {
+        table::defaults("sentence1", Some("sentence2"), "score")
+    }
 
-/// Takes a record with csv quoting apart.
-fn parse(text: &str, separator: &str, fields: &mut Vec<String>) -> Parsed {
-    fields.clear();
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        if !rest.starts_with('"') {
-            match rest.find(separator) {
-                Some(end) => {
-                    fields.push(rest[..end].to_owned());
-                    at += end + separator.len();
-                    continue;
-                }
-                None => {
-                    fields.push(rest.to_owned());
-                    return Parsed::Complete;
-                }
-            }
-        }
-        let mut field = String::new();
-        let mut inside = at + 1;
-        loop {
-            let Some(quote) = text[inside..].find('"') else {
-                return Parsed::Open(at);
-            };
-            field.push_str(&text[inside..inside + quote]);
-            inside += quote + 1;
-            if !text[inside..].starts_with('"') {
-                break;
-            }
-            field.push('"');
-            inside += 1;
-        }
-        fields.push(field);
-        let behind = &text[inside..];
-        if behind.is_empty() {
-            return Parsed::Complete;
-        }
-        if !behind.starts_with(separator) {
-            return Parsed::Stray(inside);
-        }
-        at = inside + separator.len();
+    fn read_with(
+        &self,
+        mut input: Input<'_>,
+        options: &Options,
+        emit: &mut Emit<'_>,
+    ) -> Result<Tally, DataError> {
+        let wanted = [
+            ("text", &options.columns.text),
+            ("second_text", &options.columns.second_text),
+            ("label", &options.columns.label),
+        ];
+        let make = |row: Row<'_, 3>| {
+            let [first, second, number] = row.fields;
+            let value = number.trim().parse().ok().filter(|n: &f64| n.is_finite());
+            let value = value.ok_or_else(|| {
+                Problem::new(
+                    format!("`{}` is not a number", excerpt(number)),
+                    "set `columns.label` to the column that holds the number, written such as `3.6`",
+                )
+            })?;
+            Ok(Example::Regression(Regression {
+                id: row.id,
+                texts: vec![first.to_owned(), second.to_owned()],
+                value,
+            }))
+        };
+        table::each(&mut input, options, wanted, [true; 3], &make, emit)
     }
 }
 
@@ -334,108 +226,71 @@ mod tests {
     use super::super::tests::read_text;
     use super::*;
 
-    fn read(text: &str, options: &Options) -> Result<Vec<[String; 3]>, (String, String)> {
-        let (examples, _) = read_text(&Tsv, text, options)?;
-        Ok(examples
-            .into_iter()
-            .map(|example| match example {
-                Example::Classification(example) => [example.id, example.text, example.label],
-                other => panic!("not a text with a class: {other:?}"),
-            })
-            .collect())
-    }
-
-    fn blue(quoting: Quoting) -> Options {
-        Options {
-            columns: Columns {
-                id: Some(Column::Name("index".to_owned())),
-                ..Columns::default()
-            },
-            quoting,
-            ..Options::default()
-        }
-    }
-
     #[test]
-    fn reads_quotes_marks_and_both_line_ends() {
-        let quoted = "\u{feff}index\tsentence\tlabel\na.1\t\"the \"\"big\"\" one\"\tfalse\na.2\ta 5\" pipe\tCPR:3\n";
+    fn labels_are_named_or_numbered() {
+        let read = |text: &str, options: &Options| -> Result<Vec<Vec<String>>, (String, String)> {
+            let (examples, _) = read_text(&TsvLabels, text, options)?;
+            let labels = examples.into_iter().map(|example| match example {
+                Example::MultiLabel(example) => example.labels,
+                other => panic!("{other:?}"),
+            });
+            Ok(labels.collect())
+        };
+        let named = "sentence\tlabels\na\tx y,z,z\nb\t\nc\tNULL\n";
+        let none: Vec<String> = Vec::new();
         assert_eq!(
-            read(quoted, &blue(Quoting::Csv)).expect("readable"),
+            read(named, &Options::default()).expect("good"),
             [
-                ["a.1", "the \"big\" one", "false"],
-                ["a.2", "a 5\" pipe", "CPR:3"]
+                vec!["x y".to_owned(), "z".to_owned()],
+                none.clone(),
+                none.clone()
             ]
         );
-        let bare = "index\tsentence\tlabel\r\nb.1\t\"the big\" one\tDDI-int\r\n";
-        assert_eq!(
-            read(bare, &blue(Quoting::None)).expect("readable"),
-            [["b.1", "\"the big\" one", "DDI-int"]]
-        );
-    }
-
-    #[test]
-    fn counts_quotes_that_nobody_reads() {
-        let text = "sentence\tlabel\n\"a \"\"b\"\"\"\tx\n\"c\" d\tx\n";
-        let options = Options {
-            quoting: Quoting::None,
+        let numbered = Options {
+            label_names: ["immune", "growth"].map(str::to_owned).into(),
             ..Options::default()
         };
-        let (examples, tally) = read_text(&Tsv, text, &options).expect("readable");
-        assert_eq!(examples.len(), 2);
-        let odd = &tally.oddities["quoted_fields"];
-        assert_eq!((odd.count, odd.first.line), (1, 2));
-    }
-
-    #[test]
-    fn numbers_examples_without_an_id_and_reads_without_a_header() {
-        let options = Options {
-            columns: Columns {
-                text: Some(Column::Index(1)),
-                label: Some(Column::Index(0)),
-                ..Columns::default()
-            },
-            separator: Some(Separator::Text(",".to_owned())),
-            header: Some(false),
-            ..Options::default()
-        };
+        let blue = "labels\tsentence\tindex\n0_0,1_1\ta\t1_0\n0_0,1_0\tb\t1_1\n0\tc\t1_2\n";
         assert_eq!(
-            read("yes,\"a, b\nc\"\n\nno,d\n", &options).expect("readable"),
-            [["train-1", "a, b\nc", "yes"], ["train-2", "d", "no"]]
+            read(blue, &numbered).expect("good"),
+            [vec!["growth".to_owned()], none, vec!["immune".to_owned()]]
         );
-    }
-
-    #[test]
-    fn faults_name_the_place_and_the_next_action() {
-        let none = "set `quoting: none` if a `\"` stands for itself in this file, or ";
-        for (text, message, help) in [
-            (
-                "index\tsentence\tlabel\na\té \tx\nb\t\"the big\" one\tx\n",
-                "x:3:12: text follows the closing quote of a field",
-                format!("{none}write `\"\"` for a quote inside"),
-            ),
-            (
-                "index\tsentence\tlabel\na\t\"open\tx\nb\tc\td\n",
-                "x:2:3: the quote that opens here is not closed",
-                format!("{none}close it"),
-            ),
-            (
-                "index\tsentence\tlabel\na\tb\n",
-                "x:2: expected 3 columns, found 2",
-                "repair the line, or set `separator` and `quoting` as the file has them".to_owned(),
-            ),
-            (
-                "index\tsentences\tlabel\na\tb\tc\n",
-                "x:1: the header has no column `sentence` for the text",
-                "did you mean `sentences`? set `columns.text`".to_owned(),
-            ),
-            (
-                "index\tsentence\tlabel\na\t \tc\n",
-                "x:2: the text (column 1) is empty",
-                "repair the line or leave it out of the file".to_owned(),
-            ),
-        ] {
-            let fault = read(text, &blue(Quoting::Csv)).expect_err("a fault");
-            assert_eq!(fault, (message.to_owned(), help));
+        for bad in ["2_1", "1_2", "x"] {
+            let text = format!("sentence\tlabels\na\t{bad}\n");
+            let (message, _) = read(&text, &numbered).expect_err("no label");
+            assert_eq!(message, format!("x:2: `{bad}` is no label of 2"));
         }
+    }
+
+    #[test]
+    fn pairs_have_two_texts_and_a_finite_number() {
+        let text = "index\tsentence1\tsentence2\tscore\n0\ta b\tc d\t3.8\n";
+        let (examples, _) = read_text(&TsvPairs, text, &Options::default()).expect("good");
+        assert_eq!(
+            examples,
+            [Example::Regression(Regression {
+                id: "train-1".to_owned(),
+                texts: vec!["a b".to_owned(), "c d".to_owned()],
+                value: 3.8,
+            })]
+        );
+        for bad in ["high", "inf", "NaN"] {
+            let text = format!("sentence1\tsentence2\tscore\na\tb\t{bad}\n");
+            let fault = read_text(&TsvPairs, &text, &Options::default()).expect_err("no number");
+            assert_eq!(fault.0, format!("x:2: `{bad}` is not a number"));
+        }
+        let twice = "sentence1\tscore\na\t1\n";
+        let options = Options {
+            columns: super::super::Columns {
+                second_text: Some(super::super::Column::Index(0)),
+                ..Default::default()
+            },
+            ..Options::default()
+        };
+        let fault = read_text(&TsvPairs, twice, &options).expect_err("one column twice");
+        assert_eq!(
+            fault.0,
+            "x:1: the text and the second_text are both column 0 of 2"
+        );
     }
 }

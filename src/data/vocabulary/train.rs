@@ -57,7 +57,7 @@ type Counts = BTreeMap<String, u64>;
 /// Learns a vocabulary; `progress` gets bytes read from disk.
 ///
 /// Memory: [`Training::max_words`] distinct words and those of one batch of 32 MiB, some 100 bytes each while counting
-/// and 500 while merging. The result does not depend on `threads`.
+/// and 850 while merging: 1.45 GB for 500 MB of text made to hold 1.7 million distinct words. The result does not depend on `threads`.
 ///
 /// # Errors
 /// Text that is not UTF-8 or holds no word, a size too small for its letters, the file system's.

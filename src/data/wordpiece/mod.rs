@@ -8,6 +8,7 @@ mod trie;
 pub(crate) mod unicode;
 
 pub use encode::{Encoder, Piece, Splitter};
+pub use unicode::is_word;
 
 use trie::Trie;
 

@@ -73,6 +73,19 @@ pub(crate) fn class(c: char) -> Class {
     }
 }
 
+/// What `\w` matches in Python: every category of letters and numbers, and the underscore. Rust's `is_alphanumeric` takes
+/// vowel signs and circled letters too.
+#[must_use]
+pub fn is_word(c: char) -> bool {
+    if c.is_ascii() {
+        return c == '_' || c.is_ascii_alphanumeric();
+    }
+    matches!(
+        c.general_category_group(),
+        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number
+    )
+}
+
 /// Whether the character stays as it is whatever surrounds it.
 pub(crate) fn is_plain(c: char) -> bool {
     bits(c) & PLAIN != 0

@@ -280,3 +280,38 @@ fn refuses_unknown_fields_and_lists_readers_in_its_schema() {
     assert_eq!(readers.len(), READERS.len());
     assert_eq!(schema["additionalProperties"], serde_json::json!(false));
 }
+
+#[test]
+fn an_input_is_divided_by_document() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows: String = (0..20)
+        .map(|i| format!("{}.{i}\ttext {i}\tx\n", i / 2))
+        .collect();
+    let stage = stage(folder.path(), &[("train", "train", &rows)]);
+    let mut text = serde_json::json!({
+        "reader": "tsv", "name": "toy", "header": false, "columns": {"id": 0, "text": 1, "label": 2},
+        "document_id_end": ".", "duplicates": "refuse",
+        "divide": {"split": "train", "into": {"train": 0.8, "dev": 0.2}, "seed": 1},
+    });
+    let kind = config(text.clone());
+    assert!(kind.check().is_empty(), "{:?}", kind.check());
+    let report = kind.run(&stage).expect("it runs");
+    assert_eq!(find(&report, Some("train"), "examples", None), 16.0);
+    assert_eq!(find(&report, Some("dev"), "examples", None), 4.0);
+    assert_eq!(
+        find(&report, Some("dev"), "shared_documents", Some("train")),
+        0.0
+    );
+
+    text["divide"]["into"] = serde_json::json!({"train": 1.2, "test": 0.2});
+    let found: Vec<String> = problems(text.clone())
+        .into_iter()
+        .map(|one| one.1)
+        .collect();
+    assert_eq!(
+        found,
+        ["the share of `train` is 1.2", "the 2 shares sum to 1.4",]
+    );
+    text["divide"] = serde_json::json!({"split": "all", "into": {"train": 0.5, "dev": 0.5}});
+    assert_eq!(problems(text)[0].1, "there is no split `all` to divide");
+}

@@ -1,6 +1,7 @@
 //! The crate from outside: properties of its formats, and the counts of real corpora.
 
 mod corpus;
+mod features;
 mod oracles;
 mod parity;
 mod pieces;

@@ -27,7 +27,7 @@ struct Row {
     value: f64,
 }
 
-fn files(name: &str) -> Vec<PathBuf> {
+pub(crate) fn files(name: &str) -> Vec<PathBuf> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let asked = std::env::var_os("PIPELINE_PARITY").map(|folder| PathBuf::from(folder).join(name));
     [Some(golden.join(name)), asked]
@@ -191,4 +191,37 @@ fn parity_of_pieces() {
         "{} of {lines} lines differ (text, ours, theirs): {first:#?}",
         different.len()
     );
+}
+
+#[test]
+fn parity_of_word_characters() {
+    let mut n_asked = 0;
+    for path in files("word_characters.txt") {
+        let text = fs_err::read_to_string(&path).expect("there");
+        let ranges = |name: &str| -> Vec<(u32, u32)> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let hex = |digits: &str| u32::from_str_radix(digits, 16).expect("digits");
+            (line.expect("a line").split_whitespace())
+                .map(|range| range.split_once('-').expect("a range"))
+                .map(|(first, last)| (hex(first), hex(last)))
+                .collect()
+        };
+        let holds = |ranges: &[(u32, u32)], c: char| {
+            let at = ranges.partition_point(|(first, _)| *first <= c as u32);
+            at > 0 && c as u32 <= ranges[at - 1].1
+        };
+        let (words, unassigned) = (ranges("word "), ranges("unassigned "));
+        let mut younger = 0;
+        for c in '\0'..=char::MAX {
+            // What Python's edition has not assigned may have become a letter since.
+            match data::wordpiece::is_word(c) {
+                true if holds(&unassigned, c) => younger += 1,
+                is_word => assert_eq!(is_word, holds(&words, c), "{c:?}"),
+            }
+            n_asked += 1;
+        }
+        // Ideographs and scripts of Unicode 15 to 18.
+        assert!(younger < 40_000, "{younger}");
+    }
+    assert!(n_asked >= 0x0010_f800, "every code point was asked for");
 }

@@ -24,7 +24,7 @@ fn read(reader: &dyn Reader, text: &str, options: &Options) -> Result<Vec<Exampl
         reader: &mut bytes,
     };
     reader
-        .read(input, options, &mut |example| {
+        .read(input, options, &mut |example, _| {
             examples.push(example);
             Ok(())
         })

@@ -43,6 +43,9 @@ impl Corpus {
                 rename_labels: [].into(),
                 labels: Vec::new(),
                 counting: Counting::default(),
+                divide: None,
+                document_id_end: None,
+                duplicates: data::prepare::Duplicates::Count,
             },
             splits: splits.to_vec(),
         }
@@ -388,4 +391,77 @@ fn squad_questions() {
     assert_eq!(counts.get("train", "pairs", ""), 4285);
     assert_eq!(counts.get("train", "empty_answers", ""), 1);
     assert_eq!(counts.odd("moved_answers"), 0);
+}
+
+/// The pairs made from the original files, against the rows that BLUE ships of them: id to text and label.
+#[test]
+fn chemprot_pairs_are_blues_but_for_its_sentences() {
+    let Some(shared) = shared("chemprot_pairs_are_blues_but_for_its_sentences") else {
+        return;
+    };
+    let raw = |split: &str, suffix: &str| {
+        format!("re/ChemProt/raw/chemprot_{split}_abstracts{suffix}.tsv")
+    };
+    let rows = |reader: &str, options: &Options, file: &str| {
+        let reader = find_reader(reader).expect("in the table");
+        let mut rows = std::collections::BTreeMap::<String, Vec<(String, String)>>::new();
+        let path = shared.join(file);
+        data::readers::read_file(reader, &path, file, "dev", 0, options, &mut |example, _| {
+            let data::example::Example::Classification(row) = example else {
+                panic!("{example:?}");
+            };
+            rows.entry(row.id).or_default().push((row.label, row.text));
+            Ok(())
+        })
+        .expect("sound");
+        for texts in rows.values_mut() {
+            texts.sort();
+        }
+        rows
+    };
+    let blue = Options {
+        columns: Columns {
+            id: Some(Column::Name("index".to_owned())),
+            ..Columns::default()
+        },
+        ..Options::default()
+    };
+    let n = |rows: &std::collections::BTreeMap<String, Vec<(String, String)>>| {
+        let all = rows.values().flatten();
+        let relations = all.clone().filter(|(label, _)| label != "false").count();
+        (all.count(), relations)
+    };
+    let (mut equal, mut odd) = (0, 0);
+    for (split, suffix, file, expected) in [
+        ("training", "", "train", [18_270, 28, 518]),
+        ("development", "", "dev", [11_511, 100, 409]),
+        ("test", "_gs", "test", [15_897, 12, 465]),
+    ] {
+        let ours = rows("chemprot_pairs", &Options::default(), &raw(split, suffix));
+        let theirs = rows("tsv", &blue, &format!("re/ChemProt/{file}.csv"));
+        // Every relation is there with its class, and no pair has another class.
+        assert_eq!(n(&ours).1, n(&theirs).1, "{file}");
+        for (id, rows) in &ours {
+            if let Some(others) = theirs.get(id) {
+                let classes = |rows: &[(String, String)]| -> Vec<String> {
+                    rows.iter().map(|row| row.0.clone()).collect()
+                };
+                assert_eq!(classes(rows), classes(others), "{id}");
+            }
+        }
+        // The rest are pairs without a relation in sentences that only one of the two splitters parts.
+        let here = ours.keys().filter(|id| !theirs.contains_key(*id)).count();
+        let there = theirs.keys().filter(|id| !ours.contains_key(*id)).count();
+        assert_eq!([n(&ours).0, here, there], expected, "{file}");
+        // Where a text differs though it is ASCII, one of the two holds the other: it was not parted.
+        for (id, rows) in &ours {
+            for ((_, text), (_, other)) in rows.iter().zip(theirs.get(id).into_iter().flatten()) {
+                let is_part = text.contains(other.as_str()) || other.contains(text.as_str());
+                odd += usize::from(text.is_ascii() && !is_part);
+                equal += usize::from(text == other);
+            }
+        }
+    }
+    // 14 where each splitter parts what the other does not.
+    assert_eq!((equal, odd), (39_365, 14));
 }
