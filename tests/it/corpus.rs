@@ -31,6 +31,19 @@ fn corpora_of_every_form_come_out() {
     ] {
         assert!(report.contains(row), "`{row}` in\n{report}");
     }
+    // From text to packed examples: 13,082 documents but those with a sentence of the test set, each at least one.
+    let number = |start: &str| {
+        let row = report.lines().find_map(|line| line.strip_prefix(start));
+        let cell = row.expect(start).split('|').next().expect("a cell");
+        let digits: String = cell
+            .chars()
+            .take_while(|c| *c != '<')
+            .filter(char::is_ascii_digit)
+            .collect();
+        digits.parse::<u64>().expect("a number")
+    };
+    assert!(number("| 512 |") >= 13_000, "{report}");
+    assert!(number("| 128 |") > number("| 512 |"), "{report}");
     // One text in three forms is one corpus.
     let held = |form: &str| {
         let start = format!("| {form} | 587 ");
