@@ -318,6 +318,9 @@ pub fn by_rules(sentence: &str, rules: Rules) -> String {
     if text.contains(&'\'') {
         text = split_endings(&text);
     }
+    if !may_contract(&text) {
+        return text.into_iter().collect();
+    }
     for (first, second) in CONTRACTIONS {
         text = contract(&text, first, second, true, false);
     }
@@ -339,6 +342,22 @@ const CONTRACTIONS: [(&str, &str); 7] = [
     ("lem", "me"),
     ("mor", "'n"),
 ];
+
+/// Whether the first four characters of some contraction stand anywhere: one look instead of one for each of them.
+fn may_contract(text: &[char]) -> bool {
+    text.windows(4).any(|found| {
+        let is = |wanted: [char; 3]| found[1..].iter().zip(wanted).all(|(c, w)| same(*c, w));
+        match found[0] {
+            'c' | 'C' | 'w' | 'W' => is(['a', 'n', 'n']),
+            'd' | 'D' => is(['\'', 'y', 'e']),
+            'g' | 'G' => is(['i', 'm', 'm']) || is(['o', 'n', 'n']) || is(['o', 't', 't']),
+            'l' | 'L' => is(['e', 'm', 'm']),
+            'm' | 'M' => is(['o', 'r', '\'']),
+            ' ' => found[1] == '\'' && same(found[2], 't'),
+            _ => false,
+        }
+    })
+}
 
 /// Replaces from left to right; `find` looks at what lies ahead and says how many characters become which text.
 fn replace(text: &[char], find: impl Fn(&[char]) -> Option<(usize, &'static str)>) -> Vec<char> {
