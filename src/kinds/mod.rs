@@ -8,11 +8,14 @@ pub mod command;
 pub mod corpus;
 pub mod dataset;
 pub mod fetch;
+pub mod finetune;
 mod model;
 pub mod pack;
+pub mod predict;
 pub mod pretrain;
 pub mod report;
 pub mod score;
+mod tasks;
 mod texts;
 pub mod vocab;
 
@@ -24,6 +27,8 @@ pub const KINDS: &[KindEntry] = &[
     kind::<vocab::Vocab>(),
     kind::<pack::Pack>(),
     kind::<pretrain::Pretrain>(),
+    kind::<finetune::Finetune>(),
+    kind::<predict::Predict>(),
     kind::<score::Score>(),
     kind::<report::Report>(),
     kind::<command::Command>(),

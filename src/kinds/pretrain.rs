@@ -105,8 +105,22 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// A published size with what differs.
+    pub(super) fn apply(&self, mut config: ElectraConfig) -> ElectraConfig {
+        config.embedding_size = self.embedding.unwrap_or(config.embedding_size);
+        config.num_hidden_layers = self.layers.unwrap_or(config.num_hidden_layers);
+        if let Some(hidden) = self.hidden {
+            config.hidden_size = hidden;
+            config.num_attention_heads = (hidden / 64).max(1);
+            config.intermediate_size = 4 * hidden;
+        }
+        config.num_attention_heads = self.heads.unwrap_or(config.num_attention_heads);
+        config.intermediate_size = self.feed_forward.unwrap_or(config.intermediate_size);
+        config
     }
 }
 
@@ -250,17 +264,7 @@ impl StageKind for Pretrain {
 
 impl Pretrain {
     fn config(&self, vocabulary: usize) -> ElectraConfig {
-        let mut config = self.size.config(vocabulary);
-        let sizes = &self.sizes;
-        config.embedding_size = sizes.embedding.unwrap_or(config.embedding_size);
-        config.num_hidden_layers = sizes.layers.unwrap_or(config.num_hidden_layers);
-        if let Some(hidden) = sizes.hidden {
-            config.hidden_size = hidden;
-            config.num_attention_heads = (hidden / 64).max(1);
-            config.intermediate_size = 4 * hidden;
-        }
-        config.num_attention_heads = sizes.heads.unwrap_or(config.num_attention_heads);
-        config.intermediate_size = sizes.feed_forward.unwrap_or(config.intermediate_size);
+        let mut config = self.sizes.apply(self.size.config(vocabulary));
         config.hidden_dropout_prob = self.dropout;
         config.attention_probs_dropout_prob = self.dropout;
         config

@@ -23,6 +23,7 @@ mod faults_stage;
 mod faults_unkept;
 mod fetch_lock;
 mod fetch_trouble;
+mod finetune;
 mod gallery;
 mod house;
 mod origin;

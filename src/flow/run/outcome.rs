@@ -8,7 +8,7 @@ use super::{
 };
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
-use crate::exec::job::{Answer, Force, Outcome};
+use crate::exec::job::{Answer, Force, Outcome, entry_of};
 use crate::plan::Known;
 use crate::spec::StageId;
 use crate::store::index::IndexEntry;
@@ -79,7 +79,15 @@ impl Run<'_, '_> {
             return self.set(id, State::Ready);
         }
         if let State::Running(running) = &self.states[id.index()] {
-            crate::exec::process::kill_leftovers(&[self.planner.store.work_path(&running.key)]);
+            let (store, key) = (self.planner.store, running.key);
+            crate::exec::process::kill_leftovers(&[store.work_path(&key)]);
+            // It may have died between its record and its answer: what is recorded is done.
+            if self.histories[id.index()].force == Force::No
+                && let Some(record) = store.find_record(&key)
+            {
+                let entry = entry_of(&record);
+                return self.done(id, Outcome::Recorded { entry, pin: None });
+            }
         }
         if self.kills > 0 {
             let outcome = Outcome::Stopped {

@@ -1,0 +1,382 @@
+//! Labelled examples to what a model reads, and its numbers back to predictions, for each task. Knows no training.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use data::error::DataError;
+use data::example::{Example, Question, Task};
+use data::features::{
+    ClassificationOptions, Decoding, Featuriser, IGNORED, LabelNumbers, QuestionOptions,
+    QuestionRows, Row, TaggingOptions, TaggingRows, TagsTooLong, TooLong, label_vector, n_best,
+    tags_of,
+};
+use data::labels::LabelSet;
+use data::predictions::Prediction;
+use engine::finetune::Label;
+use engine::model::heads::HeadKind;
+
+use super::dataset::mismatch;
+
+/// How examples are read by a model; goes with its folder, so that predictions read as training did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Reading {
+    /// The labels by number, and the task.
+    pub(super) labels: LabelSet,
+    /// Pieces of a row, specials among them.
+    pub(super) max_length: usize,
+    /// Pieces from one window of a context to the next.
+    pub(super) stride: usize,
+    /// Texts that must stay when a text is too long.
+    pub(super) markers: Vec<String>,
+    /// Lower-case text.
+    pub(super) lower_case: bool,
+}
+
+/// The file in a model's folder.
+const READING: &str = "reading.json";
+/// Windows of a sentence that is too long share so many pieces.
+const OVERLAP: usize = 32;
+
+impl Reading {
+    pub(super) fn write(&self, folder: &Path) -> Result<(), DataError> {
+        let mut text = serde_json::to_string_pretty(self).expect("it serialises");
+        text.push('\n');
+        fs_err::write(folder.join(READING), text)?;
+        Ok(())
+    }
+
+    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
+        let path = folder.join(READING);
+        if !path.is_file() {
+            return Err(mismatch(
+                format!("the model has no `{READING}`, which says what it was trained for"),
+                "give the output `model` of a stage of kind `finetune`",
+            ));
+        }
+        serde_json::from_slice(&fs_err::read(path)?).map_err(|error| {
+            mismatch(
+                format!("`{READING}` of the model cannot be understood: {error}"),
+                "make the model again",
+            )
+        })
+    }
+
+    pub(super) fn task(&self) -> Task {
+        self.labels.task
+    }
+
+    /// The head for the task, and its outputs.
+    pub(super) fn head(&self) -> Result<(HeadKind, usize), DataError> {
+        let n = self.labels.labels.len();
+        Ok(match self.task() {
+            Task::Tagging => (HeadKind::Tokens, n),
+            Task::Classification | Task::MultiLabel => (HeadKind::Sequence, n),
+            Task::Regression => (HeadKind::Sequence, 1),
+            Task::QuestionAnswering => (HeadKind::Span, 2),
+            Task::Spans => {
+                return Err(mismatch(
+                    "a model is not trained on spans of a text".to_owned(),
+                    "give the set as tags of tokens",
+                ));
+            }
+        })
+    }
+}
+
+/// What a model reads and should say.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Input {
+    pub(super) ids: Vec<u32>,
+    pub(super) types: Vec<u32>,
+    label: OwnLabel,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum OwnLabel {
+    Tokens(Vec<u32>),
+    Class(u32),
+    Classes(Vec<u32>),
+    Number(f32),
+    Span(u32, u32),
+}
+
+impl Input {
+    pub(super) fn label(&self) -> Label<'_> {
+        match &self.label {
+            OwnLabel::Tokens(labels) => Label::Tokens(labels),
+            OwnLabel::Class(label) => Label::Class(*label),
+            OwnLabel::Classes(labels) => Label::Classes(labels),
+            OwnLabel::Number(value) => Label::Number(*value),
+            OwnLabel::Span(start, end) => Label::Span(*start, *end),
+        }
+    }
+}
+
+/// An example's rows, kept for reading the answers.
+pub(super) enum Rows {
+    Tagging(TaggingRows),
+    Text,
+    Question(Box<QuestionRows>),
+}
+
+/// What examples lost on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Examples of which something was cut off.
+    pub(super) shortened: u64,
+    /// Markers that were cut off.
+    pub(super) markers: u64,
+    /// Answers that no window holds.
+    pub(super) answers: u64,
+}
+
+/// Reads examples one by one.
+pub(super) struct Encoding<'a> {
+    reading: &'a Reading,
+    featuriser: Featuriser<'a>,
+    pub(super) lost: Lost,
+}
+
+fn small(n: usize) -> u32 {
+    u32::try_from(n).expect("rows are short")
+}
+
+fn input(row: &Row, label: OwnLabel) -> Input {
+    Input {
+        ids: row.ids.clone(),
+        types: row.segments.iter().map(|s| u32::from(*s)).collect(),
+        label,
+    }
+}
+
+impl<'a> Encoding<'a> {
+    pub(super) fn new(reading: &'a Reading, featuriser: Featuriser<'a>) -> Self {
+        Self {
+            reading,
+            featuriser,
+            lost: Lost::default(),
+        }
+    }
+
+    /// The rows of an example. Without `labelled` its labels are not looked at.
+    pub(super) fn encode(
+        &mut self,
+        example: &Example,
+        labelled: bool,
+    ) -> Result<(Vec<Input>, Rows), DataError> {
+        let numbers = LabelNumbers::new(&self.reading.labels);
+        let max_length = self.reading.max_length;
+        match example {
+            Example::Tagging(sentence) => {
+                let mut sentence = sentence.clone();
+                if !labelled {
+                    sentence.tags.fill(self.reading.labels.labels[0].clone());
+                }
+                let options = TaggingOptions {
+                    max_length,
+                    too_long: TagsTooLong::Windows {
+                        overlap: OVERLAP.min(max_length / 4),
+                    },
+                    segment: 0,
+                };
+                let rows = self.featuriser.tagging(&sentence, &numbers, &options)?;
+                self.lost.shortened += u64::from(rows.lost_pieces > 0);
+                let inputs = rows.rows.iter().map(|row| {
+                    let label = |label: &i32| match *label {
+                        IGNORED => engine::ops::losses::IGNORED,
+                        label => u32::try_from(label).expect("a label's number"),
+                    };
+                    input(
+                        &row.row,
+                        OwnLabel::Tokens(row.labels.iter().map(label).collect()),
+                    )
+                });
+                Ok((inputs.collect(), Rows::Tagging(rows)))
+            }
+            Example::Classification(text) => {
+                let label = match labelled {
+                    true => small(numbers.number(&text.label)?),
+                    false => 0,
+                };
+                self.texts(&[&text.text], OwnLabel::Class(label))
+            }
+            Example::MultiLabel(text) => {
+                let label = match labelled {
+                    true => label_vector(text, &numbers)?,
+                    false => vec![0.0; numbers.len()],
+                };
+                let label = label.iter().map(|is| u32::from(*is > 0.5)).collect();
+                self.texts(&[&text.text], OwnLabel::Classes(label))
+            }
+            Example::Regression(pair) => {
+                self.texts(&pair.texts, OwnLabel::Number(pair.value as f32))
+            }
+            Example::QuestionAnswering(pair) => self.question(pair, labelled),
+            Example::Spans(_) => Err(self.reading.head().expect_err("spans have no head")),
+        }
+    }
+
+    fn texts(
+        &mut self,
+        texts: &[impl AsRef<str>],
+        label: OwnLabel,
+    ) -> Result<(Vec<Input>, Rows), DataError> {
+        let options = ClassificationOptions {
+            max_length: self.reading.max_length,
+            too_long: match self.reading.markers.as_slice() {
+                [] => TooLong::Truncate,
+                markers => TooLong::KeepMarkers(markers.to_vec()),
+            },
+        };
+        let encoded = self.featuriser.texts(texts, &options)?;
+        self.lost.shortened += u64::from(encoded.lost_pieces > 0);
+        self.lost.markers += encoded.lost_markers as u64;
+        Ok((vec![input(&encoded.row, label)], Rows::Text))
+    }
+
+    fn question(
+        &mut self,
+        pair: &Question,
+        labelled: bool,
+    ) -> Result<(Vec<Input>, Rows), DataError> {
+        let options = QuestionOptions {
+            max_length: self.reading.max_length,
+            stride: self.reading.stride,
+            ..QuestionOptions::default()
+        };
+        let rows = self.featuriser.question(pair, &options)?;
+        // What cannot be found is not learned; what lies in no window is, as "not here" (spec E.5).
+        if labelled && (rows.answer.is_err() || rows.is_lost()) {
+            self.lost.answers += 1;
+            if rows.answer.is_err() {
+                return Ok((Vec::new(), Rows::Question(Box::new(rows))));
+            }
+        }
+        let inputs = rows.windows.iter().map(|window| {
+            let (start, end) = window.answer;
+            input(&window.row, OwnLabel::Span(small(start), small(end)))
+        });
+        Ok((inputs.collect(), Rows::Question(Box::new(rows))))
+    }
+
+    /// What a model's numbers for an example's rows mean.
+    pub(super) fn predictions(
+        &mut self,
+        example: &Example,
+        rows: &Rows,
+        logits: &[Vec<f32>],
+    ) -> Vec<Prediction> {
+        let labels = &self.reading.labels.labels;
+        let plain = || Prediction {
+            example_id: example.id().to_owned(),
+            ..Prediction::default()
+        };
+        match (example, rows) {
+            (Example::Tagging(sentence), Rows::Tagging(rows)) => {
+                let found: Vec<Vec<usize>> = logits
+                    .iter()
+                    .map(|row| row.chunks(labels.len()).map(best).collect())
+                    .collect();
+                let tags = tags_of(rows, &found, sentence.tokens.len());
+                let outside = labels.iter().position(|label| label == "O");
+                let tags = tags.into_iter().map(|tag| tag.or(outside));
+                tag_lines(tags, labels, &plain)
+            }
+            (Example::QuestionAnswering(pair), Rows::Question(rows)) => {
+                let sides: Vec<(Vec<f32>, Vec<f32>)> = logits
+                    .iter()
+                    .map(|row| row.as_chunks::<2>().0.iter().map(|[s, e]| (*s, *e)).unzip())
+                    .collect();
+                let decoding = Decoding::default();
+                n_best(&mut self.featuriser, rows, &pair.context, &sides, &decoding)
+                    .into_iter()
+                    .map(|answer| Prediction {
+                        text: Some(answer.text),
+                        start: answer.span.map(|(start, _)| start),
+                        end: answer.span.map(|(_, end)| end),
+                        score: Some(answer.probability),
+                        ..plain()
+                    })
+                    .collect()
+            }
+            (Example::MultiLabel(_), _) => {
+                let above = |(label, logit): (&String, &f32)| {
+                    (*logit > 0.0).then(|| Prediction {
+                        label: Some(label.clone()),
+                        score: Some(1.0 / (1.0 + f64::from(-*logit).exp())),
+                        ..plain()
+                    })
+                };
+                let found: Vec<Prediction> =
+                    labels.iter().zip(&logits[0]).filter_map(above).collect();
+                // A line of its own says that nothing was found, which is not the same as nothing said.
+                if found.is_empty() {
+                    vec![plain()]
+                } else {
+                    found
+                }
+            }
+            (Example::Regression(_), _) => vec![Prediction {
+                score: Some(f64::from(logits[0][0])),
+                ..plain()
+            }],
+            _ => {
+                let class = best(&logits[0]);
+                vec![Prediction {
+                    label: Some(labels[class].clone()),
+                    score: Some(share(&logits[0], class)),
+                    ..plain()
+                }]
+            }
+        }
+    }
+}
+
+/// The first of the largest.
+fn best(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Softmax of one class.
+fn share(row: &[f32], class: usize) -> f64 {
+    let at = f64::from(row[class]);
+    1.0 / row
+        .iter()
+        .map(|value| (f64::from(*value) - at).exp())
+        .sum::<f64>()
+}
+
+/// A line for each stretch of tokens with one tag; what begins a chunk stands alone.
+fn tag_lines(
+    tags: impl Iterator<Item = Option<usize>>,
+    labels: &[String],
+    plain: &dyn Fn() -> Prediction,
+) -> Vec<Prediction> {
+    let mut lines: Vec<Prediction> = Vec::new();
+    for (token, tag) in tags.enumerate() {
+        let Some(tag) = tag else { continue };
+        let label = &labels[tag];
+        if let Some(last) = lines.last_mut()
+            && last.end == Some(token)
+            && last.label.as_ref() == Some(label)
+            && (label == "O" || label.starts_with("I-"))
+        {
+            last.end = Some(token + 1);
+            continue;
+        }
+        lines.push(Prediction {
+            start: Some(token),
+            end: Some(token + 1),
+            label: Some(label.clone()),
+            ..plain()
+        });
+    }
+    lines
+}
