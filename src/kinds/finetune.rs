@@ -627,16 +627,22 @@ impl<'a> Run<'a> {
         let compiled = compiled(&self.vocabulary, self.reading);
         let mut encoding =
             Encoding::new(self.reading, Featuriser::new(&self.vocabulary, &compiled));
+        let rows: Vec<(&[u32], &[u32])> = self
+            .data
+            .dev
+            .iter()
+            .flat_map(|(_, inputs, _)| inputs)
+            .map(|input| (&input.ids[..], &input.types[..]))
+            .collect();
+        let logits = self.trainer.predict(&rows).map_err(train_error)?;
+        let mut rest = &logits[..];
         let mut predictions = Predictions::new();
         let mut examples = Vec::new();
         for (example, inputs, rows) in &self.data.dev {
-            let rows_in: Vec<(&[u32], &[u32])> =
-                inputs.iter().map(|i| (&i.ids[..], &i.types[..])).collect();
-            let logits = self.trainer.predict(&rows_in).map_err(train_error)?;
-            predictions.insert(
-                example.id().to_owned(),
-                encoding.predictions(example, rows, &logits),
-            );
+            let (own, others) = rest.split_at(inputs.len());
+            rest = others;
+            let found = encoding.predictions(example, rows, own);
+            predictions.insert(example.id().to_owned(), found);
             examples.push(example.clone());
         }
         let (name, number) = chosen_by(&self.reading.labels);
