@@ -1,5 +1,5 @@
 //! What the targets over corpora share: one text made twice, whole and in small pieces on two threads. Run them with
-//! `-detect_leaks=0`: a thread of a scope may still be freeing its own variables when the scope has ended.
+//! `ASAN_OPTIONS=detect_leaks=0`: a thread of a scope may still be freeing its own variables when the scope has ended.
 
 use data::corpus::config::{Format, Lengths, OnOverlap, Settings, Steps, Tokens};
 use data::corpus::steps::overlap::HeldOut;
