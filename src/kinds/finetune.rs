@@ -31,7 +31,7 @@ use flow::metric::MetricRow;
 
 use super::dataset::{mismatch, stage_error};
 use super::model::{self, Model, Spelling, weights_error};
-use super::pretrain::{Sizes, train_error};
+use super::pretrain::{Sizes, train_error, unreadable_checkpoint};
 use super::tasks::{Encoding, Input, Reading, Rows};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 
@@ -153,18 +153,16 @@ impl StageKind for Finetune {
     const DOC: &'static str = "fine-tune a model on a labelled set";
 
     fn ports(&self) -> Ports {
-        let mut ports = Ports::inputs(["data"])
-            .optional("start")
-            .optional("vocabulary");
-        for port in &mut ports.inputs {
-            if port.name == "start" {
-                port.output = Some("model");
-            }
+        let mut ports = match self.size {
+            Some(_) => Ports::inputs(["data", "vocabulary"]),
+            None => Ports::inputs(["data", "start"]),
+        };
+        if let Some(start) = ports.inputs.iter_mut().find(|port| port.name == "start") {
+            start.output = Some("model");
         }
         ports = ports.outputs(["model"]);
-        ports
-            .outputs
-            .push(("log".to_owned(), "log.jsonl".to_owned()));
+        let log = ("log".to_owned(), "log.jsonl".to_owned());
+        ports.outputs.push(log);
         ports
     }
 
@@ -269,10 +267,7 @@ impl Finetune {
                 vocabulary,
             });
         }
-        let Some(size) = self.size else {
-            return Err(StageError::new("model::none", "there is no model to begin from")
-                .help("name one under `needs: { start: … }`, or give `size` and `needs: { vocabulary: … }`"));
-        };
+        let size = self.size.expect("without `start` there is a size");
         let (vocabulary, _) =
             load_vocabulary(&stage.input("vocabulary")?, "vocabulary").map_err(stage_error)?;
         let config = self.sizes.apply(size.config(vocabulary.size() as usize));
@@ -502,9 +497,14 @@ impl<'a> Run<'a> {
         let mut so_far = Progressed::default();
         let place = checkpoint_place(stage);
         if checkpoint::exists(&place) {
-            trainer.resume(&place).map_err(train_error)?;
-            let text = fs_err::read(state_place(stage, trainer.step()))?;
-            so_far = serde_json::from_slice(&text).map_err(std::io::Error::other)?;
+            // A damaged one costs its steps, not the stage.
+            match trainer.resume(&place) {
+                Ok(()) => {
+                    let text = fs_err::read(state_place(stage, trainer.step()))?;
+                    so_far = serde_json::from_slice(&text).map_err(std::io::Error::other)?;
+                }
+                Err(error) => data.warnings.push(unreadable_checkpoint(&error)),
+            }
         }
         Ok(Self {
             kind,
@@ -689,9 +689,15 @@ impl<'a> Run<'a> {
             }
             _ => self.trainer.tensors(),
         };
-        let labels: &[String] = match self.head {
-            HeadKind::Span => &[],
-            _ => &self.reading.labels.labels,
+        // Without a name for its one output a regression would be read as a head of two.
+        let value = ["value".to_owned()];
+        let (labels, problem): (&[String], _) = match self.reading.task() {
+            Task::Regression => (&value, Some("regression")),
+            Task::MultiLabel => (
+                &self.reading.labels.labels,
+                Some("multi_label_classification"),
+            ),
+            _ => (&self.reading.labels.labels, None),
         };
         let written = Model {
             architecture: match self.head {
@@ -707,6 +713,7 @@ impl<'a> Run<'a> {
                 strip_accents: None,
             },
             labels,
+            problem,
         };
         let folder = stage.output("model");
         model::write(&folder, &written)?;

@@ -35,6 +35,8 @@ pub(super) struct Model<'a> {
     pub(super) spelling: Spelling,
     /// Names of the classes of a fine-tuned model, by id.
     pub(super) labels: &'a [String],
+    /// What `transformers` takes the outputs for, where their number does not tell.
+    pub(super) problem: Option<&'a str>,
 }
 
 /// What is wrong with tensors, as a stage says it.
@@ -81,6 +83,9 @@ pub(super) fn write(folder: &Path, model: &Model<'_>) -> Result<(), StageError> 
             .collect();
         fields.insert("id2label".to_owned(), Value::Object(by_id));
         fields.insert("label2id".to_owned(), Value::Object(ids));
+    }
+    if let Some(problem) = model.problem {
+        fields.insert("problem_type".to_owned(), json!(problem));
     }
     let tokenizer = json!({
         "tokenizer_class": "ElectraTokenizer",

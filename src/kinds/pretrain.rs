@@ -385,6 +385,15 @@ fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
         .collect()
 }
 
+/// A checkpoint that cannot be read, as a warning: training begins anew.
+pub(super) fn unreadable_checkpoint(error: &TrainError) -> Diagnostic {
+    Diagnostic::warning(
+        "engine::checkpoint",
+        "the checkpoint cannot be read: training begins anew",
+    )
+    .detail(error.to_string())
+}
+
 pub(super) fn train_error(error: TrainError) -> StageError {
     match error {
         TrainError::Weights(error) => weights_error(error),
@@ -421,13 +430,7 @@ impl<'a> Run<'a> {
             // A damaged one costs its steps, not the stage.
             match trainer.resume(&place) {
                 Ok(()) => log = fs_err::read(log_place(stage, trainer.step()))?,
-                Err(error) => {
-                    let warning = Diagnostic::warning(
-                        "engine::checkpoint",
-                        "the checkpoint cannot be read: training begins anew",
-                    );
-                    warnings.push(warning.detail(error.to_string()));
-                }
+                Err(error) => warnings.push(unreadable_checkpoint(&error)),
             }
         }
         Ok(Self {
@@ -566,6 +569,7 @@ impl<'a> Run<'a> {
                 vocabulary,
                 spelling,
                 labels: &[],
+                problem: None,
             };
             model::write(&stage.output(place), &written)?;
         }

@@ -122,7 +122,7 @@ fn every_task_is_learned_and_dev_tells_what_was_predicted() {
 }
 
 #[test]
-fn without_a_model_or_a_size_there_is_a_word() {
+fn without_a_size_a_model_to_begin_from_is_asked_for() {
     let space = Space::new();
     space.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n");
     write(&space, "classes", |i| {
@@ -136,9 +136,6 @@ fn without_a_model_or_a_size_there_is_a_word() {
     let text = [HEAD, &stages("classes", "reader: tsv", "accuracy")].concat();
     let bare = text.replace("      size: tiny\n", "");
     space.write("p.yaml", bare);
-    space
-        .run(&[])
-        .exits(1)
-        .says("there is no model to begin from")
-        .says("give `size`");
+    // Before any work, at its place.
+    space.call(&["check", "p.yaml"]).exits(2).says("start");
 }
