@@ -3,7 +3,7 @@
 use crate::arena::{Act, Ints, Plan, Real, Weight};
 use crate::error::DeviceError;
 use crate::ops;
-use crate::random::{Draw, Rate, Site};
+use crate::random::{Rate, Site};
 
 /// Memory of a device: the pools of a [`Plan`], and the parameters with gradients and two moments.
 pub trait Memory {
@@ -21,8 +21,6 @@ pub trait Memory {
     fn write_reals(&mut self, to: Real, values: &[f32]);
     /// Copies f32 numbers from the device; waits for what makes them.
     fn read_reals(&mut self, from: Real) -> Vec<f32>;
-    /// Copies activations from the device as f32; for tests and for predictions.
-    fn read_acts(&mut self, from: Act) -> Vec<f32>;
     /// Sets f32 numbers to zero.
     fn zero_reals(&mut self, what: Real);
     /// Sets activations to zero.
@@ -102,12 +100,6 @@ impl Dropout {
             _ => None,
         }
     }
-
-    /// The draw of a sequence at a step.
-    #[must_use]
-    pub fn draw(step: u32, sequence: u32) -> Draw {
-        Draw { step, sequence }
-    }
 }
 
 /// Rows of an un-padded batch: for each its sequence's index in the global batch and its place in that sequence.
@@ -132,8 +124,6 @@ pub struct Sequences {
     pub keys: Ints,
     /// Index in the global batch of each.
     pub index: Ints,
-    /// Length of the longest.
-    pub longest: usize,
 }
 
 /// Whether an output replaces what was there or is added to it.

@@ -145,15 +145,3 @@ pub fn load<M: Memory>(
         seed: state.seed,
     })
 }
-
-/// The first parameter, in the model's order, whose gradient is not finite.
-pub(crate) fn first_not_finite<M: Memory>(
-    memory: &mut M,
-    parameters: &Parameters,
-) -> Option<String> {
-    parameters.list().iter().find_map(|parameter| {
-        let gradient = memory.read_weights(Array::Gradient, parameter.at);
-        let is_finite = gradient.iter().all(|value| value.is_finite());
-        (!is_finite).then(|| parameter.name.clone())
-    })
-}

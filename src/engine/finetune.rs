@@ -9,6 +9,7 @@ use crate::backend::{Array, Backend, Dropout};
 use crate::checkpoint::{self, State};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
+use crate::finite;
 use crate::model::batch::{Batch, BatchPlan, Sequence, parts};
 use crate::model::heads::{HeadKind, TaskModel, TaskPlan};
 use crate::ops::adamw::{Group, Update};
@@ -269,16 +270,14 @@ impl<B: Backend + Send> TaskTrainer<B> {
             let loss = backend.read_reals(sums)[0] / counted;
             (loss, backend.read_reals(norm)[0])
         });
-        for (what, value) in [("loss", loss), ("gradient norm", gradient_norm)] {
-            if !value.is_finite() {
-                return Err(TrainError::NotFinite {
-                    step: self.step,
-                    what,
-                    value,
-                    tensor: checkpoint::first_not_finite(&mut self.backend, &self.model.parameters),
-                });
-            }
-        }
+        let parameters = &self.model.parameters;
+        finite::check(
+            &mut self.backend,
+            parameters,
+            self.step,
+            loss,
+            gradient_norm,
+        )?;
         let learning_rate = self.settings.schedule.rate(self.step);
         let (beta1, beta2) = self.settings.betas;
         let update = Update {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod cpu;
 pub mod error;
 pub mod finetune;
+mod finite;
 pub mod mask;
 pub mod model;
 pub mod ops;

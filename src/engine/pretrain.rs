@@ -9,6 +9,7 @@ use crate::backend::{Array, Backend, Dropout};
 use crate::checkpoint::{self, State};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
+use crate::finite;
 use crate::mask::Masking;
 use crate::model::batch::{Sequence, parts};
 use crate::model::pretraining::{
@@ -295,16 +296,8 @@ impl<B: Backend + Send> Pretrainer<B> {
             learning_rate,
             tokens,
         };
-        for (what, value) in [("loss", numbers.loss), ("gradient norm", norm)] {
-            if !value.is_finite() {
-                return Err(TrainError::NotFinite {
-                    step: self.step,
-                    what,
-                    value,
-                    tensor: checkpoint::first_not_finite(&mut self.backend, &self.model.parameters),
-                });
-            }
-        }
+        let parameters = &self.model.parameters;
+        finite::check(&mut self.backend, parameters, self.step, numbers.loss, norm)?;
         let update = Update {
             learning_rate: learning_rate as f32,
             beta1: self.settings.betas.0,

@@ -92,10 +92,6 @@ impl Memory for Cpu {
         self.reals.get(from.range()).to_vec()
     }
 
-    fn read_acts(&mut self, from: Act) -> Vec<f32> {
-        self.acts.get(from.range()).to_vec()
-    }
-
     fn zero_reals(&mut self, what: Real) {
         self.reals.get_mut(what.range()).fill(0.0);
     }

@@ -110,7 +110,6 @@ impl BatchPlan {
         let (mut ids, mut types) = (Vec::new(), Vec::new());
         let (mut token_sequence, mut token_position) = (Vec::new(), Vec::new());
         let (mut starts, mut keys, mut index) = (vec![0_u32], Vec::new(), Vec::new());
-        let mut longest = 0;
         let count = |n: usize| u32::try_from(n).expect("batches are small");
         for sequence in batch {
             assert_eq!(sequence.ids.len(), sequence.types.len());
@@ -125,7 +124,6 @@ impl BatchPlan {
             starts.push(count(ids.len()));
             keys.push(count(sequence.ids.len()));
             index.push(sequence.index);
-            longest = longest.max(length);
         }
         let (n, sequences) = (ids.len(), batch.len());
         let put = |memory: &mut M, place: Ints, values: &[u32]| {
@@ -149,7 +147,6 @@ impl BatchPlan {
             starts,
             keys: put(memory, self.keys, &keys),
             index,
-            longest,
         };
         let zeros = put(memory, self.zeros, &vec![0; sequences]);
         Batch {

@@ -132,8 +132,8 @@ impl MaskedLm for Cpu {
         scratch: Real,
     ) {
         let OutputWeights { entries, width, .. } = weights;
-        let ([x], _) = self.acts.views([x.range()], []);
-        let x = x.to_vec();
+        let dx = gradient.map_or(0..0, |(_, dx)| dx.range());
+        let ([x], [dx]) = self.acts.views([x.range()], [dx]);
         let stream = sampling.map(|(s, _)| Stream::new(s.seed, Purpose::Gumbel));
         let mut samples = Vec::new();
         let (mut loss, mut correct, mut sampled) = (0.0_f64, 0_u32, 0_u32);
@@ -182,8 +182,8 @@ impl MaskedLm for Cpu {
                 sampled += u32::from(sampling.is_some() && found.sample == *target);
                 samples.push(found.sample);
             }
-            if let Some((_, dx)) = gradient {
-                let dx = &mut self.acts.get_mut(dx.range())[first * width..][..count * width];
+            if gradient.is_some() {
+                let dx = &mut dx[first * width..][..count * width];
                 dy_w(logits, table, dx, [count, width, entries], false);
                 let ([], [d_table, d_bias]) = self
                     .gradients
