@@ -1,9 +1,6 @@
 //! Fine-tunes a model on one labelled set. Knows nothing of caching or scheduling.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,15 +22,18 @@ use engine::random::{Draw, Purpose, Stream};
 use engine::schedule::{Schedule, Shape};
 use engine::weights::{self, Tensors};
 use flow::diagnostic::Diagnostic;
-use flow::event::Progress;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::{mismatch, stage_error};
 use super::model::{self, Model, Spelling, weights_error};
-use super::pretrain::{Sizes, train_error, unreadable_checkpoint};
+use super::pretrain::Sizes;
 use super::tasks::{Encoding, Input, Reading, Rows};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
+use super::training::{
+    self, MICRO_TOKENS, Pace, checkpoint_place, lines_place, stopped, train_error,
+    unreadable_checkpoint,
+};
 
 /// `with:` of a stage of kind `finetune`.
 ///
@@ -138,13 +138,6 @@ fn stride() -> usize {
 fn is_stride(value: &usize) -> bool {
     *value == stride()
 }
-
-/// Most tokens a device takes at once.
-const MICRO_TOKENS: usize = 4_096;
-/// How often a running stage writes a checkpoint.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
-/// How often it says how far it is.
-const SAY_EVERY: Duration = Duration::from_millis(500);
 
 impl StageKind for Finetune {
     const NAME: &'static str = "finetune";
@@ -434,19 +427,11 @@ struct Run<'a> {
     trainer: TaskTrainer<Cpu>,
     steps_per_epoch: u64,
     so_far: Progressed,
-    stop: Arc<AtomicBool>,
-}
-
-fn checkpoint_place(stage: &StageContext) -> PathBuf {
-    stage.scratch.join("checkpoint")
+    pace: Pace,
 }
 
 fn best_place(stage: &StageContext) -> PathBuf {
     stage.scratch.join("best.safetensors")
-}
-
-fn state_place(stage: &StageContext, step: u64) -> PathBuf {
-    stage.scratch.join(format!("epochs-{step}.json"))
 }
 
 impl<'a> Run<'a> {
@@ -457,7 +442,7 @@ impl<'a> Run<'a> {
         begin: Begin,
         mut data: Data,
     ) -> Result<Self, StageError> {
-        let stop = flow::signals::asked_to_stop()?;
+        let pace = Pace::start()?;
         let head = reading.head().map_err(stage_error)?;
         let steps_per_epoch = data.train.len().div_ceil(kind.batch) as u64;
         let settings = kind.settings(
@@ -500,7 +485,7 @@ impl<'a> Run<'a> {
             // A damaged one costs its steps, not the stage.
             match trainer.resume(&place) {
                 Ok(()) => {
-                    let text = fs_err::read(state_place(stage, trainer.step()))?;
+                    let text = fs_err::read(lines_place(stage, trainer.step()))?;
                     so_far = serde_json::from_slice(&text).map_err(std::io::Error::other)?;
                 }
                 Err(error) => data.warnings.push(unreadable_checkpoint(&error)),
@@ -516,7 +501,7 @@ impl<'a> Run<'a> {
             trainer,
             steps_per_epoch,
             so_far,
-            stop,
+            pace,
         })
     }
 
@@ -535,16 +520,10 @@ impl<'a> Run<'a> {
     fn train(&mut self, stage: &StageContext) -> Result<(), StageError> {
         let total = self.steps_per_epoch * u64::from(self.kind.epochs);
         let mut order: Option<(u64, Vec<usize>)> = None;
-        let (mut saved, mut said) = (Instant::now(), None::<Instant>);
         while self.trainer.step() < total {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.pace.must_stop() {
                 self.save(stage)?;
-                let step = self.trainer.step();
-                return Err(StageError::new(
-                    "run::stopped",
-                    format!("stopped after step {step}, which is kept"),
-                )
-                .may_pass());
+                return Err(stopped(self.trainer.step()));
             }
             let (epoch, within) = (
                 self.trainer.step() / self.steps_per_epoch,
@@ -569,21 +548,13 @@ impl<'a> Run<'a> {
                 .collect();
             let numbers = self.trainer.train(&batch).map_err(train_error)?;
             self.so_far.loss_sum += f64::from(numbers.loss);
-            if said.is_none_or(|at| at.elapsed() > SAY_EVERY) {
-                said = Some(Instant::now());
-                stage.progress(&Progress {
-                    done: self.trainer.step(),
-                    total: Some(total),
-                    unit: "steps".to_owned(),
-                    text: format!("loss {:.3}", numbers.loss),
-                });
-            }
+            let done = self.trainer.step();
+            self.pace.say(stage, done, total, numbers.loss);
             if within + 1 == self.steps_per_epoch {
                 self.end_epoch(stage, epoch)?;
             }
-            if saved.elapsed() > CHECKPOINT_EVERY {
+            if self.pace.wants_checkpoint() {
                 self.save(stage)?;
-                saved = Instant::now();
             }
         }
         Ok(())
@@ -663,22 +634,9 @@ impl<'a> Run<'a> {
     }
 
     fn save(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        let step = self.trainer.step();
-        let place = state_place(stage, step);
-        fs_err::write(
-            &place,
-            serde_json::to_vec(&self.so_far).expect("numbers serialise"),
-        )?;
-        self.trainer
-            .save(&checkpoint_place(stage))
-            .map_err(train_error)?;
-        for entry in fs_err::read_dir(&stage.scratch)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|ending| ending == "json") && path != place {
-                fs_err::remove_file(path)?;
-            }
-        }
-        Ok(())
+        let lines = serde_json::to_vec(&self.so_far).expect("numbers serialise");
+        let (step, trainer) = (self.trainer.step(), &mut self.trainer);
+        training::keep(stage, step, &lines, |place| trainer.save(place))
     }
 
     fn finish(mut self, stage: &StageContext) -> Result<StageReport, StageError> {

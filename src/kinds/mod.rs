@@ -17,6 +17,7 @@ pub mod report;
 pub mod score;
 mod tasks;
 mod texts;
+mod training;
 pub mod vocab;
 
 /// Every kind of stage, in the order of the documentation.

@@ -15,9 +15,9 @@ use flow::metric::MetricRow;
 use super::dataset::stage_error;
 use super::finetune::{compiled, split};
 use super::model;
-use super::pretrain::train_error;
 use super::tasks::{Encoding, Reading};
 use super::texts::{load_vocabulary, problem};
+use super::training::{MICRO_TOKENS, train_error};
 
 /// `with:` of a stage of kind `predict`.
 ///
@@ -41,8 +41,6 @@ fn is_test(splits: &Vec<String>) -> bool {
     *splits == test()
 }
 
-/// Tokens that a device takes at once.
-const MICRO_TOKENS: usize = 4_096;
 /// Examples that are predicted together.
 const EXAMPLES: usize = 64;
 

@@ -1,9 +1,6 @@
 //! Pre-trains a discriminator by replaced token detection. Knows nothing of caching or scheduling.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,18 +10,20 @@ use data::vocabulary::Vocabulary;
 use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
 use engine::cpu::Cpu;
-use engine::error::TrainError;
 use engine::mask::{Duplicates, Masking};
 use engine::pretrain::{EvaluationNumbers, Example, Pretrainer, Pretraining, StepNumbers};
 use engine::schedule::{Schedule, Shape};
 use flow::diagnostic::Diagnostic;
-use flow::event::Progress;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
-use super::model::{self, Model, Spelling, weights_error};
+use super::model::{self, Model, Spelling};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
+use super::training::{
+    self, MICRO_TOKENS, Pace, checkpoint_place, lines_place, stopped, train_error,
+    unreadable_checkpoint,
+};
 
 /// `with:` of a stage of kind `pretrain`.
 ///
@@ -145,13 +144,6 @@ constant!(hundred, is_hundred, u64, 100);
 fn is_default(duplicates: &Duplicates) -> bool {
     *duplicates == Duplicates::default()
 }
-
-/// Most tokens a device takes at once.
-const MICRO_TOKENS: usize = 4_096;
-/// How often a running stage writes a checkpoint.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
-/// How often it says how far it is.
-const SAY_EVERY: Duration = Duration::from_millis(500);
 
 impl StageKind for Pretrain {
     const NAME: &'static str = "pretrain";
@@ -361,7 +353,7 @@ struct Run<'a> {
     trainer: Pretrainer<Cpu>,
     log: Vec<u8>,
     warnings: Vec<Diagnostic>,
-    stop: std::sync::Arc<AtomicBool>,
+    pace: Pace,
 }
 
 /// An example's ids and segments.
@@ -385,29 +377,6 @@ fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
         .collect()
 }
 
-/// A checkpoint that cannot be read, as a warning: training begins anew.
-pub(super) fn unreadable_checkpoint(error: &TrainError) -> Diagnostic {
-    Diagnostic::warning(
-        "engine::checkpoint",
-        "the checkpoint cannot be read: training begins anew",
-    )
-    .detail(error.to_string())
-}
-
-pub(super) fn train_error(error: TrainError) -> StageError {
-    match error {
-        TrainError::Weights(error) => weights_error(error),
-        TrainError::Device(error) => {
-            StageError::new("engine::device", error.to_string()).environment()
-        }
-        TrainError::NotFinite { .. } => StageError::new("engine::not_finite", error.to_string())
-            .help("lower `learning_rate`, or lengthen the warm-up"),
-        TrainError::Example { .. } => {
-            StageError::new("data::broken", error.to_string()).help("make the examples again")
-        }
-    }
-}
-
 impl<'a> Run<'a> {
     fn start(
         kind: &'a Pretrain,
@@ -415,7 +384,7 @@ impl<'a> Run<'a> {
         settings: Pretraining,
         examples: &'a PackedExamples,
     ) -> Result<Self, StageError> {
-        let stop = flow::signals::asked_to_stop()?;
+        let pace = Pace::start()?;
         let cpu = Cpu::new(stage.cores.max(1) as usize)?;
         let longest = examples.header().sequence_length as usize;
         let mut trainer =
@@ -429,7 +398,7 @@ impl<'a> Run<'a> {
         if checkpoint::exists(&place) {
             // A damaged one costs its steps, not the stage.
             match trainer.resume(&place) {
-                Ok(()) => log = fs_err::read(log_place(stage, trainer.step()))?,
+                Ok(()) => log = fs_err::read(lines_place(stage, trainer.step()))?,
                 Err(error) => warnings.push(unreadable_checkpoint(&error)),
             }
         }
@@ -440,7 +409,7 @@ impl<'a> Run<'a> {
             trainer,
             log,
             warnings,
-            stop,
+            pace,
         })
     }
 
@@ -475,16 +444,10 @@ impl<'a> Run<'a> {
     }
 
     fn train(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        let (mut saved, mut said) = (Instant::now(), None::<Instant>);
         while self.trainer.step() < self.kind.steps {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.pace.must_stop() {
                 self.save(stage)?;
-                let step = self.trainer.step();
-                return Err(StageError::new(
-                    "run::stopped",
-                    format!("stopped after step {step}, which is kept"),
-                )
-                .may_pass());
+                return Err(stopped(self.trainer.step()));
             }
             let step = self.trainer.step();
             let batch = self.batch(step);
@@ -500,40 +463,17 @@ impl<'a> Run<'a> {
             if is_due && done < self.kind.steps {
                 self.evaluate()?;
             }
-            if said.is_none_or(|at| at.elapsed() > SAY_EVERY) {
-                said = Some(Instant::now());
-                stage.progress(&Progress {
-                    done,
-                    total: Some(self.kind.steps),
-                    unit: "steps".to_owned(),
-                    text: format!("loss {:.3}", numbers.loss),
-                });
-            }
-            if saved.elapsed() > CHECKPOINT_EVERY {
+            self.pace.say(stage, done, self.kind.steps, numbers.loss);
+            if self.pace.wants_checkpoint() {
                 self.save(stage)?;
-                saved = Instant::now();
             }
         }
         Ok(())
     }
 
     fn save(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        // The log first: a checkpoint never stands without its lines.
-        let place = log_place(stage, self.trainer.step());
-        let mut file = fs_err::File::create(&place)?;
-        file.write_all(&self.log)?;
-        file.sync_all()?;
-        self.trainer
-            .save(&checkpoint_place(stage))
-            .map_err(train_error)?;
-        for entry in fs_err::read_dir(&stage.scratch)? {
-            let path = entry?.path();
-            let is_log = path.extension().is_some_and(|ending| ending == "jsonl");
-            if is_log && path != place {
-                fs_err::remove_file(path)?;
-            }
-        }
-        Ok(())
+        let (step, trainer) = (self.trainer.step(), &mut self.trainer);
+        training::keep(stage, step, &self.log, |place| trainer.save(place))
     }
 
     fn finish(
@@ -615,14 +555,6 @@ fn begin_from(
         )
         .detail(format!("the first is `{}`", missing[0]))
     }))
-}
-
-fn checkpoint_place(stage: &StageContext) -> std::path::PathBuf {
-    stage.scratch.join("checkpoint")
-}
-
-fn log_place(stage: &StageContext, step: u64) -> std::path::PathBuf {
-    stage.scratch.join(format!("log-{step}.jsonl"))
 }
 
 impl Pretrain {
