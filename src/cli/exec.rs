@@ -65,6 +65,8 @@ pub(super) fn exec(file: &Path) -> u8 {
             offline,
             root,
             cores,
+            micro_batch,
+            live,
         } => {
             let context = StageContext {
                 folder: order.folder,
@@ -73,7 +75,12 @@ pub(super) fn exec(file: &Path) -> u8 {
                 offline,
                 root,
                 cores,
+                micro_batch,
                 progress_file: Some(progress),
+                live: Some(live),
+                say: |line| {
+                    say(line, 0);
+                },
             };
             let ended: ExecResult = match KINDS.iter().find(|entry| entry.name == kind) {
                 Some(entry) => (entry.run)(&config, &context),

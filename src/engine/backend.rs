@@ -51,6 +51,9 @@ pub trait Memory {
     fn finish(&mut self) -> Result<(), DeviceError>;
 }
 
+/// Asked between the parts of a batch with how many sequences are done: whether to go on.
+pub type GoOn<'a> = &'a (dyn Fn(usize) -> bool + Sync);
+
 /// The arrays that stand side by side for each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Array {

@@ -73,6 +73,14 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
+    /// A checkpoint is damaged or another's.
+    #[error("the checkpoint `{}` is not whole: {reason}", path.display())]
+    Checkpoint {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A tensor has another shape than the model's.
     #[error("tensor `{name}` has shape {found:?}, the model has {expected:?}")]
     Shape {

@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::{Ints, Plan, Real};
-use crate::backend::{Array, Backend, Dropout};
-use crate::checkpoint::{self, State};
+use crate::arena::{Footprint, Ints, Plan, Real};
+use crate::backend::{Array, Backend, Dropout, GoOn};
+use crate::checkpoint::{self, Snapshot, State};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
 use crate::finite;
@@ -93,10 +93,7 @@ pub struct TaskTrainer<B: Backend> {
     model: TaskModel,
     batch: BatchPlan,
     room: TaskPlan,
-    labels: Ints,
-    ends: Ints,
-    numbers: Real,
-    sums: Real,
+    labels: LabelRoom,
     norm: Real,
     groups: Vec<Group>,
     step: u64,
@@ -115,18 +112,14 @@ impl<B: Backend + Send> TaskTrainer<B> {
         micro_tokens: usize,
     ) -> Result<Self, TrainError> {
         settings.config.check()?;
-        let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
-        let tokens = micro_tokens.max(longest);
-        let sequences = tokens / 2 + 1;
-        let mut plan = Plan::default();
-        let batch = BatchPlan::new(&mut plan, tokens, sequences);
-        let room = model.plan(&mut plan, tokens, sequences);
-        let labels = plan.ints(tokens.max(sequences * settings.outputs));
-        let ends = plan.ints(sequences);
-        let numbers = plan.real(sequences);
-        // The largest of the losses' sums.
-        let sums = plan.real(RTD_SUMS);
-        let norm = plan.real(1);
+        let Layout {
+            model,
+            plan,
+            batch,
+            room,
+            labels,
+            norm,
+        } = Layout::new(&settings, longest, micro_tokens);
         backend.allocate(&plan, model.parameters.memory())?;
         weights::initialise(&mut backend, &model.parameters, settings.seed);
         let groups = groups(
@@ -142,9 +135,6 @@ impl<B: Backend + Send> TaskTrainer<B> {
             batch,
             room,
             labels,
-            ends,
-            numbers,
-            sums,
             norm,
             groups,
             step: 0,
@@ -233,6 +223,19 @@ impl<B: Backend + Send> TaskTrainer<B> {
     /// # Errors
     /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
     pub fn train(&mut self, examples: &[TaskExample<'_>]) -> Result<TaskNumbers, TrainError> {
+        let numbers = self.train_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`train`](Self::train) while `go_on` says so between micro-batches; else `None`, and nothing is updated.
+    ///
+    /// # Errors
+    /// Those of [`train`](Self::train).
+    pub fn train_while(
+        &mut self,
+        examples: &[TaskExample<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<TaskNumbers>, TrainError> {
         self.check(examples)?;
         let counted = counted(examples, self.settings.outputs).max(1) as f32;
         let parts = self.parts(examples);
@@ -241,17 +244,14 @@ impl<B: Backend + Send> TaskTrainer<B> {
             step: u32::try_from(self.step).expect("fewer than 2^32 steps"),
         });
         let (model, room) = (&self.model, &self.room);
-        let (batch_plan, sums, norm) = (self.batch, self.sums, self.norm);
-        let labels = LabelRoom {
-            classes: self.labels,
-            ends: self.ends,
-            numbers: self.numbers,
-            sums,
-        };
-        let (loss, gradient_norm) = self.backend.on_threads(|backend| {
+        let (batch_plan, labels, norm) = (self.batch, self.labels, self.norm);
+        let done = self.backend.on_threads(|backend| {
             backend.zero_gradients();
-            backend.zero_reals(sums);
+            backend.zero_reals(labels.sums);
             for part in parts {
+                if !go_on(part.start) {
+                    return None;
+                }
                 let examples = &examples[part.clone()];
                 let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
                 let logits = model.forward(backend, &batch, room);
@@ -267,9 +267,12 @@ impl<B: Backend + Send> TaskTrainer<B> {
                 model.backward(backend, &batch, room);
             }
             backend.gradient_norm(norm);
-            let loss = backend.read_reals(sums)[0] / counted;
-            (loss, backend.read_reals(norm)[0])
+            let loss = backend.read_reals(labels.sums)[0] / counted;
+            Some((loss, backend.read_reals(norm)[0]))
         });
+        let Some((loss, gradient_norm)) = done else {
+            return Ok(None);
+        };
         let parameters = &self.model.parameters;
         finite::check(
             &mut self.backend,
@@ -304,7 +307,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
             tokens: examples.iter().map(|example| example.ids.len()).sum(),
         };
         self.step += 1;
-        Ok(numbers)
+        Ok(Some(numbers))
     }
 
     /// The logits of each sequence without dropout: (tokens, classes) or (classes), last axis fastest.
@@ -312,9 +315,22 @@ impl<B: Backend + Send> TaskTrainer<B> {
     /// # Errors
     /// When a sequence does not fit the model.
     pub fn predict(&mut self, inputs: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let found = self.predict_while(inputs, &|_| true)?;
+        Ok(found.expect("nobody asked to stop"))
+    }
+
+    /// [`predict`](Self::predict) while `go_on` says so between micro-batches; else `None`.
+    ///
+    /// # Errors
+    /// When a sequence does not fit the model.
+    pub fn predict_while(
+        &mut self,
+        inputs: &[(&[u32], &[u32])],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
         let ignored: Vec<u32> = match inputs.iter().map(|(ids, _)| ids.len()).max() {
             Some(longest) => vec![IGNORED; longest],
-            None => return Ok(Vec::new()),
+            None => return Ok(Some(Vec::new())),
         };
         let examples: Vec<TaskExample<'_>> = inputs
             .iter()
@@ -336,6 +352,9 @@ impl<B: Backend + Send> TaskTrainer<B> {
         Ok(self.backend.on_threads(|backend| {
             let mut found = Vec::with_capacity(examples.len());
             for part in parts {
+                if !go_on(part.start) {
+                    return None;
+                }
                 let examples = &examples[part.clone()];
                 let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
                 let logits = model.forward(backend, &batch, room);
@@ -348,31 +367,71 @@ impl<B: Backend + Send> TaskTrainer<B> {
                     rest = others;
                 }
             }
-            found
+            Some(found)
         }))
     }
 
-    /// Writes everything that going on takes.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
+    /// A copy of everything that going on takes.
+    pub fn snapshot(&mut self) -> Snapshot {
         let state = State {
             step: self.step,
             seed: self.settings.seed,
         };
-        checkpoint::save(&mut self.backend, &self.model.parameters, state, folder)?;
-        Ok(())
+        Snapshot::take(&mut self.backend, &self.model.parameters, state)
     }
 
-    /// Goes on where [`save`](Self::save) stopped, to the same bits.
+    /// Goes on where a [`snapshot`](Self::snapshot) was taken and written, to the same bits; the notes beside it.
     ///
     /// # Errors
     /// When the checkpoint is damaged or another model's.
-    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let state = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
+    pub fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError> {
+        let (state, notes) = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
         self.step = state.step;
-        Ok(())
+        Ok(notes)
+    }
+}
+
+/// Bytes that [`TaskTrainer::new`] takes with these arguments.
+#[must_use]
+pub fn footprint(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Footprint {
+    let layout = Layout::new(settings, longest, micro_tokens);
+    Footprint::new(&layout.plan, layout.model.parameters.memory())
+}
+
+/// A model and the room it needs.
+struct Layout {
+    model: TaskModel,
+    plan: Plan,
+    batch: BatchPlan,
+    room: TaskPlan,
+    labels: LabelRoom,
+    norm: Real,
+}
+
+impl Layout {
+    fn new(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
+        let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
+        let tokens = micro_tokens.max(longest);
+        let sequences = tokens / 2 + 1;
+        let mut plan = Plan::default();
+        let batch = BatchPlan::new(&mut plan, tokens, sequences);
+        let room = model.plan(&mut plan, tokens, sequences);
+        let labels = LabelRoom {
+            classes: plan.ints(tokens.max(sequences * settings.outputs)),
+            ends: plan.ints(sequences),
+            numbers: plan.real(sequences),
+            // The largest of the losses' sums.
+            sums: plan.real(RTD_SUMS),
+        };
+        let norm = plan.real(1);
+        Self {
+            model,
+            plan,
+            batch,
+            room,
+            labels,
+            norm,
+        }
     }
 }
 
@@ -408,7 +467,7 @@ fn sequences<'a>(examples: &[TaskExample<'a>], first: usize) -> Vec<Sequence<'a>
 }
 
 /// Where labels go.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct LabelRoom {
     classes: Ints,
     ends: Ints,

@@ -283,8 +283,14 @@ pub struct StageContext {
     pub root: PathBuf,
     /// CPU cores it was given.
     pub cores: u32,
+    /// Sequences a device is to take at once, where the pipeline says so.
+    pub micro_batch: Option<u32>,
     /// Where progress goes: a file the supervisor reads.
     pub progress_file: Option<PathBuf>,
+    /// A stable folder for what a person may look at while the stage runs; decides nothing and is no output.
+    pub live: Option<PathBuf>,
+    /// Writes a line to the stage's log.
+    pub say: fn(&str),
 }
 
 /// One input of a running stage.

@@ -13,10 +13,9 @@ use data::metrics::{self, Options, Work, find_metric};
 use data::predictions::Predictions;
 use data::vocabulary::Vocabulary;
 use data::wordpiece::WordPiece;
-use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
 use engine::cpu::Cpu;
-use engine::finetune::{Finetuning, TaskExample, TaskTrainer};
+use engine::finetune::{Finetuning, TaskExample, TaskNumbers, TaskTrainer, footprint};
 use engine::model::heads::HeadKind;
 use engine::random::{Draw, Purpose, Stream};
 use engine::schedule::{Schedule, Shape};
@@ -30,10 +29,9 @@ use super::model::{self, Model, Spelling, weights_error};
 use super::pretrain::Sizes;
 use super::tasks::{Encoding, Input, Reading, Rows};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
-use super::training::{
-    self, MICRO_TOKENS, Pace, checkpoint_place, lines_place, stopped, train_error,
-    unreadable_checkpoint,
-};
+use super::training::keeper::Keeper;
+use super::training::live::Live;
+use super::training::{Pace, room, step_error, stopped, train_error};
 
 /// `with:` of a stage of kind `finetune`.
 ///
@@ -225,10 +223,12 @@ impl StageKind for Finetune {
         let begin = self.begin(stage)?;
         let folder = stage.input("data")?;
         let reading = self.reading(&folder).map_err(stage_error)?;
-        let data = Data::read(&folder, &reading, &begin.vocabulary).map_err(stage_error)?;
-        let mut run = Run::start(self, stage, &reading, begin, data)?;
-        run.train(stage)?;
-        run.finish(stage)
+        let compiled = compiled(&begin.vocabulary, &reading);
+        let data =
+            Data::read(&folder, &reading, &begin.vocabulary, &compiled).map_err(stage_error)?;
+        let mut run = Run::start(self, stage, &reading, &begin, &compiled, data)?;
+        run.train()?;
+        run.finish()
     }
 }
 
@@ -353,9 +353,13 @@ pub(super) fn split(folder: &Path, name: &str) -> Result<Option<Vec<Example>>, D
 }
 
 impl Data {
-    fn read(folder: &Path, reading: &Reading, vocabulary: &Vocabulary) -> Result<Self, DataError> {
-        let compiled = compiled(vocabulary, reading);
-        let mut encoding = Encoding::new(reading, Featuriser::new(vocabulary, &compiled));
+    fn read(
+        folder: &Path,
+        reading: &Reading,
+        vocabulary: &Vocabulary,
+        compiled: &WordPiece,
+    ) -> Result<Self, DataError> {
+        let mut encoding = Encoding::new(reading, Featuriser::new(vocabulary, compiled));
         let examples = split(folder, "train")?.unwrap_or_default();
         let mut train = Vec::new();
         for example in &examples {
@@ -410,6 +414,17 @@ struct Epoch {
     dev: Option<f64>,
 }
 
+/// Updates between lines of the live log.
+const LIVE_EVERY: u64 = 10;
+
+/// What became of scoring on `dev`.
+enum Scored {
+    /// The number, where there are examples.
+    At(Option<f64>),
+    /// It was given up: the stage was asked to stop.
+    Stopped,
+}
+
 /// What survives an interruption beside the trainer's own state.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progressed {
@@ -419,27 +434,52 @@ struct Progressed {
 
 struct Run<'a> {
     kind: &'a Finetune,
+    stage: &'a StageContext,
     reading: &'a Reading,
-    config: ElectraConfig,
-    vocabulary: Vocabulary,
+    begin: &'a Begin,
+    compiled: &'a WordPiece,
     data: Data,
     head: HeadKind,
     trainer: TaskTrainer<Cpu>,
     steps_per_epoch: u64,
     so_far: Progressed,
+    /// The best epochs of the last checkpoints: their tensors must stay, since any of those may be gone back to.
+    needed: Vec<Option<u32>>,
+    /// Best epochs found on the disk, which checkpoints of an earlier attempt may mean.
+    inherited: Vec<u32>,
+    keeper: Keeper,
+    live: Live,
     pace: Pace,
 }
 
-fn best_place(stage: &StageContext) -> PathBuf {
-    stage.scratch.join("best.safetensors")
+/// The file of a best epoch's tensors.
+const BEST: &str = "best-";
+/// Checkpoints that may be read again: those on the disk, and one that is being written.
+const RECENT: usize = 3;
+
+fn best_place(stage: &StageContext, epoch: u32) -> PathBuf {
+    stage.scratch.join(format!("{BEST}{epoch}.safetensors"))
+}
+
+/// Epochs whose tensors are kept.
+fn bests(stage: &StageContext) -> std::io::Result<Vec<u32>> {
+    let mut epochs = Vec::new();
+    for entry in fs_err::read_dir(&stage.scratch)? {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(BEST));
+        let number = name.and_then(|name| name.strip_suffix(".safetensors"));
+        epochs.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    Ok(epochs)
 }
 
 impl<'a> Run<'a> {
     fn start(
         kind: &'a Finetune,
-        stage: &StageContext,
+        stage: &'a StageContext,
         reading: &'a Reading,
-        begin: Begin,
+        begin: &'a Begin,
+        compiled: &'a WordPiece,
         mut data: Data,
     ) -> Result<Self, StageError> {
         let pace = Pace::start()?;
@@ -458,9 +498,13 @@ impl<'a> Run<'a> {
             );
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
+        let longest = reading.max_length;
+        let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
+            footprint(&settings, longest, tokens)
+        })?;
         let cpu = Cpu::new(stage.cores.max(1) as usize)?;
-        let mut trainer = TaskTrainer::new(cpu, settings, reading.max_length, MICRO_TOKENS)
-            .map_err(train_error)?;
+        let mut trainer =
+            TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
         if let Some(tensors) = &begin.tensors {
             let unmatched = trainer.start_from(tensors).map_err(train_error)?;
             let body: Vec<&String> = unmatched
@@ -479,28 +523,26 @@ impl<'a> Run<'a> {
                 );
             }
         }
-        let mut so_far = Progressed::default();
-        let place = checkpoint_place(stage);
-        if checkpoint::exists(&place) {
-            // A damaged one costs its steps, not the stage.
-            match trainer.resume(&place) {
-                Ok(()) => {
-                    let text = fs_err::read(lines_place(stage, trainer.step()))?;
-                    so_far = serde_json::from_slice(&text).map_err(std::io::Error::other)?;
-                }
-                Err(error) => data.warnings.push(unreadable_checkpoint(&error)),
-            }
-        }
+        let mut keeper = Keeper::new(stage);
+        let so_far = match keeper.resume(|_, place| trainer.resume(place))? {
+            Some(notes) => serde_json::from_slice(&notes).map_err(std::io::Error::other)?,
+            None => Progressed::default(),
+        };
         Ok(Self {
+            live: Live::open(stage, trainer.step()),
             kind,
+            stage,
             reading,
-            config: begin.config,
-            vocabulary: begin.vocabulary,
+            begin,
+            compiled,
             data,
             head: head.0,
             trainer,
             steps_per_epoch,
             so_far,
+            needed: Vec::new(),
+            inherited: bests(stage)?,
+            keeper,
             pace,
         })
     }
@@ -517,65 +559,116 @@ impl<'a> Run<'a> {
         order
     }
 
-    fn train(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        let total = self.steps_per_epoch * u64::from(self.kind.epochs);
+    fn total(&self) -> u64 {
+        self.steps_per_epoch * u64::from(self.kind.epochs)
+    }
+
+    fn train(&mut self) -> Result<(), StageError> {
         let mut order: Option<(u64, Vec<usize>)> = None;
-        while self.trainer.step() < total {
-            if self.pace.must_stop() {
-                self.save(stage)?;
-                return Err(stopped(self.trainer.step()));
+        loop {
+            let step = self.trainer.step();
+            let epoch = step / self.steps_per_epoch;
+            // Also what an interruption kept from being done.
+            if self.so_far.epochs.len() < epoch as usize {
+                self.end_epoch()?;
             }
-            let (epoch, within) = (
-                self.trainer.step() / self.steps_per_epoch,
-                self.trainer.step() % self.steps_per_epoch,
-            );
+            if step >= self.total() {
+                return Ok(());
+            }
             if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
                 order = Some((epoch, self.order(epoch)));
             }
             let rows = &order.as_ref().expect("just made").1;
-            let first = within as usize * self.kind.batch;
-            let batch: Vec<TaskExample<'_>> = rows
-                [first..(first + self.kind.batch).min(rows.len())]
-                .iter()
-                .map(|i| {
-                    let input = &self.data.train[*i];
-                    TaskExample {
-                        ids: &input.ids,
-                        types: &input.types,
-                        label: input.label(),
-                    }
+            let first = (step % self.steps_per_epoch) as usize * self.kind.batch;
+            let rows = &rows[first..(first + self.kind.batch).min(rows.len())];
+            self.step(rows)?;
+            if self.pace.wants_checkpoint() && !self.keeper.is_writing(self.stage) {
+                self.keep()?;
+            }
+        }
+    }
+
+    fn step(&mut self, rows: &[usize]) -> Result<(), StageError> {
+        let batch: Vec<TaskExample<'_>> = rows
+            .iter()
+            .map(|i| {
+                let input = &self.data.train[*i];
+                TaskExample {
+                    ids: &input.ids,
+                    types: &input.types,
+                    label: input.label(),
+                }
+            })
+            .collect();
+        let pace = &self.pace;
+        let numbers = self
+            .trainer
+            .train_while(&batch, &|_| !pace.must_stop())
+            .map_err(|error| {
+                step_error(error, || {
+                    format!("rows {rows:?} of `train`, counted from 0")
                 })
-                .collect();
-            let numbers = self.trainer.train(&batch).map_err(train_error)?;
-            self.so_far.loss_sum += f64::from(numbers.loss);
-            let done = self.trainer.step();
-            self.pace.say(stage, done, total, numbers.loss);
-            if within + 1 == self.steps_per_epoch {
-                self.end_epoch(stage, epoch)?;
-            }
-            if self.pace.wants_checkpoint() {
-                self.save(stage)?;
-            }
+            })?;
+        let Some(numbers) = numbers else {
+            return Err(self.stop());
+        };
+        self.so_far.loss_sum += f64::from(numbers.loss);
+        self.tell(&numbers);
+        Ok(())
+    }
+
+    fn tell(&mut self, numbers: &TaskNumbers) {
+        let done = self.trainer.step();
+        self.pace.count(numbers.tokens);
+        let is_logged = done.is_multiple_of(LIVE_EVERY) || done == self.total();
+        if self.pace.wants_line(is_logged) {
+            let speed = self.pace.tokens_per_second();
+            let others = [("tokens_per_second", speed)];
+            self.live.numbers("train", done, numbers, &others);
+            self.pace.restart_count();
+        }
+        (self.pace).say_step(self.stage, done, self.total(), numbers.loss);
+    }
+
+    fn end_epoch(&mut self) -> Result<(), StageError> {
+        let dev = match self.dev_score()? {
+            Scored::At(dev) => dev,
+            Scored::Stopped => return Err(self.stop()),
+        };
+        let before = self.best().cloned();
+        let epoch = Epoch {
+            epoch: u32::try_from(self.so_far.epochs.len()).expect("few epochs") + 1,
+            steps: self.trainer.step(),
+            train_loss: std::mem::take(&mut self.so_far.loss_sum) / self.steps_per_epoch as f64,
+            dev,
+        };
+        self.live.numbers("epoch", epoch.steps, &epoch, &[]);
+        self.pace.restart_count();
+        let number = epoch.epoch;
+        self.so_far.epochs.push(epoch);
+        if self.kind.keep == Keep::Best && dev.is_some() && self.best() != before.as_ref() {
+            // Beside its place first: a kill in between leaves the best before it.
+            let partial = self.stage.scratch.join("best.partial");
+            weights::write(&partial, &self.trainer.tensors()).map_err(weights_error)?;
+            fs_err::File::open(&partial)?.sync_all()?;
+            fs_err::rename(partial, best_place(self.stage, number))?;
+            self.forget_bests(number)?;
         }
         Ok(())
     }
 
-    fn end_epoch(&mut self, stage: &StageContext, epoch: u64) -> Result<(), StageError> {
-        let dev = self.dev_score()?;
-        let before = self.best().cloned();
-        self.so_far.epochs.push(Epoch {
-            epoch: u32::try_from(epoch).expect("few epochs") + 1,
-            steps: self.trainer.step(),
-            train_loss: std::mem::take(&mut self.so_far.loss_sum) / self.steps_per_epoch as f64,
-            dev,
-        });
-        if self.kind.keep == Keep::Best && dev.is_some() && self.best() != before.as_ref() {
-            // Beside its place first: a kill in between leaves the best before it.
-            let partial = stage.scratch.join("best.partial");
-            weights::write(&partial, &self.trainer.tensors()).map_err(weights_error)?;
-            fs_err::rename(partial, best_place(stage))?;
-            // A checkpoint of an earlier step must not stand beside a later best.
-            self.save(stage)?;
+    /// Removes tensors of epochs that no checkpoint that may be read again calls its best.
+    fn forget_bests(&mut self, newest: u32) -> Result<(), StageError> {
+        if self.needed.len() == RECENT {
+            self.inherited.clear();
+        }
+        for epoch in bests(self.stage)? {
+            let is_needed = epoch == newest
+                || self.needed.contains(&Some(epoch))
+                || self.inherited.contains(&epoch);
+            if !is_needed {
+                fs_err::remove_file(best_place(self.stage, epoch))?;
+            }
         }
         Ok(())
     }
@@ -591,13 +684,12 @@ impl<'a> Run<'a> {
         best
     }
 
-    fn dev_score(&mut self) -> Result<Option<f64>, StageError> {
+    fn dev_score(&mut self) -> Result<Scored, StageError> {
         if self.data.dev.is_empty() {
-            return Ok(None);
+            return Ok(Scored::At(None));
         }
-        let compiled = compiled(&self.vocabulary, self.reading);
-        let mut encoding =
-            Encoding::new(self.reading, Featuriser::new(&self.vocabulary, &compiled));
+        let featuriser = Featuriser::new(&self.begin.vocabulary, self.compiled);
+        let mut encoding = Encoding::new(self.reading, featuriser);
         let rows: Vec<(&[u32], &[u32])> = self
             .data
             .dev
@@ -605,7 +697,13 @@ impl<'a> Run<'a> {
             .flat_map(|(_, inputs, _)| inputs)
             .map(|input| (&input.ids[..], &input.types[..]))
             .collect();
-        let logits = self.trainer.predict(&rows).map_err(train_error)?;
+        let at = (self.trainer.step(), self.total());
+        let go_on = self.pace.watch(self.stage, at, rows.len(), "evaluating");
+        let logits = self.trainer.predict_while(&rows, &go_on);
+        drop(go_on);
+        let Some(logits) = logits.map_err(train_error)? else {
+            return Ok(Scored::Stopped);
+        };
         let mut rest = &logits[..];
         let mut predictions = Predictions::new();
         let mut examples = Vec::new();
@@ -630,20 +728,45 @@ impl<'a> Run<'a> {
         };
         let outcome = metrics::score(metric, &work).map_err(stage_error)?;
         let of = |score: &&metrics::Score| score.metric == number && score.class.is_none();
-        Ok(outcome.scores.iter().find(of).map(|score| score.value))
+        let score = outcome.scores.iter().find(of);
+        Ok(Scored::At(score.map(|score| score.value)))
     }
 
-    fn save(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        let lines = serde_json::to_vec(&self.so_far).expect("numbers serialise");
-        let (step, trainer) = (self.trainer.step(), &mut self.trainer);
-        training::keep(stage, step, &lines, |place| trainer.save(place))
+    /// Begins to keep the step it is at.
+    fn keep(&mut self) -> Result<(), StageError> {
+        self.needed.push(self.best().map(|best| best.epoch));
+        if self.needed.len() > RECENT {
+            self.needed.remove(0);
+        }
+        let notes = serde_json::to_vec(&self.so_far).expect("numbers serialise");
+        self.keeper.keep(self.stage, self.trainer.snapshot(), notes)
     }
 
-    fn finish(mut self, stage: &StageContext) -> Result<StageReport, StageError> {
+    /// How the stage ends when it is asked to: with its step on the disk.
+    fn stop(&mut self) -> StageError {
+        let step = self.trainer.step();
+        let mut keep = || {
+            self.keeper.wait()?;
+            if self.keeper.kept() != Some(step) {
+                self.keep()?;
+                self.keeper.wait()?;
+            }
+            Ok(())
+        };
+        match keep() {
+            Ok(()) => stopped(step),
+            Err(error) => error,
+        }
+    }
+
+    fn finish(mut self) -> Result<StageReport, StageError> {
+        let stage = self.stage;
+        self.keeper.wait()?;
+        self.data.warnings.extend(self.keeper.take_warnings());
         let best = self.best().cloned();
         let tensors = match &best {
-            Some(_) if self.kind.keep == Keep::Best => {
-                weights::read(&best_place(stage)).map_err(weights_error)?
+            Some(best) if self.kind.keep == Keep::Best => {
+                weights::read(&best_place(stage, best.epoch)).map_err(weights_error)?
             }
             _ => self.trainer.tensors(),
         };
@@ -663,9 +786,9 @@ impl<'a> Run<'a> {
                 HeadKind::Span => "ElectraForQuestionAnswering",
                 HeadKind::Sequence | HeadKind::SequencePlain => "ElectraForSequenceClassification",
             },
-            config: &self.config,
+            config: &self.begin.config,
             tensors: &tensors,
-            vocabulary: &self.vocabulary,
+            vocabulary: &self.begin.vocabulary,
             spelling: Spelling {
                 lower_case: self.kind.lower_case,
                 strip_accents: None,

@@ -45,6 +45,9 @@ pub(super) fn weights_error(error: WeightsError) -> StageError {
         WeightsError::Read { source, .. } => source.into(),
         WeightsError::Config(_) => StageError::new("model::config", error.to_string())
             .help("correct the sizes, or give the `config.json` that belongs to the weights"),
+        WeightsError::Checkpoint { .. } => {
+            StageError::new("engine::checkpoint", error.to_string()).environment()
+        }
         error => StageError::new("model::weights", error.to_string())
             .help("give weights of the size that the stage asks for"),
     }

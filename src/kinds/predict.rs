@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use data::features::Featuriser;
 use data::predictions::Writer;
 use engine::cpu::Cpu;
-use engine::finetune::{Finetuning, TaskTrainer};
+use engine::finetune::{Finetuning, TaskTrainer, footprint};
 use engine::schedule::{Schedule, Shape};
 use flow::event::Progress;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
@@ -17,7 +17,7 @@ use super::finetune::{compiled, split};
 use super::model;
 use super::tasks::{Encoding, Reading};
 use super::texts::{load_vocabulary, problem};
-use super::training::{MICRO_TOKENS, train_error};
+use super::training::{room, train_error};
 
 /// `with:` of a stage of kind `predict`.
 ///
@@ -97,10 +97,13 @@ impl StageKind for Predict {
             clip: None,
             seed: 0,
         };
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
         let longest = reading.max_length;
+        let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
+            footprint(&settings, longest, tokens)
+        })?;
+        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
         let mut model =
-            TaskTrainer::new(cpu, settings, longest, MICRO_TOKENS).map_err(train_error)?;
+            TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
         let unmatched = model.start_from(&tensors).map_err(train_error)?;
         if let Some(missing) = unmatched.missing.first() {
             let message = format!("the model has no tensor `{missing}`");

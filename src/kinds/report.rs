@@ -268,7 +268,10 @@ mod tests {
             inputs,
             offline: true,
             cores: 1,
+            micro_batch: None,
             progress_file: None,
+            live: None,
+            say: |_| {},
         }
     }
 

@@ -334,7 +334,10 @@ mod tests {
             offline: true,
             root: folder.to_owned(),
             cores: 1,
+            micro_batch: None,
             progress_file: None,
+            live: None,
+            say: |_| {},
         }
     }
 

@@ -253,7 +253,10 @@ pub(super) mod testing {
             offline: true,
             root: folder.to_owned(),
             cores: 2,
+            micro_batch: None,
             progress_file: None,
+            live: None,
+            say: |_| {},
         }
     }
 

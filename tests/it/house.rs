@@ -29,6 +29,7 @@ const DOORS: &[(&str, &str)] = &[
     ("base64", "src/kinds/fetch/client.rs"),
     ("bytemuck", "src/data/packed/read.rs"),
     ("clap", "src/cli/"),
+    ("crc32c", "src/kinds/training/tfevents.rs"),
     ("csv", "src/flow/numbers.rs"),
     ("flate2", "src/kinds/fetch/unpack.rs"),
     ("gemm", "src/engine/cpu/matmul.rs"),

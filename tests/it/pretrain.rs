@@ -160,7 +160,7 @@ fn examples_of_another_vocabulary_are_refused() {
     space
         .run(&[])
         .exits(1)
-        .says("the examples were packed with another vocabulary");
+        .says("the input `examples` was packed with another vocabulary");
 }
 
 #[test]

@@ -251,6 +251,10 @@ pub enum ExecWork {
         root: PathBuf,
         /// Cores it was given.
         cores: u32,
+        /// Sequences a device is to take at once.
+        micro_batch: Option<u32>,
+        /// A stable folder for what is looked at while it runs.
+        live: PathBuf,
     },
     /// Become this program, under a sandbox.
     Sandboxed {

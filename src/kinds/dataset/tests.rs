@@ -52,7 +52,10 @@ fn stage(folder: &Path, files: &[(&str, &str, &str)]) -> StageContext {
         offline: true,
         root: folder.to_owned(),
         cores: 1,
+        micro_batch: None,
         progress_file: None,
+        live: None,
+        say: |_| {},
     }
 }
 

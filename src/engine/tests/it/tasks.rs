@@ -113,7 +113,7 @@ fn learn(
     let mut last = 0.0;
     for step in 0..STEPS {
         if step == STEPS - 3 {
-            straight.save(&place).expect("written");
+            straight.snapshot().write(&place, b"").expect("written");
         }
         let data = made(step);
         let examples: Vec<TaskExample<'_>> = data.iter().map(|m| m.example(label(m))).collect();

@@ -92,7 +92,10 @@ impl Bench {
             offline: self.offline,
             root: self.root(),
             cores: 1,
+            micro_batch: None,
             progress_file: Some(self.home.path().join("progress")),
+            live: None,
+            say: |_| {},
         };
         let result = fetch.run_in(
             &stage,
