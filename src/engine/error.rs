@@ -32,7 +32,7 @@ pub enum TrainError {
         what: &'static str,
         /// Its value.
         value: f32,
-        /// The first parameter whose gradient is not finite.
+        /// The first parameter whose values or gradient are not finite, in words.
         tensor: Option<String>,
     },
     /// A sequence is longer than the model's positions, empty, or holds an id outside the vocabulary.

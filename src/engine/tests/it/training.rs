@@ -163,6 +163,8 @@ fn what_cannot_be_trained_is_said_with_its_place() {
         matches!(error, TrainError::NotFinite { step: 0, .. }),
         "{error}"
     );
+    let place = format!("first in the values of `{name}`");
+    assert!(error.to_string().ends_with(&place), "{error}");
     // Bits, since what is not a number equals nothing.
     for (name, tensor) in trainer.discriminator() {
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
