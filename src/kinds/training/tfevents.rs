@@ -9,7 +9,7 @@ use std::io::Write;
 
 /// What the first event of a file says.
 const FILE_VERSION: &str = "brain.Event:2";
-/// `SessionLog.START`: readers drop what earlier files hold from this step on.
+/// `SessionLog.START`: readers drop what earlier files hold from the event's step on.
 const START: u64 = 1;
 
 /// Wire types of protocol buffers.
@@ -25,7 +25,7 @@ pub(super) struct EventWriter<W: Write> {
 }
 
 impl<W: Write> EventWriter<W> {
-    /// Begins a file for training that goes on after `step` updates.
+    /// Begins a file for training that goes on after `step` updates: what earlier files hold beyond it counts no more.
     pub(super) fn begin(to: W, wall_time: f64, step: u64) -> std::io::Result<Self> {
         let mut writer = Self { to };
         let mut event = begun(wall_time, 0);
@@ -33,7 +33,7 @@ impl<W: Write> EventWriter<W> {
         writer.record(&event)?;
         let mut log = Vec::new();
         varint_field(&mut log, 1, START);
-        let mut event = begun(wall_time, step);
+        let mut event = begun(wall_time, step + 1);
         bytes(&mut event, 7, &log);
         writer.record(&event)?;
         writer.to.flush()?;
@@ -113,7 +113,7 @@ fn bytes(to: &mut Vec<u8>, field: u64, value: &[u8]) {
 mod tests {
     use super::*;
 
-    /// Known answers: RFC 3720 B.4 for the checksum; the file as `tensorboard` 2.20's `EventFileWriter` writes its own.
+    /// Known answers: RFC 3720 B.4 for the checksum; messages put together by hand. `tests/parity/tensorboard.py` asks TensorBoard.
     #[test]
     fn records_are_those_of_the_format() {
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(messages.len(), 3);
         let version = [&time(1.5)[..], &[16, 0, 26, 13], b"brain.Event:2"].concat();
         assert_eq!(messages[0], version);
-        let start = [&time(1.5)[..], &[16, 0xac, 0x02, 58, 2, 8, 1]].concat();
+        let start = [&time(1.5)[..], &[16, 0xad, 0x02, 58, 2, 8, 1]].concat();
         assert_eq!(messages[1], start);
         let item = |tag: &[u8], value: f32| {
             [&[10, 11, 10, 4][..], tag, &[21], &value.to_le_bytes()].concat()
