@@ -54,6 +54,27 @@ pub trait Memory {
 /// Asked between the parts of a batch with how many sequences are done: whether to go on.
 pub type GoOn<'a> = &'a (dyn Fn(usize) -> bool + Sync);
 
+/// In what the operands of the products of dense layers are held. Sums, statistics and master weights are f32 always.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 bits of mantissa.
+    #[default]
+    F32,
+    /// 8 bits of mantissa, f32's range.
+    Bf16,
+}
+
 /// The arrays that stand side by side for each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Array {
