@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use data::features::Featuriser;
 use data::predictions::Writer;
+use engine::arena::Footprint;
 use engine::cpu::Cpu;
 use engine::finetune::{Finetuning, TaskTrainer, footprint};
 use engine::schedule::{Schedule, Shape};
@@ -99,7 +100,12 @@ impl StageKind for Predict {
         };
         let longest = reading.max_length;
         let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-            footprint(&settings, longest, tokens)
+            // Nothing is kept for a checkpoint.
+            let copy = 0;
+            Footprint {
+                copy,
+                ..footprint(&settings, longest, tokens)
+            }
         })?;
         let cpu = Cpu::new(stage.cores.max(1) as usize)?;
         let mut model =

@@ -240,6 +240,22 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before() {
 }
 
 #[test]
+fn going_on_under_another_micro_batch_is_said() {
+    let space = pretraining();
+    let mut child = start(&space);
+    wait_until("a checkpoint", || !kept(&space).is_empty());
+    kill_everything(&space, &mut child);
+    let resources = "  train:\n    resources: { micro_batch: 2 }\n";
+    space.write("p.yaml", PRETRAIN.replace("  train:\n", resources));
+    space
+        .run(&[])
+        .exits(0)
+        .says("training goes on with `cpu, micro-batch 128 tokens`")
+        .says("`cpu, micro-batch 4096 tokens`")
+        .says("differ by rounding");
+}
+
+#[test]
 fn without_a_whole_checkpoint_or_its_snapshot_training_begins_anew() {
     let (straight, damaged) = (pretraining(), pretraining());
     straight.run(&[]).exits(0);
@@ -434,8 +450,8 @@ fn a_stage_at_work_is_watched_in_one_folder() {
         .collect();
     let of = |event: &'static str| lines.iter().filter(move |line| line["event"] == event);
     assert_eq!(of("start").count(), 2);
-    assert!(of("start").last().expect("two")["step"].as_u64() > Some(30));
-    let last = of("train").last().expect("lines");
+    assert!(of("start").next_back().expect("two")["step"].as_u64() > Some(30));
+    let last = of("train").next_back().expect("lines");
     for name in [
         "loss",
         "mlm",
@@ -447,7 +463,7 @@ fn a_stage_at_work_is_watched_in_one_folder() {
     ] {
         assert!(last[name].as_f64().is_some(), "{name} in {last}");
     }
-    assert_eq!(of("evaluation").last().expect("one")["step"], 150);
+    assert_eq!(of("evaluation").next_back().expect("one")["step"], 150);
     // Nothing of it is in what is compared bit by bit.
     let get = ["get", "p.yaml", "train.log", "--to", "out"];
     space.call(&get).exits(0);

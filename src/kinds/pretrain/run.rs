@@ -20,7 +20,7 @@ use super::{Pretrain, begin, snapshot_name};
 use crate::kinds::model::{self, Model, Spelling};
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
-use crate::kinds::training::{Pace, room, step_error, stopped, train_error};
+use crate::kinds::training::{Pace, room, step_error, train_error};
 
 /// A part of the training: from a step on, the examples of a file.
 pub(super) struct Phase<'a> {
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
         let mut trainer =
             Pretrainer::new(cpu, settings.clone(), longest, micro_tokens).map_err(train_error)?;
         let warnings = begin::begin_from(&mut trainer, &settings, stage)?;
-        let mut keeper = Keeper::new(stage);
+        let mut keeper = Keeper::new(stage, micro_tokens);
         let log = keeper.resume(|step, place| {
             // Snapshots are written before the checkpoints that follow them.
             let gone =
@@ -256,24 +256,14 @@ impl<'a> Run<'a> {
     /// Begins to keep the step it is at.
     fn keep(&mut self) -> Result<(), StageError> {
         let snapshot = self.trainer.snapshot();
-        self.keeper.keep(self.stage, snapshot, self.log.clone())
+        self.keeper.keep(self.stage, snapshot, &self.log)
     }
 
     /// How the stage ends when it is asked to: with its step on the disk.
     fn stop(&mut self) -> StageError {
-        let step = self.trainer.step();
-        let mut keep = || {
-            self.keeper.wait()?;
-            if self.keeper.kept() != Some(step) {
-                self.keep()?;
-                self.keeper.wait()?;
-            }
-            Ok(())
-        };
-        match keep() {
-            Ok(()) => stopped(step),
-            Err(error) => error,
-        }
+        let (step, notes) = (self.trainer.step(), self.log.clone());
+        let take = || (self.trainer.snapshot(), notes);
+        self.keeper.stop(self.stage, step, take)
     }
 
     /// Keeps the discriminator of a step where an interruption leaves it.

@@ -22,15 +22,19 @@ pub(in crate::kinds) struct Keeper {
     writing: Option<(u64, JoinHandle<Result<(), WeightsError>>)>,
     /// The last step that is whole on the disk.
     kept: Option<u64>,
+    /// The device and what else of the surroundings shows in the last bits.
+    made_on: String,
     warnings: Vec<Diagnostic>,
 }
 
 impl Keeper {
-    pub(in crate::kinds) fn new(stage: &StageContext) -> Self {
+    /// For training in micro-batches of so many tokens.
+    pub(in crate::kinds) fn new(stage: &StageContext, micro_tokens: usize) -> Self {
         Self {
             parent: stage.scratch.join("checkpoints"),
             writing: None,
             kept: None,
+            made_on: format!("cpu, micro-batch {micro_tokens} tokens"),
             warnings: Vec::new(),
         }
     }
@@ -48,7 +52,7 @@ impl Keeper {
             match load(step, &place) {
                 Ok(found) => {
                     self.kept = Some(step);
-                    notes = Some(found);
+                    notes = Some(self.compare(&found, step));
                     break;
                 }
                 // A disk that does not answer says nothing of what is on it.
@@ -73,6 +77,23 @@ impl Keeper {
         Ok(notes)
     }
 
+    /// The owner's notes out of those of a checkpoint, which begin with what it was made on.
+    fn compare(&mut self, notes: &[u8], step: u64) -> Vec<u8> {
+        let end = notes.iter().position(|byte| *byte == b'\n');
+        let (made_on, own) = notes.split_at(end.unwrap_or(notes.len()));
+        let made_on = String::from_utf8_lossy(made_on);
+        if made_on != self.made_on {
+            let message = format!(
+                "training goes on with `{}`; up to step {step} it was `{made_on}`",
+                self.made_on
+            );
+            let warning = Diagnostic::warning("engine::elsewhere", message);
+            let detail = "the result may differ by rounding from one that is made in one place";
+            self.warnings.push(warning.detail(detail));
+        }
+        own.get(1..).unwrap_or_default().to_vec()
+    }
+
     /// Whether a checkpoint is still being written; one that was not written is told, and training goes on.
     pub(in crate::kinds) fn is_writing(&mut self, stage: &StageContext) -> bool {
         if self
@@ -91,12 +112,13 @@ impl Keeper {
         &mut self,
         stage: &StageContext,
         snapshot: Snapshot,
-        notes: Vec<u8>,
+        notes: &[u8],
     ) -> Result<(), StageError> {
         if let Err(error) = self.wait() {
             self.tell(stage, &error);
         }
         let parent = self.parent.clone();
+        let notes = [self.made_on.as_bytes(), b"\n", notes].concat();
         let step = snapshot.step();
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
@@ -125,9 +147,30 @@ impl Keeper {
         }
     }
 
-    /// The last step that is whole on the disk.
-    pub(in crate::kinds) fn kept(&self) -> Option<u64> {
-        self.kept
+    /// How a stage ends that was asked to stop after `step` updates: with that step on the disk. `take` copies it, where
+    /// it is not there yet.
+    pub(in crate::kinds) fn stop(
+        &mut self,
+        stage: &StageContext,
+        step: u64,
+        take: impl FnOnce() -> (Snapshot, Vec<u8>),
+    ) -> StageError {
+        let mut keep = || {
+            self.wait()?;
+            if self.kept != Some(step) {
+                let (snapshot, notes) = take();
+                self.keep(stage, snapshot, &notes)?;
+                self.wait()?;
+            }
+            Ok(())
+        };
+        match keep() {
+            Ok(()) => {
+                let message = format!("stopped after step {step}, which is kept");
+                StageError::new("run::stopped", message).may_pass()
+            }
+            Err(error) => error,
+        }
     }
 
     /// What went wrong without stopping the stage.

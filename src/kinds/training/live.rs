@@ -31,7 +31,7 @@ impl Live {
     /// Opens it for training that goes on after `step` updates. What another training of this stage left goes; what this
     /// one wrote before it was interrupted stays, and readers drop what is written twice.
     pub(in crate::kinds) fn open(stage: &StageContext, step: u64) -> Self {
-        let began_ns = i128::from(clock::now_ns());
+        let began_ns = clock::now_ns();
         let mut live = Self {
             lines: None,
             events: None,
@@ -99,7 +99,7 @@ impl Live {
         };
         let now = clock::now_ns();
         line["time"] = json!(clock::rfc3339(now));
-        line["seconds"] = json!((i128::from(now) - self.began_ns) as f64 / 1e9);
+        line["seconds"] = json!((now - self.began_ns) as f64 / 1e9);
         let mut text = line.to_string();
         text.push('\n');
         let _ = file.write_all(text.as_bytes());

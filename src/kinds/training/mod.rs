@@ -146,12 +146,6 @@ impl Pace {
     }
 }
 
-/// How a stage ends that was asked to stop and has kept its step.
-pub(super) fn stopped(step: u64) -> StageError {
-    let message = format!("stopped after step {step}, which is kept");
-    StageError::new("run::stopped", message).may_pass()
-}
-
 pub(super) fn train_error(error: TrainError) -> StageError {
     match error {
         TrainError::Weights(error) => weights_error(error),
