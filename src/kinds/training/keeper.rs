@@ -155,7 +155,7 @@ impl Keeper {
         step: u64,
         take: impl FnOnce() -> (Snapshot, Vec<u8>),
     ) -> StageError {
-        let mut keep = || {
+        let keep = || {
             self.wait()?;
             if self.kept != Some(step) {
                 let (snapshot, notes) = take();
