@@ -75,6 +75,16 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// The arrays that stand side by side for each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Array {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use data::features::Featuriser;
 use data::predictions::Writer;
 use engine::arena::Footprint;
+use engine::backend::Precision;
 use engine::cpu::Cpu;
 use engine::finetune::{Finetuning, TaskTrainer, footprint};
 use engine::schedule::{Schedule, Shape};
@@ -18,7 +19,7 @@ use super::finetune::{compiled, split};
 use super::model;
 use super::tasks::{Encoding, Reading};
 use super::texts::{load_vocabulary, problem};
-use super::training::{room, train_error};
+use super::training::{is_f32, room, train_error};
 
 /// `with:` of a stage of kind `predict`.
 ///
@@ -32,6 +33,9 @@ pub struct Predict {
     /// The splits that are predicted.
     #[serde(default = "test", skip_serializing_if = "is_test")]
     pub splits: Vec<String>,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
 }
 
 fn test() -> Vec<String> {
@@ -56,7 +60,7 @@ impl StageKind for Predict {
     }
 
     fn numerics(&self) -> Option<String> {
-        Some("f32".to_owned())
+        Some(self.precision.name().to_owned())
     }
 
     fn check(&self) -> Vec<ConfigProblem> {
@@ -107,7 +111,7 @@ impl StageKind for Predict {
                 ..footprint(&settings, longest, tokens)
             }
         })?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
+        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(self.precision);
         let mut model =
             TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
         let unmatched = model.start_from(&tensors).map_err(train_error)?;

@@ -11,6 +11,7 @@ use data::features::Featuriser;
 use data::labels::LabelSet;
 use data::vocabulary::Vocabulary;
 use data::wordpiece::WordPiece;
+use engine::backend::Precision;
 use engine::config::{ElectraConfig, Size};
 use engine::finetune::Finetuning;
 use engine::model::heads::HeadKind;
@@ -24,6 +25,7 @@ use super::model::{self, weights_error};
 use super::pretrain::Sizes;
 use super::tasks::{Encoding, Input, Reading, Rows};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
+use super::training::is_f32;
 use run::Run;
 
 mod run;
@@ -80,6 +82,9 @@ pub struct Finetune {
     /// Lower-case text before it is spelt.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub lower_case: bool,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
 }
 
 /// Whose optimizer. Spec E.2.
@@ -153,7 +158,7 @@ impl StageKind for Finetune {
     }
 
     fn numerics(&self) -> Option<String> {
-        Some("f32".to_owned())
+        Some(self.precision.name().to_owned())
     }
 
     fn check(&self) -> Vec<ConfigProblem> {

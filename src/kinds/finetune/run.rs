@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
         let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
             footprint(&settings, longest, tokens)
         })?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
+        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
         let mut trainer =
             TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
         if let Some(tensors) = &begin.tensors {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use data::packed::read::PackedExamples;
 use data::vocabulary::Vocabulary;
+use engine::backend::Precision;
 use engine::config::{ElectraConfig, Size};
 use engine::mask::{Duplicates, Masking};
 use engine::pretrain::{EvaluationNumbers, Pretraining};
@@ -14,6 +15,7 @@ use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
 use super::texts::{is_yes, load_vocabulary, problem, yes};
+use super::training::is_f32;
 use run::{Phase, Run};
 
 mod begin;
@@ -92,6 +94,9 @@ pub struct Pretrain {
     /// Lower-case text, as the examples were packed; for the tokenizer that goes with the model.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub lower_case: bool,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
 }
 
 /// How gradients are clipped. Spec D.3, D.4.
@@ -137,6 +142,9 @@ pub struct Sizes {
     /// Width of the feed-forward block; four times the encoder's where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_forward: Option<usize>,
+    /// Standard deviation of first values; 0.02 where it is absent, which suits widths of 256 and more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer_range: Option<f32>,
 }
 
 impl Sizes {
@@ -155,6 +163,7 @@ impl Sizes {
         }
         config.num_attention_heads = self.heads.unwrap_or(config.num_attention_heads);
         config.intermediate_size = self.feed_forward.unwrap_or(config.intermediate_size);
+        config.initializer_range = self.initializer_range.unwrap_or(config.initializer_range);
         config
     }
 }
@@ -225,7 +234,7 @@ impl StageKind for Pretrain {
     }
 
     fn numerics(&self) -> Option<String> {
-        Some("f32".to_owned())
+        Some(self.precision.name().to_owned())
     }
 
     fn check(&self) -> Vec<ConfigProblem> {

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use engine::backend::Precision;
 use engine::error::TrainError;
 use flow::event::Progress;
 use flow::kind::{StageContext, StageError};
@@ -24,6 +25,11 @@ const CHECKPOINT_VARIABLE: &str = "PIPELINE_CHECKPOINT_SECONDS";
 const SAY_EVERY: Duration = Duration::from_millis(500);
 /// How often the live log has a line at least.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Whether a precision is the one that keys leave out.
+pub(super) fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::default()
+}
 
 /// When to stop, to keep and to speak; none of it decides a result.
 #[derive(Debug)]
