@@ -89,7 +89,8 @@ fn each_outside_library_has_one_door() {
             .collect();
         assert!(!users.is_empty(), "nobody uses `{library}` any more");
         let doors = || DOORS.iter().filter(|(other, _)| other == library);
-        let is_door = |path: &Path| doors().any(|(_, at)| path.starts_with(at.trim_end_matches('/')));
+        let is_door =
+            |path: &Path| doors().any(|(_, at)| path.starts_with(at.trim_end_matches('/')));
         for path in &users {
             assert!(
                 is_door(path),

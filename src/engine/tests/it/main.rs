@@ -2,5 +2,6 @@
 
 mod bits;
 mod oracles;
+mod parity;
 mod tasks;
 mod training;

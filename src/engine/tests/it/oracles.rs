@@ -33,12 +33,12 @@ fn oracles() -> Option<PathBuf> {
     None
 }
 
-fn config(path: &Path) -> ElectraConfig {
+pub(crate) fn config(path: &Path) -> ElectraConfig {
     let text = fs_err::read_to_string(path).expect("readable");
     serde_json::from_str(&text).expect("a configuration")
 }
 
-fn ints(tensors: &Tensors, name: &str) -> Vec<u32> {
+pub(crate) fn ints(tensors: &Tensors, name: &str) -> Vec<u32> {
     tensors[name]
         .values
         .iter()
@@ -47,13 +47,13 @@ fn ints(tensors: &Tensors, name: &str) -> Vec<u32> {
 }
 
 /// The sequences of a padded batch of the oracle.
-struct Padded {
-    ids: Vec<Vec<u32>>,
-    types: Vec<Vec<u32>>,
-    width: usize,
+pub(crate) struct Padded {
+    pub(crate) ids: Vec<Vec<u32>>,
+    pub(crate) types: Vec<Vec<u32>>,
+    pub(crate) width: usize,
 }
 
-fn padded(tensors: &Tensors, prefix: &str) -> Padded {
+pub(crate) fn padded(tensors: &Tensors, prefix: &str) -> Padded {
     let width = tensors[&format!("{prefix}input_ids")].shape[1];
     let attention = ints(tensors, &format!("{prefix}attention_mask"));
     let cut = |name: &str| -> Vec<Vec<u32>> {
@@ -74,7 +74,7 @@ fn padded(tensors: &Tensors, prefix: &str) -> Padded {
 }
 
 impl Padded {
-    fn sequences(&self) -> Vec<Sequence<'_>> {
+    pub(crate) fn sequences(&self) -> Vec<Sequence<'_>> {
         (0_u32..)
             .zip(self.ids.iter().zip(&self.types))
             .map(|(index, (ids, types))| Sequence { ids, types, index })
@@ -83,7 +83,7 @@ impl Padded {
 }
 
 /// Largest difference, as a share of the largest value where that is above 1.
-fn difference(found: &[f32], expected: &[f32]) -> f32 {
+pub(crate) fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let top = expected.iter().fold(1.0_f32, |top, v| top.max(v.abs()));
     found
