@@ -3,5 +3,6 @@
 mod bits;
 mod oracles;
 mod parity;
+mod steps;
 mod tasks;
 mod training;

@@ -1,5 +1,5 @@
-//! Released weights against PyTorch: those frozen under `golden/checkpoints` and, with `PIPELINE_PARITY`, what
-//! `tests/parity/checkpoints.py` asks. Knows no stages.
+//! What PyTorch answered, frozen under `golden/` and, with `PIPELINE_PARITY`, asked anew by `tests/parity/checkpoints.py`
+//! (released weights) and `training.py` (steps at the sizes that are trained). Knows no stages.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use engine::model::pretraining::{GENERATOR, MaskedSequence, PretrainingModel, Re
 use engine::weights::{self, Tensors, names, read_any};
 
 use crate::oracles::{Padded, config, padded};
+use crate::steps::{Case, follow, shares};
 
 /// Cases: folders with `truth.safetensors`, and the weights in `model` (as `pipeline` made it) or `released`.
 fn cases() -> Vec<PathBuf> {
@@ -221,6 +222,88 @@ fn parity_of_checkpoints() {
         "{} checkpoints, largest difference of a logit {worst:.1e}",
         cases.len()
     ));
+}
+
+/// Steps at the sizes that are trained; and what they came to when they were last asked for is within the bounds too.
+#[test]
+fn parity_of_training() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/training.json");
+    let frozen: Frozen =
+        serde_json::from_slice(&fs_err::read(golden).expect("readable")).expect("numbers");
+    assert!(frozen.cases.len() >= 3);
+    for case in &frozen.cases {
+        case.engine.check(&case.case);
+    }
+    let Some(asked) = std::env::var_os("PIPELINE_PARITY").map(PathBuf::from) else {
+        return report("only the frozen numbers: `tests/parity/training.py` asks PyTorch anew");
+    };
+    for entry in fs_err::read_dir(asked).expect("readable") {
+        let folder = entry.expect("readable").path();
+        if folder.join("rtd.json").is_file() {
+            let measured = measure(&folder);
+            report(&serde_json::to_string(&measured).expect("numbers"));
+            measured.check(&folder.display().to_string());
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Frozen {
+    cases: Vec<FrozenCase>,
+}
+
+#[derive(serde::Deserialize)]
+struct FrozenCase {
+    case: String,
+    engine: Measured,
+}
+
+/// Largest differences of a case.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+struct Measured {
+    /// Of a logit of the discriminator.
+    logits: f32,
+    /// Of a tensor's gradient, as a share: see [`shares`].
+    gradient: f64,
+    worst_gradient: String,
+    /// Of a loss of any step, as a share.
+    losses: f64,
+    gradient_norm: f64,
+}
+
+impl Measured {
+    fn check(&self, case: &str) {
+        assert!(self.logits < 1e-4, "{case}: {self:?}");
+        assert!(self.gradient < 1e-3, "{case}: {self:?}");
+        assert!(self.losses < 1e-4, "{case}: {self:?}");
+        assert!(self.gradient_norm < 1e-3, "{case}: {self:?}");
+    }
+}
+
+fn measure(folder: &Path) -> Measured {
+    let case = Case::read(folder);
+    let configs = [&case.discriminator, &case.generator]
+        .map(|config| serde_json::from_value(config.clone()).expect("a configuration"));
+    let found = follow(folder, &case, &configs, false);
+    let shares = shares(&found.gradients, &case.of("grad."));
+    let (worst, share) = shares
+        .into_iter()
+        .max_by(|(_, a), (_, b)| a.total_cmp(b))
+        .expect("tensors");
+    let logits = case.tensors["discriminator_logits"].values.iter();
+    assert_eq!(logits.len(), found.logits.len());
+    let losses = found.losses.iter();
+    Measured {
+        logits: logits
+            .zip(&found.logits)
+            .fold(0.0, |most, (a, b)| most.max((a - b).abs())),
+        gradient: share,
+        worst_gradient: worst,
+        losses: losses
+            .clone()
+            .fold(0.0, |most, of| most.max(of.mlm).max(of.rtd)),
+        gradient_norm: losses.fold(0.0, |most, of| most.max(of.norm)),
+    }
 }
 
 /// For the person who runs the script.
