@@ -202,9 +202,10 @@ def distance(found, truth):
         a, b = (found["grad"][n], t) if n != skipped else (found["grad"][n][1:], t[1:])
         gradients[n] = float((a.double() - b.double()).norm()) / max(float(b.double().norm()), 1e-5 * whole)
     losses = max(abs(a[k] - b[k]) / max(1.0, abs(b[k])) for a, b in zip(found["losses"], truth["losses"]) for k in ("mlm", "rtd"))
+    norms = max(abs(a["grad_norm"] - b["grad_norm"]) / max(1.0, b["grad_norm"]) for a, b in zip(found["losses"], truth["losses"]))
     worst = max(gradients, key=gradients.get)
     return {"logits": float((found["logits"] - truth["logits"]).abs().max()), "gradient": gradients[worst],
-            "worst_gradient": worst, "losses": losses}
+            "worst_gradient": worst, "losses": losses, "gradient_norm": norms}
 
 
 def write(folder, name):
