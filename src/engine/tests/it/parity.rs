@@ -231,7 +231,7 @@ fn parity_of_training() {
     let frozen: Frozen =
         serde_json::from_slice(&fs_err::read(golden).expect("readable")).expect("numbers");
     assert!(frozen.cases.len() >= 3);
-    
+
     for case in &frozen.cases {
         case.engine.check(&case.case);
     }

@@ -25,13 +25,13 @@ pub(super) struct Archive<'a> {
     top: String,
 }
 
-fn zip_error(error: ZipError) -> TorchError {
+fn zip_error(error: &ZipError) -> TorchError {
     broken(format!("the zip archive is broken: {error}"))
 }
 
 /// What the archive builds, and the archive.
 pub(super) fn open(file: &[u8]) -> Result<(Built, Archive<'_>), TorchError> {
-    let zip = ZipArchive::new(Cursor::new(file)).map_err(zip_error)?;
+    let zip = ZipArchive::new(Cursor::new(file)).map_err(|error| zip_error(&error))?;
     if zip.len() > MAX_ENTRIES {
         return Err(TorchError::TooLarge);
     }
@@ -55,8 +55,14 @@ impl Archive<'_> {
     fn check(&mut self) -> Result<(), TorchError> {
         let mut top = None;
         for index in 0..self.zip.len() {
-            let entry = self.zip.by_index_raw(index).map_err(zip_error)?;
-            let name = entry.name().map_err(zip_error)?.into_owned();
+            let entry = self
+                .zip
+                .by_index_raw(index)
+                .map_err(|error| zip_error(&error))?;
+            let name = entry
+                .name()
+                .map_err(|error| zip_error(&error))?
+                .into_owned();
             let refuse = |reason| {
                 Err(TorchError::Entry {
                     name: name.escape_debug().to_string(),
@@ -89,7 +95,10 @@ impl Archive<'_> {
         let Some(index) = self.zip.index_for_name(&name) else {
             return Ok(None);
         };
-        let entry = self.zip.by_index(index).map_err(zip_error)?;
+        let entry = self
+            .zip
+            .by_index(index)
+            .map_err(|error| zip_error(&error))?;
         let size = usize::try_from(entry.size()).ok().filter(|n| *n <= most);
         let size = size.ok_or_else(|| TorchError::Entry {
             name: name.escape_debug().to_string(),
