@@ -230,7 +230,7 @@ fn parity_of_training() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/training.json");
     let frozen: Frozen =
         serde_json::from_slice(&fs_err::read(golden).expect("readable")).expect("numbers");
-    assert!(frozen.cases.len() >= 3);
+    assert!(frozen.cases.len() >= 2);
 
     for case in &frozen.cases {
         case.engine.check(&case.case);
