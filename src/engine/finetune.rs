@@ -85,6 +85,18 @@ pub struct TaskNumbers {
     pub tokens: usize,
 }
 
+/// What training began from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// What it had and the model has not, and the other way round.
+    pub unmatched: Unmatched,
+    /// Whether it had a head for other classes, which was left out.
+    pub has_other_head: bool,
+}
+
+/// Where the encoder's tensors are.
+const BODY: &str = "electra.";
+
 /// A model for a task on a device.
 #[derive(Debug)]
 pub struct TaskTrainer<B: Backend> {
@@ -148,16 +160,29 @@ impl<B: Backend + Send> TaskTrainer<B> {
     }
 
     /// Begins from given tensors: an encoder's, or an earlier fine-tuning's with its head. What is missing keeps its
-    /// first values.
+    /// first values, and so does the whole head where one of its tensors has another shape: it was made for other classes.
     ///
     /// # Errors
-    /// When a tensor has another shape than the model's.
-    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError> {
-        Ok(weights::load(
-            &mut self.backend,
-            &self.model.parameters,
-            tensors,
-        )?)
+    /// When a tensor of the encoder has another shape than the model's; then nothing is copied.
+    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Begun, TrainError> {
+        let parameters = &self.model.parameters;
+        let is_other = |name: &String| {
+            !name.starts_with(BODY)
+                && parameters
+                    .find(name)
+                    .is_some_and(|own| own.shape != tensors[name].shape)
+        };
+        let has_other_head = tensors.keys().any(is_other);
+        let body = has_other_head.then(|| {
+            let mut body = tensors.clone();
+            body.retain(|name, _| name.starts_with(BODY));
+            body
+        });
+        let tensors = body.as_ref().unwrap_or(tensors);
+        Ok(Begun {
+            unmatched: weights::load(&mut self.backend, parameters, tensors)?,
+            has_other_head,
+        })
     }
 
     /// The parameters by name.

@@ -114,8 +114,8 @@ impl StageKind for Predict {
         let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(self.precision);
         let mut model =
             TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
-        let unmatched = model.start_from(&tensors).map_err(train_error)?;
-        if let Some(missing) = unmatched.missing.first() {
+        let begun = model.start_from(&tensors).map_err(train_error)?;
+        if let Some(missing) = begun.unmatched.missing.first() {
             let message = format!("the model has no tensor `{missing}`");
             let help = "give the output `model` of a stage of kind `finetune`";
             return Err(StageError::new("model::weights", message).help(help));

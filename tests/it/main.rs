@@ -2,6 +2,7 @@
 
 mod cache_commands;
 mod cache_damage;
+mod checkpoint;
 mod corpus;
 mod datasets;
 mod document;

@@ -133,8 +133,15 @@ impl<'a> Run<'a> {
         let mut trainer =
             TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
         if let Some(tensors) = &begin.tensors {
-            let unmatched = trainer.start_from(tensors).map_err(train_error)?;
-            let body: Vec<&String> = unmatched
+            let begun = trainer.start_from(tensors).map_err(train_error)?;
+            if begun.has_other_head {
+                let message =
+                    "the head of `start` is for other classes: a new one begins at random";
+                data.warnings
+                    .push(Diagnostic::warning("model::other_head", message));
+            }
+            let body: Vec<&String> = begun
+                .unmatched
                 .missing
                 .iter()
                 .filter(|name| name.starts_with("electra."))
