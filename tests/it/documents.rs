@@ -78,7 +78,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path .", "builds the program a second time"),
     (
         "cargo run --release -- run pipelines/quickstart.yaml",
-        "the same run stands below it",
+        "`quickstart.rs` runs it",
     ),
     ("./test", "would run itself"),
 ];

@@ -26,6 +26,7 @@ mod fetch_lock;
 mod fetch_trouble;
 mod finetune;
 mod gallery;
+mod harm_or_help;
 mod house;
 mod long_runs;
 mod origin;

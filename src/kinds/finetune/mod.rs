@@ -79,6 +79,9 @@ pub struct Finetune {
     /// Sizes that differ from it.
     #[serde(default, skip_serializing_if = "Sizes::is_empty")]
     pub sizes: Sizes,
+    /// Dropout of units and of attention; that of the model it begins from, 0.1 of one begun at random, where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
     /// Lower-case text before it is spelt.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub lower_case: bool,
@@ -205,6 +208,13 @@ impl StageKind for Finetune {
             "give a share such as 0.1",
         );
         refuse(
+            "dropout",
+            self.dropout
+                .is_some_and(|dropout| !(0.0..1.0).contains(&dropout)),
+            "it is not in 0 to below 1",
+            "give a share such as 0.1",
+        );
+        refuse(
             "doc_stride",
             self.doc_stride == 0,
             "windows would not move",
@@ -255,7 +265,7 @@ impl Finetune {
                     .help("give a whole model of one kind"));
             }
             return Ok(Begin {
-                config,
+                config: self.with_dropout(config),
                 tensors: Some(tensors),
                 vocabulary,
             });
@@ -266,10 +276,19 @@ impl Finetune {
         let config = self.sizes.apply(size.config(vocabulary.size() as usize));
         config.check().map_err(weights_error)?;
         Ok(Begin {
-            config,
+            config: self.with_dropout(config),
             tensors: None,
             vocabulary,
         })
+    }
+
+    fn with_dropout(&self, mut config: ElectraConfig) -> ElectraConfig {
+        if let Some(dropout) = self.dropout {
+            config.hidden_dropout_prob = dropout;
+            config.attention_probs_dropout_prob = dropout;
+            config.classifier_dropout = None;
+        }
+        config
     }
 
     fn reading(&self, folder: &Path) -> Result<Reading, DataError> {
