@@ -81,7 +81,7 @@ pub struct Finetune {
     pub sizes: Sizes,
     /// Dropout of units and of attention; that of the model it begins from, 0.1 of one begun at random, where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dropout: Option<f32>,
+    pub dropout: Option<f64>,
     /// Lower-case text before it is spelt.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub lower_case: bool,
@@ -284,8 +284,8 @@ impl Finetune {
 
     fn with_dropout(&self, mut config: ElectraConfig) -> ElectraConfig {
         if let Some(dropout) = self.dropout {
-            config.hidden_dropout_prob = dropout;
-            config.attention_probs_dropout_prob = dropout;
+            config.hidden_dropout_prob = dropout as f32;
+            config.attention_probs_dropout_prob = dropout as f32;
             config.classifier_dropout = None;
         }
         config

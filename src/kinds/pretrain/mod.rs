@@ -144,7 +144,7 @@ pub struct Sizes {
     pub feed_forward: Option<usize>,
     /// Standard deviation of first values; 0.02 where it is absent, which suits widths of 256 and more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initializer_range: Option<f32>,
+    pub initializer_range: Option<f64>,
 }
 
 impl Sizes {
@@ -163,7 +163,9 @@ impl Sizes {
         }
         config.num_attention_heads = self.heads.unwrap_or(config.num_attention_heads);
         config.intermediate_size = self.feed_forward.unwrap_or(config.intermediate_size);
-        config.initializer_range = self.initializer_range.unwrap_or(config.initializer_range);
+        if let Some(range) = self.initializer_range {
+            config.initializer_range = range as f32;
+        }
         config
     }
 }
