@@ -179,6 +179,8 @@ pub trait Backend:
     + ops::rows::RowOps
     + ops::mlm::MaskedLm
     + ops::losses::Losses
+    + ops::mixture::Mixture
+    + ops::pairs::Pairs
     + ops::adamw::AdamW
 {
 }

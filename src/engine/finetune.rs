@@ -12,6 +12,7 @@ use crate::error::TrainError;
 use crate::finite;
 use crate::model::batch::{Batch, BatchPlan, Sequence, parts};
 use crate::model::heads::{HeadKind, TaskModel, TaskPlan};
+use crate::model::joint::{ANSWERABLE_WEIGHT, Answers, Beams, is_choice};
 use crate::ops::adamw::{Group, Update};
 use crate::ops::losses::{IGNORED, RTD_SUMS};
 use crate::schedule::{Schedule, groups};
@@ -30,6 +31,15 @@ pub enum Label<'a> {
     Number(f32),
     /// First and last token of the answer.
     Span(u32, u32),
+    /// The same for the head that also says whether there is an answer; (0, 0) where this sequence does not hold it.
+    Answer {
+        /// First token.
+        start: u32,
+        /// Last token.
+        end: u32,
+        /// Whether the question has no answer anywhere.
+        is_impossible: bool,
+    },
 }
 
 /// A sequence and what is to be said of it.
@@ -83,6 +93,26 @@ pub struct TaskNumbers {
     pub learning_rate: f64,
     /// Tokens.
     pub tokens: usize,
+}
+
+/// What a model says of a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// Logits: (tokens, classes) or (classes), last axis fastest.
+    Logits(Vec<f32>),
+    /// Answers, by [`HeadKind::Joint`].
+    Answers(Beams),
+}
+
+impl Said {
+    /// The logits; none where answers were given.
+    #[must_use]
+    pub fn logits(&self) -> &[f32] {
+        match self {
+            Self::Logits(logits) => logits,
+            Self::Answers(_) => &[],
+        }
+    }
 }
 
 /// What training began from.
@@ -198,11 +228,16 @@ impl<B: Backend + Send> TaskTrainer<B> {
             let n = example.ids.len();
             let class = |class: u32| class == IGNORED || (class as usize) < outputs;
             let label_fits = match (self.settings.head, example.label) {
-                (HeadKind::Tokens, Label::Tokens(labels)) => {
+                (HeadKind::Tokens | HeadKind::TokensPlain, Label::Tokens(labels)) => {
                     labels.len() == n && labels.iter().all(|label| class(*label))
                 }
                 (HeadKind::Span, Label::Span(start, end)) => {
                     (start as usize) < n && (end as usize) < n
+                }
+                (HeadKind::Joint, Label::Answer { start, end, .. }) => {
+                    let fits =
+                        |row: u32| (row as usize) < n && is_choice(example.types, row as usize);
+                    fits(start) && fits(end)
                 }
                 (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
                     Label::Class(label) => class(label),
@@ -210,7 +245,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
                         labels.len() == outputs && labels.iter().all(|label| *label < 2)
                     }
                     Label::Number(value) => outputs == 1 && value.is_finite(),
-                    Label::Tokens(_) | Label::Span(..) => false,
+                    Label::Tokens(_) | Label::Span(..) | Label::Answer { .. } => false,
                 },
                 _ => false,
             };
@@ -270,29 +305,40 @@ impl<B: Backend + Send> TaskTrainer<B> {
         });
         let (model, room) = (&self.model, &self.room);
         let (batch_plan, labels, norm) = (self.batch, self.labels, self.norm);
+        let head = self.settings.head;
         let done = self.backend.on_threads(|backend| {
             backend.zero_gradients();
             backend.zero_reals(labels.sums);
+            backend.zero_reals(labels.answerable);
             for part in parts {
                 if !go_on(part.start) {
                     return None;
                 }
                 let examples = &examples[part.clone()];
-                let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
+                let sequences = sequences(examples, part.start);
+                let batch = batch_plan.write(backend, &sequences, None);
                 let logits = model.forward(backend, &batch, room);
                 let d = room.head.d_logits.first(logits.len());
-                labels.loss(
-                    backend,
-                    examples,
-                    &batch,
-                    model.outputs(),
-                    logits,
-                    (1.0 / counted, d),
-                );
+                let gradient = (1.0 / counted, d);
+                if head == HeadKind::Joint {
+                    let sums = [labels.sums.first(1), labels.answerable];
+                    let scale = 1.0 / counted;
+                    joint_loss(
+                        backend,
+                        (model, room),
+                        examples,
+                        (&sequences, &batch),
+                        scale,
+                        sums,
+                    );
+                } else {
+                    labels.loss(backend, examples, &batch, model.outputs(), logits, gradient);
+                }
                 model.backward(backend, &batch, room);
             }
             backend.gradient_norm(norm);
-            let loss = backend.read_reals(labels.sums)[0] / counted;
+            let answerable = ANSWERABLE_WEIGHT * backend.read_reals(labels.answerable)[0];
+            let loss = (backend.read_reals(labels.sums)[0] + answerable) / counted;
             Some((loss, backend.read_reals(norm)[0]))
         });
         let Some((loss, gradient_norm)) = done else {
@@ -335,11 +381,11 @@ impl<B: Backend + Send> TaskTrainer<B> {
         Ok(Some(numbers))
     }
 
-    /// The logits of each sequence without dropout: (tokens, classes) or (classes), last axis fastest.
+    /// What is said of each sequence, without dropout.
     ///
     /// # Errors
     /// When a sequence does not fit the model.
-    pub fn predict(&mut self, inputs: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+    pub fn predict(&mut self, inputs: &[(&[u32], &[u32])]) -> Result<Vec<Said>, TrainError> {
         let found = self.predict_while(inputs, &|_| true)?;
         Ok(found.expect("nobody asked to stop"))
     }
@@ -352,7 +398,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
         &mut self,
         inputs: &[(&[u32], &[u32])],
         go_on: GoOn<'_>,
-    ) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
+    ) -> Result<Option<Vec<Said>>, TrainError> {
         let ignored: Vec<u32> = match inputs.iter().map(|(ids, _)| ids.len()).max() {
             Some(longest) => vec![IGNORED; longest],
             None => return Ok(Some(Vec::new())),
@@ -363,7 +409,14 @@ impl<B: Backend + Send> TaskTrainer<B> {
                 ids,
                 types,
                 label: match self.settings.head {
-                    HeadKind::Tokens => Label::Tokens(&ignored[..ids.len()]),
+                    HeadKind::Tokens | HeadKind::TokensPlain => {
+                        Label::Tokens(&ignored[..ids.len()])
+                    }
+                    HeadKind::Joint => Label::Answer {
+                        start: 0,
+                        end: 0,
+                        is_impossible: false,
+                    },
                     HeadKind::Span => Label::Span(0, 0),
                     HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
                 },
@@ -372,7 +425,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
         self.check(&examples)?;
         let parts = self.parts(&examples);
         let (model, room, batch_plan) = (&self.model, &self.room, self.batch);
-        let is_by_token = matches!(self.settings.head, HeadKind::Tokens | HeadKind::Span);
+        let head = self.settings.head;
         self.backend.set_dropout(Dropout::Off);
         Ok(self.backend.on_threads(|backend| {
             let mut found = Vec::with_capacity(examples.len());
@@ -381,14 +434,24 @@ impl<B: Backend + Send> TaskTrainer<B> {
                     return None;
                 }
                 let examples = &examples[part.clone()];
-                let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
+                let sequences = sequences(examples, part.start);
+                let batch = batch_plan.write(backend, &sequences, None);
                 let logits = model.forward(backend, &batch, room);
+                if head == HeadKind::Joint {
+                    let beams = model.beams(backend, &batch, room, &sequences);
+                    found.extend(beams.into_iter().map(Said::Answers));
+                    continue;
+                }
                 let logits = backend.read_reals(logits);
                 let mut rest = &logits[..];
                 for example in examples {
-                    let rows = if is_by_token { example.ids.len() } else { 1 };
+                    let rows = if head.is_by_token() {
+                        example.ids.len()
+                    } else {
+                        1
+                    };
                     let (own, others) = rest.split_at(rows * model.outputs());
-                    found.push(own.to_vec());
+                    found.push(Said::Logits(own.to_vec()));
                     rest = others;
                 }
             }
@@ -447,6 +510,7 @@ impl Layout {
             numbers: plan.real(sequences),
             // The largest of the losses' sums.
             sums: plan.real(RTD_SUMS),
+            answerable: plan.real(RTD_SUMS),
         };
         let norm = plan.real(1);
         Self {
@@ -474,7 +538,7 @@ fn counted(examples: &[TaskExample<'_>], outputs: usize) -> usize {
             Label::Tokens(labels) => labels.iter().filter(|label| **label != IGNORED).count(),
             Label::Class(label) => usize::from(label != IGNORED),
             Label::Classes(_) => outputs,
-            Label::Number(_) | Label::Span(..) => 1,
+            Label::Number(_) | Label::Span(..) | Label::Answer { .. } => 1,
         })
         .sum()
 }
@@ -498,6 +562,41 @@ struct LabelRoom {
     ends: Ints,
     numbers: Real,
     sums: Real,
+    /// The sums of whether there is an answer, by the one head that says so.
+    answerable: Real,
+}
+
+/// The loss of a part by the head that says whether there is an answer, and its logits' gradients.
+fn joint_loss<B: Backend>(
+    backend: &mut B,
+    (model, room): (&TaskModel, &TaskPlan),
+    examples: &[TaskExample<'_>],
+    (sequences, batch): (&[Sequence<'_>], &Batch),
+    scale: f32,
+    sums: [Real; 2],
+) {
+    let (mut starts, mut ends, mut impossible) = (Vec::new(), Vec::new(), Vec::new());
+    for example in examples {
+        let Label::Answer {
+            start,
+            end,
+            is_impossible,
+        } = example.label
+        else {
+            unreachable!("labels were checked");
+        };
+        starts.push(start);
+        ends.push(end);
+        impossible.push(u32::from(is_impossible));
+    }
+    let answers = Answers {
+        sequences,
+        starts: &starts,
+        ends: &ends,
+        impossible: &impossible,
+        padded_to: None,
+    };
+    model.joint_loss(backend, batch, room, &answers, scale, sums);
 }
 
 impl LabelRoom {
@@ -521,7 +620,7 @@ impl LabelRoom {
                 }
                 Label::Class(label) => classes.push(label),
                 Label::Number(value) => numbers.push(value),
-                Label::Span(start, end) => {
+                Label::Span(start, end) | Label::Answer { start, end, .. } => {
                     classes.push(start);
                     ends.push(end);
                 }
@@ -547,7 +646,7 @@ impl LabelRoom {
                 backend.write_reals(targets, &numbers);
                 backend.squared_error(logits, targets, gradient, sums);
             }
-            Label::Span(..) => {
+            Label::Span(..) | Label::Answer { .. } => {
                 let starts = put(backend, &classes);
                 let place = self.ends.first(ends.len());
                 backend.write_ints(place, &ends);

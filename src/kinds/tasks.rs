@@ -2,21 +2,38 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use data::error::DataError;
 use data::example::{Example, Question, Task};
 use data::features::{
-    ClassificationOptions, Decoding, Featuriser, IGNORED, LabelNumbers, QuestionOptions,
-    QuestionRows, Row, TaggingOptions, TaggingRows, TagsTooLong, TooLong, label_vector, n_best,
-    tags_of,
+    Candidate, ClassificationOptions, Decoding, Featuriser, IGNORED, LabelNumbers, QuestionOptions,
+    QuestionRows, Row, Stretch, TaggingOptions, TaggingRows, TagsTooLong, TooLong, Unanswerable,
+    label_vector, n_best, n_best_of, tags_of,
 };
 use data::labels::LabelSet;
 use data::predictions::Prediction;
-use engine::finetune::Label;
+use engine::finetune::{Label, Said};
 use engine::model::heads::HeadKind;
+use engine::model::joint::Span;
 
 use super::dataset::mismatch;
+
+/// Whose head stands on the encoder. Spec C.5, E.3 to E.5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// That of Hugging Face, as `transformers` loads it.
+    #[default]
+    Hf,
+    /// That of ELECTRA's own program.
+    Native,
+}
+
+pub(super) fn is_hf(head: &Head) -> bool {
+    *head == Head::Hf
+}
 
 /// How examples are read by a model; goes with its folder, so that predictions read as training did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +48,9 @@ pub(super) struct Reading {
     pub(super) markers: Vec<String>,
     /// Lower-case text.
     pub(super) lower_case: bool,
+    /// Whose head it is.
+    #[serde(default, skip_serializing_if = "is_hf")]
+    pub(super) head: Head,
 }
 
 /// The file in a model's folder.
@@ -78,18 +98,22 @@ impl Reading {
     /// The head for the task, and its outputs.
     pub(super) fn head(&self) -> Result<(HeadKind, usize), DataError> {
         let n = self.labels.labels.len();
-        Ok(match self.task() {
-            Task::Tagging => (HeadKind::Tokens, n),
-            Task::Classification | Task::MultiLabel => (HeadKind::Sequence, n),
-            Task::Regression => (HeadKind::Sequence, 1),
-            Task::QuestionAnswering => (HeadKind::Span, 2),
+        let (outputs, heads) = match self.task() {
+            Task::Tagging => (n, [HeadKind::Tokens, HeadKind::TokensPlain]),
+            Task::Classification | Task::MultiLabel => {
+                (n, [HeadKind::Sequence, HeadKind::SequencePlain])
+            }
+            Task::Regression => (1, [HeadKind::Sequence, HeadKind::SequencePlain]),
+            Task::QuestionAnswering if self.head == Head::Hf => (2, [HeadKind::Span; 2]),
+            Task::QuestionAnswering => (1, [HeadKind::Joint; 2]),
             Task::Spans => {
                 return Err(mismatch(
                     "a model is not trained on spans of a text".to_owned(),
                     "give the set as tags of tokens",
                 ));
             }
-        })
+        };
+        Ok((heads[usize::from(self.head == Head::Native)], outputs))
     }
 }
 
@@ -108,6 +132,7 @@ enum OwnLabel {
     Classes(Vec<u32>),
     Number(f32),
     Span(u32, u32),
+    Answer(u32, u32, bool),
 }
 
 impl Input {
@@ -118,6 +143,11 @@ impl Input {
             OwnLabel::Classes(labels) => Label::Classes(labels),
             OwnLabel::Number(value) => Label::Number(*value),
             OwnLabel::Span(start, end) => Label::Span(*start, *end),
+            OwnLabel::Answer(start, end, is_impossible) => Label::Answer {
+                start: *start,
+                end: *end,
+                is_impossible: *is_impossible,
+            },
         }
     }
 }
@@ -187,7 +217,7 @@ impl<'a> Encoding<'a> {
                     too_long: TagsTooLong::Windows {
                         overlap: OVERLAP.min(max_length / 4),
                     },
-                    segment: 0,
+                    segment: u8::from(self.reading.head == Head::Native),
                 };
                 let rows = self.featuriser.tagging(&sentence, &numbers, &options)?;
                 self.lost.shortened += u64::from(rows.lost_pieces > 0);
@@ -255,18 +285,55 @@ impl<'a> Encoding<'a> {
             ..QuestionOptions::default()
         };
         let rows = self.featuriser.question(pair, &options)?;
+        let is_native = self.reading.head == Head::Native;
+        // ELECTRA's own head learns that a question has no answer; other heads cannot say so.
+        let is_impossible = is_native && rows.answer == Err(Unanswerable::NoAnswer);
         // What cannot be found is not learned; what lies in no window is, as "not here" (spec E.5).
-        if labelled && (rows.answer.is_err() || rows.is_lost()) {
+        if labelled && !is_impossible && (rows.answer.is_err() || rows.is_lost()) {
             self.lost.answers += 1;
             if rows.answer.is_err() {
                 return Ok((Vec::new(), Rows::Question(Box::new(rows))));
             }
         }
         let inputs = rows.windows.iter().map(|window| {
-            let (start, end) = window.answer;
-            input(&window.row, OwnLabel::Span(small(start), small(end)))
+            let (start, end) = (small(window.answer.0), small(window.answer.1));
+            let label = match is_native {
+                true => OwnLabel::Answer(start, end, is_impossible),
+                false => OwnLabel::Span(start, end),
+            };
+            input(&window.row, label)
         });
         Ok((inputs.collect(), Rows::Question(Box::new(rows))))
+    }
+
+    fn answers(&mut self, pair: &Question, rows: &QuestionRows, said: &[Said]) -> Vec<Candidate> {
+        let decoding = Decoding::default();
+        let context = &pair.context;
+        if self.reading.head == Head::Hf {
+            let sides: Vec<(Vec<f32>, Vec<f32>)> = said
+                .iter()
+                .map(|said| said.logits().as_chunks::<2>().0)
+                .map(|pairs| pairs.iter().map(|[s, e]| (*s, *e)).unzip())
+                .collect();
+            return n_best(&mut self.featuriser, rows, context, &sides, &decoding);
+        }
+        let stretches: Vec<Vec<Stretch>> = said
+            .iter()
+            .map(|said| match said {
+                Said::Answers(beams) => &beams.spans[..],
+                Said::Logits(_) => &[],
+            })
+            .map(|spans| {
+                let stretch = |span: &Span| Stretch {
+                    start: span.start as usize,
+                    end: span.end as usize,
+                    start_score: f64::from(span.start_score),
+                    end_score: f64::from(span.end_score),
+                };
+                spans.iter().map(stretch).collect()
+            })
+            .collect();
+        n_best_of(&mut self.featuriser, rows, context, &stretches, &decoding)
     }
 
     /// What a model's numbers for an example's rows mean.
@@ -274,7 +341,7 @@ impl<'a> Encoding<'a> {
         &mut self,
         example: &Example,
         rows: &Rows,
-        logits: &[Vec<f32>],
+        said: &[Said],
     ) -> Vec<Prediction> {
         let labels = &self.reading.labels.labels;
         let plain = || Prediction {
@@ -283,32 +350,26 @@ impl<'a> Encoding<'a> {
         };
         match (example, rows) {
             (Example::Tagging(sentence), Rows::Tagging(rows)) => {
-                let found: Vec<Vec<usize>> = logits
+                let found: Vec<Vec<usize>> = said
                     .iter()
-                    .map(|row| row.chunks(labels.len()).map(best).collect())
+                    .map(|said| said.logits().chunks(labels.len()).map(best).collect())
                     .collect();
                 let tags = tags_of(rows, &found, sentence.tokens.len());
                 let outside = labels.iter().position(|label| label == "O");
                 let tags = tags.into_iter().map(|tag| tag.or(outside));
                 tag_lines(tags, labels, &plain)
             }
-            (Example::QuestionAnswering(pair), Rows::Question(rows)) => {
-                let sides: Vec<(Vec<f32>, Vec<f32>)> = logits
-                    .iter()
-                    .map(|row| row.as_chunks::<2>().0.iter().map(|[s, e]| (*s, *e)).unzip())
-                    .collect();
-                let decoding = Decoding::default();
-                n_best(&mut self.featuriser, rows, &pair.context, &sides, &decoding)
-                    .into_iter()
-                    .map(|answer| Prediction {
-                        text: Some(answer.text),
-                        start: answer.span.map(|(start, _)| start),
-                        end: answer.span.map(|(_, end)| end),
-                        score: Some(answer.probability),
-                        ..plain()
-                    })
-                    .collect()
-            }
+            (Example::QuestionAnswering(pair), Rows::Question(rows)) => self
+                .answers(pair, rows, said)
+                .into_iter()
+                .map(|answer| Prediction {
+                    text: Some(answer.text),
+                    start: answer.span.map(|(start, _)| start),
+                    end: answer.span.map(|(_, end)| end),
+                    score: Some(answer.probability),
+                    ..plain()
+                })
+                .collect(),
             (Example::MultiLabel(_), _) => {
                 let above = |(label, logit): (&String, &f32)| {
                     (*logit > 0.0).then(|| Prediction {
@@ -317,8 +378,11 @@ impl<'a> Encoding<'a> {
                         ..plain()
                     })
                 };
-                let found: Vec<Prediction> =
-                    labels.iter().zip(&logits[0]).filter_map(above).collect();
+                let found: Vec<Prediction> = labels
+                    .iter()
+                    .zip(said[0].logits())
+                    .filter_map(above)
+                    .collect();
                 // A line of its own says that nothing was found, which is not the same as nothing said.
                 if found.is_empty() {
                     vec![plain()]
@@ -327,14 +391,15 @@ impl<'a> Encoding<'a> {
                 }
             }
             (Example::Regression(_), _) => vec![Prediction {
-                score: Some(f64::from(logits[0][0])),
+                score: Some(f64::from(said[0].logits()[0])),
                 ..plain()
             }],
             _ => {
-                let class = best(&logits[0]);
+                let logits = said[0].logits();
+                let class = best(logits);
                 vec![Prediction {
                     label: Some(labels[class].clone()),
-                    score: Some(share(&logits[0], class)),
+                    score: Some(share(logits, class)),
                     ..plain()
                 }]
             }

@@ -40,6 +40,19 @@ pub struct Candidate {
     pub probability: f64,
 }
 
+/// A stretch of a row that may be the answer, and how much speaks for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// First position of the row.
+    pub start: usize,
+    /// Last position.
+    pub end: usize,
+    /// The number of the start.
+    pub start_score: f64,
+    /// The number of the end.
+    pub end_score: f64,
+}
+
 /// The best answers of a pair, best first: at least one, each text once.
 ///
 /// `logits` has for each window the numbers of starts and of ends, one a position of its row; those of padding may
@@ -52,6 +65,36 @@ pub fn n_best(
     logits: &[(Vec<f32>, Vec<f32>)],
     decoding: &Decoding,
 ) -> Vec<Candidate> {
+    let stretches: Vec<Vec<Stretch>> = logits
+        .iter()
+        .map(|(starts, ends)| {
+            let ends_in_order = best(ends, decoding.n_best);
+            let pairs = best(starts, decoding.n_best)
+                .into_iter()
+                .flat_map(|start| ends_in_order.iter().map(move |end| (start, *end)));
+            pairs
+                .map(|(start, end)| Stretch {
+                    start,
+                    end,
+                    start_score: f64::from(starts[start]),
+                    end_score: f64::from(ends[end]),
+                })
+                .collect()
+        })
+        .collect();
+    n_best_of(featuriser, rows, context, &stretches, decoding)
+}
+
+/// [`n_best`] from stretches that a model gives together, a list a window, in its order. What may not be an answer may
+/// be among them.
+#[must_use]
+pub fn n_best_of(
+    featuriser: &mut Featuriser<'_>,
+    rows: &QuestionRows,
+    context: &str,
+    stretches: &[Vec<Stretch>],
+    decoding: &Decoding,
+) -> Vec<Candidate> {
     struct Found {
         from: usize,
         to: usize,
@@ -59,24 +102,22 @@ pub fn n_best(
         end: f64,
     }
     let mut all = Vec::new();
-    for (window, (starts, ends)) in rows.windows.iter().zip(logits) {
+    for (window, stretches) in rows.windows.iter().zip(stretches) {
         let offset = rows.question_length + 2;
         let in_context = offset..offset + window.length;
-        for start in best(starts, decoding.n_best) {
-            for end in best(ends, decoding.n_best) {
-                if in_context.contains(&start)
-                    && in_context.contains(&end)
-                    && window.is_max_context[start]
-                    && end >= start
-                    && end - start < decoding.max_answer_length
-                {
-                    all.push(Found {
-                        from: window.start + start - offset,
-                        to: window.start + end - offset,
-                        start: f64::from(starts[start]),
-                        end: f64::from(ends[end]),
-                    });
-                }
+        for one in stretches {
+            if in_context.contains(&one.start)
+                && in_context.contains(&one.end)
+                && window.is_max_context[one.start]
+                && one.end >= one.start
+                && one.end - one.start < decoding.max_answer_length
+            {
+                all.push(Found {
+                    from: window.start + one.start - offset,
+                    to: window.start + one.end - offset,
+                    start: one.start_score,
+                    end: one.end_score,
+                });
             }
         }
     }

@@ -9,7 +9,7 @@ mod classification;
 mod question;
 mod tagging;
 
-pub use answers::{Candidate, Decoding, final_text, n_best};
+pub use answers::{Candidate, Decoding, Stretch, final_text, n_best, n_best_of};
 pub use classification::{ClassificationOptions, Encoded, TooLong, label_vector};
 pub use question::{QuestionOptions, QuestionRows, QuestionWindow, Unanswerable};
 pub use tagging::{TaggingOptions, TaggingRow, TaggingRows, TagsTooLong, tags_of};

@@ -4,10 +4,11 @@
 use crate::arena::{Act, Ints, Plan, Real};
 use crate::backend::{Backend, Write};
 use crate::config::ElectraConfig;
-use crate::model::batch::Batch;
+use crate::model::batch::{Batch, Sequence};
 use crate::model::encoder::{
     Encoder, EncoderSaved, EncoderScratch, add_embeddings, add_linear, add_norm, norm_of, plan_norm,
 };
+use crate::model::joint::{Answers, Beams, JointHead, JointSaved};
 use crate::ops::embedding::EmbeddingWeights;
 use crate::ops::layernorm::{NormSaved, NormWeights};
 use crate::ops::linear::LinearWeights;
@@ -221,6 +222,8 @@ impl MaskedLmHead {
 pub enum HeadKind {
     /// A class for each token: dropout, `Linear H -> classes`.
     Tokens,
+    /// The same without dropout, as Google's code has it.
+    TokensPlain,
     /// A class (or a number) for each sequence from its first token, with a hidden layer as Hugging Face has it:
     /// dropout, `GELU(Linear H -> H)`, dropout, `Linear H -> classes`.
     Sequence,
@@ -228,6 +231,17 @@ pub enum HeadKind {
     SequencePlain,
     /// Start and end of an answer: `Linear H -> 2`, no dropout.
     Span,
+    /// Start and end together and whether there is an answer, as Google's code has it: [`crate::model::joint`]. Its
+    /// logits are those of starts.
+    Joint,
+}
+
+impl HeadKind {
+    /// Whether it says something of each token rather than of the sequence.
+    #[must_use]
+    pub fn is_by_token(self) -> bool {
+        !matches!(self, Self::Sequence | Self::SequencePlain)
+    }
 }
 
 /// A head of fine-tuning.
@@ -236,6 +250,7 @@ pub struct TaskHead {
     kind: HeadKind,
     hidden: Option<LinearWeights>,
     output: LinearWeights,
+    joint: Option<JointHead>,
 }
 
 /// What it needs.
@@ -263,12 +278,21 @@ impl TaskHead {
         let (h, depth) = (config.hidden_size, head_depth(config));
         // Glorot is what Google's heads begin with; Hugging Face's begin like everything else (spec C.1, E.3).
         let normal = Init::TruncatedNormal(config.initializer_range);
+        if kind == HeadKind::Joint {
+            let (output, joint) = JointHead::add(parameters, config, depth);
+            return Self {
+                kind,
+                hidden: None,
+                output,
+                joint: Some(joint),
+            };
+        }
         let mut linear = |name: &str, shape: [usize; 2], init: Init| {
             add_linear(parameters, name, shape, init, depth)
         };
         let (hidden, output) = match kind {
             HeadKind::Tokens => (None, linear("classifier", [h, outputs], normal)),
-            HeadKind::SequencePlain => (
+            HeadKind::TokensPlain | HeadKind::SequencePlain => (
                 None,
                 linear("classifier", [h, outputs], Init::GlorotUniform),
             ),
@@ -276,17 +300,18 @@ impl TaskHead {
                 Some(linear("classifier.dense", [h, h], normal)),
                 linear("classifier.out_proj", [h, outputs], normal),
             ),
-            HeadKind::Span => (None, linear("qa_outputs", [h, 2], normal)),
+            HeadKind::Span | HeadKind::Joint => (None, linear("qa_outputs", [h, 2], normal)),
         };
         Self {
             kind,
             hidden,
             output,
+            joint: None,
         }
     }
 
     fn is_by_sequence(&self) -> bool {
-        matches!(self.kind, HeadKind::Sequence | HeadKind::SequencePlain)
+        !self.kind.is_by_token()
     }
 }
 
@@ -307,6 +332,7 @@ pub struct TaskPlan {
     scratch: EncoderScratch,
     /// The head's room.
     pub head: TaskSaved,
+    joint: Option<JointSaved>,
 }
 
 impl TaskModel {
@@ -359,6 +385,8 @@ impl TaskModel {
                 logits: plan.real(outputs),
                 d_logits: plan.real(outputs),
             },
+            joint: (self.head.joint.is_some())
+                .then(|| JointHead::plan(plan, config.hidden_size, tokens, sequences)),
         }
     }
 
@@ -385,7 +413,9 @@ impl TaskModel {
         let dropped = saved.dropped.first(n * h);
         let at = self.encoder.dropout(0, Place::Head);
         match self.head.kind {
-            HeadKind::Span => backend.logits(x, self.head.output, logits, n),
+            HeadKind::Span | HeadKind::TokensPlain | HeadKind::Joint => {
+                backend.logits(x, self.head.output, logits, n);
+            }
             HeadKind::Tokens => {
                 backend.dropout(x, h, at, batch.rows, dropped);
                 backend.logits(dropped, self.head.output, logits, n);
@@ -408,6 +438,62 @@ impl TaskModel {
         logits
     }
 
+    fn joint<'a>(&self, plan: &'a TaskPlan) -> (JointHead, &'a JointSaved) {
+        let head = self.head.joint.zip(plan.joint.as_ref());
+        head.expect("this is asked of a joint head only")
+    }
+
+    /// For [`HeadKind::Joint`], between [`forward`](Self::forward) and [`backward`](Self::backward): the losses, added
+    /// to `sums` (1 and `RTD_SUMS`), and gradients of `scale` times their sum. Spec E.5.
+    ///
+    /// # Panics
+    /// With another head.
+    pub fn joint_loss<B: Backend>(
+        &self,
+        backend: &mut B,
+        batch: &Batch,
+        plan: &TaskPlan,
+        answers: &Answers<'_>,
+        scale: f32,
+        sums: [Real; 2],
+    ) {
+        let (joint, room) = self.joint(plan);
+        room.write(backend, answers);
+        let n = batch.rows.count;
+        let x = plan.encoder.output(self.encoder.config(), n);
+        let logits = (plan.head.logits.first(n), plan.head.d_logits.first(n));
+        joint.loss(backend, batch, room, x, logits, scale, sums);
+    }
+
+    /// For [`HeadKind::Joint`], after [`forward`](Self::forward): the best answers of each sequence. Waits for the
+    /// device.
+    ///
+    /// # Panics
+    /// With another head, or with a padded batch.
+    pub fn beams<B: Backend>(
+        &self,
+        backend: &mut B,
+        batch: &Batch,
+        plan: &TaskPlan,
+        sequences: &[Sequence<'_>],
+    ) -> Vec<Beams> {
+        let (joint, room) = self.joint(plan);
+        let zeros = vec![0; sequences.len()];
+        let unknown = Answers {
+            sequences,
+            starts: &zeros,
+            ends: &zeros,
+            impossible: &zeros,
+            padded_to: None,
+        };
+        room.write(backend, &unknown);
+        let x = plan.encoder.output(self.encoder.config(), batch.rows.count);
+        let starts = plan.head.logits.first(batch.rows.count);
+        let impossible = joint.answerable(backend, batch, room, x, starts);
+        let (starts, impossible) = (backend.read_reals(starts), backend.read_reals(impossible));
+        joint.beams(backend, room, x, sequences, &starts, &impossible)
+    }
+
     /// Adds to all gradients, from the logits' gradients.
     pub fn backward<B: Backend>(&self, backend: &mut B, batch: &Batch, plan: &TaskPlan) {
         let h = self.encoder.config().hidden_size;
@@ -421,8 +507,14 @@ impl TaskModel {
         let at = self.encoder.dropout(0, Place::Head);
         let over = |to: Act| (to, Write::Over);
         match self.head.kind {
-            HeadKind::Span => {
+            HeadKind::Span | HeadKind::TokensPlain => {
                 backend.logits_backward(d_logits, x, self.head.output, over(down), n);
+            }
+            HeadKind::Joint => {
+                let (joint, room) = self.joint(plan);
+                joint.backward(backend, batch, room, (x, down), d_logits);
+                let add = (down, Write::Add);
+                backend.logits_backward(d_logits, x, self.head.output, add, n);
             }
             HeadKind::Tokens => {
                 backend.logits_backward(d_logits, dropped, self.head.output, over(d), n);

@@ -4,4 +4,5 @@ pub mod architecture;
 pub mod batch;
 pub mod encoder;
 pub mod heads;
+pub mod joint;
 pub mod pretraining;

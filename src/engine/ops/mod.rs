@@ -7,5 +7,7 @@ pub mod embedding;
 pub mod layernorm;
 pub mod linear;
 pub mod losses;
+pub mod mixture;
 pub mod mlm;
+pub mod pairs;
 pub mod rows;

@@ -23,7 +23,7 @@ use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, Stag
 use super::dataset::{mismatch, stage_error};
 use super::model::{self, weights_error};
 use super::pretrain::Sizes;
-use super::tasks::{Encoding, Input, Reading, Rows};
+use super::tasks::{Encoding, Head, Input, Reading, Rows, is_hf};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::is_f32;
 use run::Run;
@@ -52,6 +52,10 @@ pub struct Finetune {
     /// Whose optimizer: `tf1`, ELECTRA's own, or `hf`, that of the program of Hugging Face.
     #[serde(default, skip_serializing_if = "is_tf1")]
     pub method: Method,
+    /// Whose head: `hf`, that of Hugging Face, or `native`, ELECTRA's own, which judges an answer's end together with
+    /// its start.
+    #[serde(default, skip_serializing_if = "is_hf")]
+    pub head: Head,
     /// Each layer learns at this factor of the one above; 0.8 with `tf1`, none with `hf` where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
@@ -312,6 +316,7 @@ impl Finetune {
             stride: self.doc_stride,
             markers: self.markers.clone(),
             lower_case: self.lower_case,
+            head: self.head,
         })
     }
 

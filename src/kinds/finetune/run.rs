@@ -415,7 +415,9 @@ impl<'a> Run<'a> {
             architecture: match self.head {
                 HeadKind::Tokens => "ElectraForTokenClassification",
                 HeadKind::Span => "ElectraForQuestionAnswering",
-                HeadKind::Sequence | HeadKind::SequencePlain => "ElectraForSequenceClassification",
+                HeadKind::Sequence => "ElectraForSequenceClassification",
+                // What stands on them `transformers` has no class for.
+                HeadKind::TokensPlain | HeadKind::SequencePlain | HeadKind::Joint => "ElectraModel",
             },
             config: &self.begin.config,
             tensors: &tensors,

@@ -167,13 +167,24 @@ pub(crate) fn scatter_rows(
     row_of: impl Fn(usize) -> usize + Sync,
     table: &mut [f32],
 ) {
+    scatter_parts(values, width, 0..width, row_of, table);
+}
+
+/// The same with the columns `part` of rows of `stride`; the table's rows are as wide as the part.
+pub(crate) fn scatter_parts(
+    values: &[f32],
+    stride: usize,
+    part: std::ops::Range<usize>,
+    row_of: impl Fn(usize) -> usize + Sync,
+    table: &mut [f32],
+) {
     #[inline(always)]
     fn add(values: &[f32], sums: &mut [f32]) {
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum += value;
         }
     }
-    let rows = values.len() / width;
+    let (rows, width) = (values.len() / stride, part.len());
     let table = Shared::new(table);
     (0..width.div_ceil(COLUMNS))
         .into_par_iter()
@@ -184,7 +195,7 @@ pub(crate) fn scatter_rows(
                 for i in 0..rows {
                     // SAFETY: this task alone writes these columns.
                     let sums = unsafe { table.row(row_of(i) * width + first, columns) };
-                    add(&values[i * width + first..][..columns], sums);
+                    add(&values[i * stride + part.start + first..][..columns], sums);
                 }
             });
         });

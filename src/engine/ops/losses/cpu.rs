@@ -1,6 +1,6 @@
 //! Losses on the CPU. They are small: one thread, in order, sums in f64.
 
-use super::{IGNORED, Losses, RtdSum};
+use super::{Choices, IGNORED, Losses, RtdSum};
 use crate::arena::{Ints, Real};
 use crate::backend::Sequences;
 use crate::cpu::Cpu;
@@ -130,6 +130,41 @@ impl Losses for Cpu {
                 let half = 0.5 * f64::from(scale);
                 let d = has_gradient.then_some(&mut *d);
                 loss += 0.5 * row_loss(logits, at, rows, label, half, d);
+            }
+        }
+        sums[0] += loss as f32;
+    }
+
+    fn choice(
+        &mut self,
+        logits: Real,
+        choices: Choices,
+        labels: Ints,
+        weight: f32,
+        gradient: Option<(f32, Real)>,
+        sums: Real,
+    ) {
+        let starts = self.ints.get(choices.sequences.starts.range());
+        let allowed = self.ints.get(choices.allowed.range());
+        let labels = self.ints.get(labels.range());
+        let scale = gradient.map_or(0.0, |(scale, _)| f64::from(scale) * f64::from(weight));
+        let place = gradient.map_or(0..0, |(_, place)| place.range());
+        let ([logits], [d, sums]) = self.reals.views([logits.range()], [place, sums.range()]);
+        let mut loss = 0.0;
+        for i in 0..choices.sequences.count {
+            let rows = starts[i] as usize..starts[i + 1] as usize;
+            let label = rows.start + labels[i] as usize;
+            let of = |row: usize| (allowed[row] == 1).then_some(f64::from(logits[row]));
+            let top = rows.clone().filter_map(of).fold(f64::MIN, f64::max);
+            let all = rows.clone().filter_map(of);
+            let lse = top + all.map(|logit| (logit - top).exp()).sum::<f64>().ln();
+            loss += f64::from(weight) * (lse - f64::from(logits[label]));
+            if gradient.is_some() {
+                for row in rows {
+                    let target = f64::from(u8::from(row == label));
+                    let share = of(row).map_or(0.0, |logit| (logit - lse).exp() - target);
+                    d[row] = (scale * share) as f32;
+                }
             }
         }
         sums[0] += loss as f32;

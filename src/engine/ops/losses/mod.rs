@@ -27,6 +27,15 @@ pub enum RtdSum {
 /// Number of [`RtdSum`]s.
 pub const RTD_SUMS: usize = 5;
 
+/// Rows of each sequence of which one is to be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices {
+    /// The sequences.
+    pub sequences: Sequences,
+    /// By row: 1 where it may be chosen, else 0.
+    pub allowed: Ints,
+}
+
 /// Losses of heads. `scale` multiplies the sum over rows, in the gradient only.
 pub trait Losses: Memory {
     /// Binary cross-entropy of `logits` (rows) against `targets` (rows; 0, 1, or [`IGNORED`]). Spec D.3.
@@ -56,6 +65,19 @@ pub trait Losses: Memory {
         sequences: Sequences,
         start: Ints,
         end: Ints,
+        gradient: Option<(f32, Real)>,
+        sums: Real,
+    );
+
+    /// `weight` times the cross-entropy of `logits` (rows) over the rows of each sequence that may be chosen; `labels`
+    /// (sequences) count from the sequence's first row and may be chosen. Other rows have no gradient. `sums` (1).
+    /// Spec E.5, native head.
+    fn choice(
+        &mut self,
+        logits: Real,
+        choices: Choices,
+        labels: Ints,
+        weight: f32,
         gradient: Option<(f32, Real)>,
         sums: Real,
     );

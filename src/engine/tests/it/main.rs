@@ -1,6 +1,7 @@
 //! Tests of whole networks.
 
 mod bits;
+mod joint;
 mod oracles;
 mod parity;
 mod steps;
