@@ -82,7 +82,11 @@ fn notes(task: &str, text: &str, with: &str) -> String {
 fn lines(space: &Space, output: &str, file: &str) -> Vec<Value> {
     let to = format!("got-{output}");
     space.call(&["get", "p.yaml", output, "--to", &to]).exits(0);
-    let text = fs_err::read_to_string(space.path(&to).join(file)).expect("there");
+    let folder = output
+        .split_once('.')
+        .map_or("predictions", |(_, name)| name);
+    let place = space.path(&to).join(folder).join(file);
+    let text = fs_err::read_to_string(place).expect("there");
     let line = |line: &str| serde_json::from_str(line).expect("JSON");
     text.lines().map(line).collect()
 }
@@ -289,6 +293,8 @@ fn numbers_many_labels_and_answers_are_learned() {
             .map(|(_, rest)| format!("  {task}:\n{rest}"))
             .expect("a stage of the name")
             .replace(&format!("data: {task}-data"), &format!("data: ./{task}/"))
+            // Narrow networks do not begin to learn from values as small as wide ones begin with.
+            .replace("heads: 2 }", "heads: 2, initializer_range: 0.05 }")
     });
     let asked = notes(
         "question_answering",
