@@ -119,7 +119,7 @@ fn every_task_is_learned_and_dev_tells_what_was_predicted() {
             .iter()
             .enumerate()
             .map(|(j, word)| format!("{word} {}\n", if j == place { tag } else { "O" }));
-        lines.collect::<String>() + "\n"
+        lines.collect::<String>() + ". O\n\n"
     });
     write(&space, "classes", |i| {
         let (words, _, key) = sentence(i);
@@ -203,9 +203,9 @@ fn plain_text_is_judged_as_examples_are(space: &Space) {
     // Scored like any other predictions, against spans in characters.
     let right = number(space, "notes-score.metrics", "text", "f1");
     assert_eq!(right, 100.0);
-    // Each tag of each token: five, and the marks of sentences.
+    // Each tag of each token, of which full stops are some.
     let all = lines(space, "tags-notes.probabilities", "text.jsonl");
-    assert_eq!(all.len(), 3 * (12 + 4 + 4));
+    assert_eq!(all.len(), 3 * (13 + 4 + 4));
     let fever: Vec<&Value> = all
         .iter()
         .filter(|line| line["example_id"] == "text-1" && line["start"] == 6)
