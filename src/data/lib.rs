@@ -10,6 +10,7 @@ pub mod labels;
 mod lines;
 pub mod metrics;
 pub mod packed;
+pub mod passages;
 pub mod predictions;
 pub mod prepare;
 pub mod readers;

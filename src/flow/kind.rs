@@ -22,6 +22,8 @@ use crate::spec::{Axis, Launch};
 pub struct Ports {
     /// Named inputs.
     pub inputs: Vec<Port>,
+    /// Optional inputs of which a stage has exactly one; all of them may be absent where this is empty.
+    pub one_of: Vec<&'static str>,
     /// Whether inputs of any other name are welcome too (as `command` has it).
     pub any_input: bool,
     /// The output that is meant when such an input names only a stage; else the primary one.
@@ -69,6 +71,13 @@ impl Ports {
             output: None,
         });
         self
+    }
+
+    /// Adds inputs of which exactly one is to be given.
+    #[must_use]
+    pub fn one_of<const N: usize>(mut self, names: [&'static str; N]) -> Self {
+        self.one_of = names.into();
+        names.into_iter().fold(self, Self::optional)
     }
 
     /// Outputs of these names, at paths of the same names.

@@ -336,6 +336,71 @@ impl<'a> Encoding<'a> {
         n_best_of(&mut self.featuriser, rows, context, &stretches, &decoding)
     }
 
+    /// The label of tokens that no chunk holds.
+    fn outside(&self) -> Option<usize> {
+        self.reading
+            .labels
+            .labels
+            .iter()
+            .position(|label| label == "O")
+    }
+
+    /// The tag of each token of a sentence, and its probability; of a token that is nowhere judged `O`.
+    pub(super) fn tagged(
+        &self,
+        rows: &TaggingRows,
+        said: &[Said],
+        n_tokens: usize,
+    ) -> Vec<(&'a str, f64)> {
+        let labels = &self.reading.labels.labels;
+        let tags = by_token(rows, said, labels.len(), n_tokens).map(|row| match row {
+            Some(row) => {
+                let tag = best(row);
+                (labels[tag].as_str(), share(row, tag))
+            }
+            None => ("O", 1.0),
+        });
+        tags.collect()
+    }
+
+    /// The probability of each label, of each token where tokens are tagged: none for numbers and answers.
+    pub(super) fn probabilities(
+        &self,
+        example: &Example,
+        rows: &Rows,
+        said: &[Said],
+    ) -> Vec<Prediction> {
+        let labels = &self.reading.labels.labels;
+        let line = |label: &String, score: f64, token: Option<usize>| Prediction {
+            example_id: example.id().to_owned(),
+            start: token,
+            end: token.map(|token| token + 1),
+            label: Some(label.clone()),
+            score: Some(score),
+            text: None,
+        };
+        let of_all = |row: &[f32], token: Option<usize>| -> Vec<Prediction> {
+            let shares = labels.iter().enumerate();
+            shares
+                .map(|(i, label)| line(label, share(row, i), token))
+                .collect()
+        };
+        match (example, rows) {
+            (Example::Tagging(sentence), Rows::Tagging(rows)) => {
+                let tokens = by_token(rows, said, labels.len(), sentence.tokens.len());
+                let judged = tokens.enumerate().filter_map(|(at, row)| Some((at, row?)));
+                judged.flat_map(|(at, row)| of_all(row, Some(at))).collect()
+            }
+            (Example::Classification(_), _) => of_all(said[0].logits(), None),
+            (Example::MultiLabel(_), _) => {
+                let each = labels.iter().zip(said[0].logits());
+                each.map(|(label, logit)| line(label, logistic(*logit), None))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// What a model's numbers for an example's rows mean.
     pub(super) fn predictions(
         &mut self,
@@ -350,13 +415,9 @@ impl<'a> Encoding<'a> {
         };
         match (example, rows) {
             (Example::Tagging(sentence), Rows::Tagging(rows)) => {
-                let found: Vec<Vec<usize>> = said
-                    .iter()
-                    .map(|said| said.logits().chunks(labels.len()).map(best).collect())
-                    .collect();
-                let tags = tags_of(rows, &found, sentence.tokens.len());
-                let outside = labels.iter().position(|label| label == "O");
-                let tags = tags.into_iter().map(|tag| tag.or(outside));
+                let tags = by_token(rows, said, labels.len(), sentence.tokens.len());
+                let outside = self.outside();
+                let tags = tags.map(|row| row.map(best).or(outside));
                 tag_lines(tags, labels, &plain)
             }
             (Example::QuestionAnswering(pair), Rows::Question(rows)) => self
@@ -374,7 +435,7 @@ impl<'a> Encoding<'a> {
                 let above = |(label, logit): (&String, &f32)| {
                     (*logit > 0.0).then(|| Prediction {
                         label: Some(label.clone()),
-                        score: Some(1.0 / (1.0 + f64::from(-*logit).exp())),
+                        score: Some(logistic(*logit)),
                         ..plain()
                     })
                 };
@@ -425,6 +486,25 @@ fn share(row: &[f32], class: usize) -> f64 {
         .iter()
         .map(|value| (f64::from(*value) - at).exp())
         .sum::<f64>()
+}
+
+/// The logistic function.
+fn logistic(logit: f32) -> f64 {
+    1.0 / (1.0 + f64::from(-logit).exp())
+}
+
+/// A model's numbers for each token, one a label; `None` where no row judges it.
+fn by_token<'l>(
+    rows: &TaggingRows,
+    said: &'l [Said],
+    n_labels: usize,
+    n_tokens: usize,
+) -> impl Iterator<Item = Option<&'l [f32]>> {
+    let numbers: Vec<Vec<&[f32]>> = said
+        .iter()
+        .map(|said| said.logits().chunks(n_labels).collect())
+        .collect();
+    tags_of(rows, &numbers, n_tokens).into_iter()
 }
 
 /// A line for each stretch of tokens with one tag; what begins a chunk stands alone.

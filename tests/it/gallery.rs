@@ -339,6 +339,20 @@ stages:
     needs: { trian: data/words.txt }
     with: { reader: conll, name: words }
 ";
+    neither_data_nor_text: CHECK, "\
+stages:
+  speak:
+    kind: predict
+    needs: { model: data/ }
+    with: { name: notes }
+";
+    data_and_text_at_once: CHECK, "\
+stages:
+  speak:
+    kind: predict
+    needs: { model: data/, data: data/, text: data/words.txt }
+    with: { name: notes }
+";
     glob_without_match: CHECK, "\
 stages:
   read:

@@ -207,21 +207,21 @@ fn windows(tokens: &[Token], budget: usize, overlap: usize) -> Vec<(Stretch, Str
     judged
 }
 
-/// The number of each token's tag from the numbers that a model gives each position of each row (argmax); `None` for
+/// What is said of each token, such as the number of its tag, from what is said of each position of each row; `None` for
 /// tokens that no row judges: write `O` there.
 #[must_use]
-pub fn tags_of(
+pub fn tags_of<T: Clone>(
     rows: &TaggingRows,
-    predicted: &[Vec<usize>],
+    predicted: &[Vec<T>],
     n_tokens: usize,
-) -> Vec<Option<usize>> {
+) -> Vec<Option<T>> {
     let mut tags = vec![None; n_tokens];
     for (row, predicted) in rows.rows.iter().zip(predicted) {
         for ((label, token), number) in row.labels.iter().zip(&row.tokens).zip(predicted) {
             if *label != IGNORED
                 && let Some(token) = token
             {
-                tags[*token] = Some(*number);
+                tags[*token] = Some(number.clone());
             }
         }
     }

@@ -121,6 +121,34 @@ pub(crate) fn read(
             );
         }
     }
+    let is_given = |name: &&&str| entries.iter().any(|entry| entry.key == **name);
+    let given: Vec<&&str> = ports.one_of.iter().filter(is_given).collect();
+    if !ports.one_of.is_empty() && given.len() != 1 {
+        let span = node.map_or(stage_span, |node| node.span);
+        let names = |names: &mut dyn Iterator<Item = &&str>, word: &str| {
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            names.join(word)
+        };
+        let wanted = names(&mut ports.one_of.iter(), " or ");
+        let (message, help) = match given.as_slice() {
+            [] => (
+                format!("stage `{stage}` has no input {wanted}"),
+                format!("add one of {wanted} under `needs:`; a source is a stage or a path"),
+            ),
+            several => (
+                format!(
+                    "stage `{stage}` has the inputs {} at once",
+                    names(&mut several.iter().copied(), " and ")
+                ),
+                "keep one of them; make another stage for the other".to_owned(),
+            ),
+        };
+        problems.push(
+            Diagnostic::error("spec::one_input", message)
+                .at(span, format!("`{kind}` reads {wanted}"))
+                .help(help),
+        );
+    }
     needs
 }
 
