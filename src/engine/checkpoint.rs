@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Array, Memory};
 use crate::error::WeightsError;
 use crate::parameters::Parameters;
-use crate::weights;
+use crate::weights::{self, Tensors};
 
 /// Layout of the folder; another number is not read.
 const VERSION: u32 = 1;
@@ -42,7 +42,7 @@ fn fault(path: &Path, source: std::io::Error) -> WeightsError {
     }
 }
 
-/// Writes a checkpoint: first beside its place, then in it at once. What was there goes last.
+/// Writes a checkpoint of a device's memory.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -51,6 +51,20 @@ pub fn save<M: Memory>(
     parameters: &Parameters,
     state: State,
     folder: &Path,
+) -> Result<(), WeightsError> {
+    write(state, folder, |array| {
+        weights::save(memory, parameters, array)
+    })
+}
+
+/// Writes a checkpoint, array by array: first beside its place, then in it at once. What was there goes last.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(
+    state: State,
+    folder: &Path,
+    mut tensors: impl FnMut(Array) -> Tensors,
 ) -> Result<(), WeightsError> {
     let beside = |ending: &str| {
         let mut name = folder.file_name().unwrap_or_default().to_os_string();
@@ -67,7 +81,7 @@ pub fn save<M: Memory>(
     fs_err::create_dir_all(&partial).map_err(io)?;
     for (array, name) in ARRAYS {
         let path = partial.join(name);
-        weights::write(&path, &weights::save(memory, parameters, array))?;
+        weights::write(&path, &tensors(array))?;
         let file = fs_err::File::open(&path).map_err(io)?;
         file.sync_all().map_err(io)?;
     }
@@ -94,15 +108,20 @@ pub fn exists(folder: &Path) -> bool {
     folder.join("state.json").is_file()
 }
 
-/// Reads a checkpoint back.
+/// A checkpoint as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Where the run stood.
+    pub state: State,
+    /// Values and moments by name.
+    pub arrays: Vec<(Array, Tensors)>,
+}
+
+/// Reads a checkpoint of a model: all its parameters, in their shapes.
 ///
 /// # Errors
-/// When it is damaged, of another layout, or of another model; then nothing is changed but what was read before.
-pub fn load<M: Memory>(
-    memory: &mut M,
-    parameters: &Parameters,
-    folder: &Path,
-) -> Result<State, WeightsError> {
+/// When it is damaged, of another layout, or of another model.
+pub fn read(folder: &Path, parameters: &Parameters) -> Result<Checkpoint, WeightsError> {
     let path = folder.join("state.json");
     let text = fs_err::read(&path).map_err(|source| fault(&path, source))?;
     let wrong = |reason: String| WeightsError::Format {
@@ -135,13 +154,29 @@ pub fn load<M: Memory>(
         }
         arrays.push((array, tensors));
     }
-    for (array, tensors) in &arrays {
+    Ok(Checkpoint {
+        state: State {
+            step: state.step,
+            seed: state.seed,
+        },
+        arrays,
+    })
+}
+
+/// Reads a checkpoint back into a device's memory.
+///
+/// # Errors
+/// When it is damaged, of another layout, or of another model; then nothing is changed.
+pub fn load<M: Memory>(
+    memory: &mut M,
+    parameters: &Parameters,
+    folder: &Path,
+) -> Result<State, WeightsError> {
+    let found = read(folder, parameters)?;
+    for (array, tensors) in &found.arrays {
         for parameter in parameters.list() {
             memory.write_weights(*array, parameter.at, &tensors[&parameter.name].values);
         }
     }
-    Ok(State {
-        step: state.step,
-        seed: state.seed,
-    })
+    Ok(found.state)
 }

@@ -170,57 +170,18 @@ impl<B: Backend + Send> TaskTrainer<B> {
         )?)
     }
 
+    /// The gradients of the last update before they were clipped, by name: for comparison with other programs.
+    pub fn gradients(&mut self) -> Tensors {
+        weights::save(&mut self.backend, &self.model.parameters, Array::Gradient)
+    }
+
     /// The parameters by name.
     pub fn tensors(&mut self) -> Tensors {
         weights::save(&mut self.backend, &self.model.parameters, Array::Value)
     }
 
     fn check(&self, examples: &[TaskExample<'_>]) -> Result<(), TrainError> {
-        let config = &self.settings.config;
-        let outputs = self.settings.outputs;
-        let room = config.max_position_embeddings.min(self.batch.tokens());
-        for (index, example) in examples.iter().enumerate() {
-            let n = example.ids.len();
-            let class = |class: u32| class == IGNORED || (class as usize) < outputs;
-            let label_fits = match (self.settings.head, example.label) {
-                (HeadKind::Tokens, Label::Tokens(labels)) => {
-                    labels.len() == n && labels.iter().all(|label| class(*label))
-                }
-                (HeadKind::Span, Label::Span(start, end)) => {
-                    (start as usize) < n && (end as usize) < n
-                }
-                (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
-                    Label::Class(label) => class(label),
-                    Label::Classes(labels) => {
-                        labels.len() == outputs && labels.iter().all(|label| *label < 2)
-                    }
-                    Label::Number(value) => outputs == 1 && value.is_finite(),
-                    Label::Tokens(_) | Label::Span(..) => false,
-                },
-                _ => false,
-            };
-            let reason = if example.types.len() != n {
-                "it has not one segment a token".to_owned()
-            } else if n < 2 || n > room {
-                format!("it has {n} tokens")
-            } else if let Some(id) = example
-                .ids
-                .iter()
-                .find(|id| **id as usize >= config.vocab_size)
-            {
-                format!("id {id} is outside the vocabulary of {}", config.vocab_size)
-            } else if !label_fits {
-                format!("its label {:?} does not fit the head", example.label)
-            } else {
-                continue;
-            };
-            return Err(TrainError::Example {
-                step: self.step,
-                index,
-                reason,
-            });
-        }
-        Ok(())
+        check(examples, &self.settings, self.batch.tokens(), self.step)
     }
 
     fn parts(&self, examples: &[TaskExample<'_>]) -> Vec<Range<usize>> {
@@ -316,18 +277,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
             Some(longest) => vec![IGNORED; longest],
             None => return Ok(Vec::new()),
         };
-        let examples: Vec<TaskExample<'_>> = inputs
-            .iter()
-            .map(|(ids, types)| TaskExample {
-                ids,
-                types,
-                label: match self.settings.head {
-                    HeadKind::Tokens => Label::Tokens(&ignored[..ids.len()]),
-                    HeadKind::Span => Label::Span(0, 0),
-                    HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
-                },
-            })
-            .collect();
+        let examples = unlabelled(inputs, self.settings.head, &ignored);
         self.check(&examples)?;
         let parts = self.parts(&examples);
         let (model, room, batch_plan) = (&self.model, &self.room, self.batch);
@@ -374,6 +324,81 @@ impl<B: Backend + Send> TaskTrainer<B> {
         self.step = state.step;
         Ok(())
     }
+}
+
+/// Whether examples of at most `room` tokens fit a model and its head, before the update that follows `step`.
+///
+/// # Errors
+/// The first example that does not.
+pub fn check(
+    examples: &[TaskExample<'_>],
+    settings: &Finetuning,
+    room: usize,
+    step: u64,
+) -> Result<(), TrainError> {
+    let (config, outputs) = (&settings.config, settings.outputs);
+    let room = config.max_position_embeddings.min(room);
+    for (index, example) in examples.iter().enumerate() {
+        let n = example.ids.len();
+        let class = |class: u32| class == IGNORED || (class as usize) < outputs;
+        let label_fits = match (settings.head, example.label) {
+            (HeadKind::Tokens, Label::Tokens(labels)) => {
+                labels.len() == n && labels.iter().all(|label| class(*label))
+            }
+            (HeadKind::Span, Label::Span(start, end)) => (start as usize) < n && (end as usize) < n,
+            (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
+                Label::Class(label) => class(label),
+                Label::Classes(labels) => {
+                    labels.len() == outputs && labels.iter().all(|label| *label < 2)
+                }
+                Label::Number(value) => outputs == 1 && value.is_finite(),
+                Label::Tokens(_) | Label::Span(..) => false,
+            },
+            _ => false,
+        };
+        let reason = if example.types.len() != n {
+            "it has not one segment a token".to_owned()
+        } else if n < 2 || n > room {
+            format!("it has {n} tokens")
+        } else if let Some(id) = example
+            .ids
+            .iter()
+            .find(|id| **id as usize >= config.vocab_size)
+        {
+            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+        } else if !label_fits {
+            format!("its label {:?} does not fit the head", example.label)
+        } else {
+            continue;
+        };
+        return Err(TrainError::Example {
+            step,
+            index,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// Examples to be predicted: with labels that do not count, of which `ignored` holds as many as the longest has tokens.
+#[must_use]
+pub fn unlabelled<'a>(
+    inputs: &[(&'a [u32], &'a [u32])],
+    head: HeadKind,
+    ignored: &'a [u32],
+) -> Vec<TaskExample<'a>> {
+    inputs
+        .iter()
+        .map(|(ids, types)| TaskExample {
+            ids,
+            types,
+            label: match head {
+                HeadKind::Tokens => Label::Tokens(&ignored[..ids.len()]),
+                HeadKind::Span => Label::Span(0, 0),
+                HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
+            },
+        })
+        .collect()
 }
 
 /// `sqrt(1 - beta2^t) / (1 - beta1^t)`: Kingma and Ba 2015, end of section 2. Spec E.2.
