@@ -78,6 +78,8 @@ fn compare_gradients(found: &Tensors, expected: &Tensors, prefix: &str) {
     }
 }
 
+/// Questions are left out: the oracle's softmax runs over padding, which the reference does not know. The engine is held
+/// against that oracle, and the reference against the engine.
 #[test]
 fn heads_are_those_of_transformers() {
     let Some(folder) = oracles() else { return };
@@ -85,7 +87,6 @@ fn heads_are_those_of_transformers() {
         ("token_classification", HeadKind::Tokens),
         ("sequence_classification", HeadKind::Sequence),
         ("sequence_regression", HeadKind::Sequence),
-        ("question_answering", HeadKind::Span),
     ];
     for (name, head) in cases {
         let config: ElectraConfig =
@@ -98,17 +99,6 @@ fn heads_are_those_of_transformers() {
         );
         let labels = match head {
             HeadKind::Tokens => cut(&truth, "", "labels"),
-            HeadKind::Span => {
-                let (starts, ends) = (
-                    ints(&truth, "start_positions"),
-                    ints(&truth, "end_positions"),
-                );
-                starts
-                    .iter()
-                    .zip(&ends)
-                    .map(|(a, b)| vec![*a, *b])
-                    .collect()
-            }
             _ => ints(&truth, "labels").iter().map(|l| vec![*l]).collect(),
         };
         let examples: Vec<TaskExample<'_>> = (0..ids.len())
@@ -118,7 +108,6 @@ fn heads_are_those_of_transformers() {
                 label: match name {
                     "token_classification" => Label::Tokens(&labels[i]),
                     "sequence_regression" => Label::Number(truth["labels"].values[i]),
-                    "question_answering" => Label::Span(labels[i][0], labels[i][1]),
                     _ => Label::Class(labels[i][0]),
                 },
             })
@@ -126,13 +115,7 @@ fn heads_are_those_of_transformers() {
         let (said, gradients) = task(&start, &config, head, &Dropout::Off, &examples, true);
         let apart = (said.loss - truth["loss"].values[0]).abs();
         assert!(apart < 1e-5, "{name}: loss {apart:e}");
-        let logits: Vec<f32> = match head {
-            HeadKind::Span => {
-                let (a, b) = (&truth["start_logits"].values, &truth["end_logits"].values);
-                a.iter().zip(b).flat_map(|(a, b)| [*a, *b]).collect()
-            }
-            _ => truth["logits"].values.clone(),
-        };
+        let logits = &truth["logits"].values;
         let row = logits.len() / ids.len();
         for (found, wanted) in said.logits.iter().zip(logits.chunks(row)) {
             let apart = difference(found, &wanted[..found.len()]);
