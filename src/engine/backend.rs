@@ -51,6 +51,37 @@ pub trait Memory {
     fn finish(&mut self) -> Result<(), DeviceError>;
 }
 
+/// In what the operands of the products of dense layers are held. Sums, statistics and master weights are f32 always.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 bits of mantissa.
+    #[default]
+    F32,
+    /// 8 bits of mantissa, f32's range.
+    Bf16,
+}
+
+impl Precision {
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// The arrays that stand side by side for each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Array {

@@ -13,6 +13,7 @@ use data::metrics::{self, Options, Work, find_metric};
 use data::predictions::Predictions;
 use data::vocabulary::Vocabulary;
 use data::wordpiece::WordPiece;
+use engine::backend::Precision;
 use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
 use engine::cpu::Cpu;
@@ -31,7 +32,7 @@ use super::pretrain::Sizes;
 use super::tasks::{Encoding, Input, Reading, Rows};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::{
-    self, MICRO_TOKENS, Pace, checkpoint_place, lines_place, stopped, train_error,
+    self, MICRO_TOKENS, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error,
     unreadable_checkpoint,
 };
 
@@ -87,6 +88,9 @@ pub struct Finetune {
     /// Lower-case text before it is spelt.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub lower_case: bool,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
 }
 
 /// Whose optimizer. Spec E.2.
@@ -160,7 +164,7 @@ impl StageKind for Finetune {
     }
 
     fn numerics(&self) -> Option<String> {
-        Some("f32".to_owned())
+        Some(self.precision.name().to_owned())
     }
 
     fn check(&self) -> Vec<ConfigProblem> {
@@ -458,7 +462,7 @@ impl<'a> Run<'a> {
             );
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
+        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
         let mut trainer = TaskTrainer::new(cpu, settings, reading.max_length, MICRO_TOKENS)
             .map_err(train_error)?;
         if let Some(tensors) = &begin.tensors {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use data::features::Featuriser;
 use data::predictions::Writer;
+use engine::backend::Precision;
 use engine::cpu::Cpu;
 use engine::finetune::{Finetuning, TaskTrainer};
 use engine::schedule::{Schedule, Shape};
@@ -17,7 +18,7 @@ use super::finetune::{compiled, split};
 use super::model;
 use super::tasks::{Encoding, Reading};
 use super::texts::{load_vocabulary, problem};
-use super::training::{MICRO_TOKENS, train_error};
+use super::training::{MICRO_TOKENS, is_f32, train_error};
 
 /// `with:` of a stage of kind `predict`.
 ///
@@ -31,6 +32,9 @@ pub struct Predict {
     /// The splits that are predicted.
     #[serde(default = "test", skip_serializing_if = "is_test")]
     pub splits: Vec<String>,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
 }
 
 fn test() -> Vec<String> {
@@ -55,7 +59,7 @@ impl StageKind for Predict {
     }
 
     fn numerics(&self) -> Option<String> {
-        Some("f32".to_owned())
+        Some(self.precision.name().to_owned())
     }
 
     fn check(&self) -> Vec<ConfigProblem> {
@@ -97,7 +101,7 @@ impl StageKind for Predict {
             clip: None,
             seed: 0,
         };
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
+        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(self.precision);
         let longest = reading.max_length;
         let mut model =
             TaskTrainer::new(cpu, settings, longest, MICRO_TOKENS).map_err(train_error)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use data::packed::read::PackedExamples;
 use data::vocabulary::Vocabulary;
+use engine::backend::Precision;
 use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
 use engine::cpu::Cpu;
@@ -21,7 +22,7 @@ use super::dataset::stage_error;
 use super::model::{self, Model, Spelling};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::{
-    self, MICRO_TOKENS, Pace, checkpoint_place, lines_place, stopped, train_error,
+    self, MICRO_TOKENS, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error,
     unreadable_checkpoint,
 };
 
@@ -80,6 +81,9 @@ pub struct Pretrain {
     /// Lower-case text, as the examples were packed; for the tokenizer that goes with the model.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub lower_case: bool,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
 }
 
 /// Sizes that differ from a published size.
@@ -101,6 +105,9 @@ pub struct Sizes {
     /// Width of the feed-forward block; four times the encoder's where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_forward: Option<usize>,
+    /// Standard deviation of first values; 0.02 where it is absent, which suits widths of 256 and more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer_range: Option<f32>,
 }
 
 impl Sizes {
@@ -119,6 +126,7 @@ impl Sizes {
         }
         config.num_attention_heads = self.heads.unwrap_or(config.num_attention_heads);
         config.intermediate_size = self.feed_forward.unwrap_or(config.intermediate_size);
+        config.initializer_range = self.initializer_range.unwrap_or(config.initializer_range);
         config
     }
 }
@@ -161,7 +169,7 @@ impl StageKind for Pretrain {
     }
 
     fn numerics(&self) -> Option<String> {
-        Some("f32".to_owned())
+        Some(self.precision.name().to_owned())
     }
 
     fn check(&self) -> Vec<ConfigProblem> {
@@ -385,7 +393,7 @@ impl<'a> Run<'a> {
         examples: &'a PackedExamples,
     ) -> Result<Self, StageError> {
         let pace = Pace::start()?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?;
+        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
         let longest = examples.header().sequence_length as usize;
         let mut trainer =
             Pretrainer::new(cpu, settings.clone(), longest, MICRO_TOKENS).map_err(train_error)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use engine::backend::Precision;
 use engine::error::TrainError;
 use flow::diagnostic::Diagnostic;
 use flow::event::Progress;
@@ -19,6 +20,11 @@ pub(super) const MICRO_TOKENS: usize = 4_096;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 /// How often it says how far it is.
 const SAY_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether a precision is the one that keys leave out.
+pub(super) fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::default()
+}
 
 /// When to stop, to keep and to speak; none of it decides a result.
 #[derive(Debug)]

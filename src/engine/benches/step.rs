@@ -13,7 +13,7 @@
 use std::time::Instant;
 
 use engine::arena::Plan;
-use engine::backend::{Dropout, Memory};
+use engine::backend::{Dropout, Memory, Precision};
 use engine::config::Size;
 use engine::cpu::Cpu;
 use engine::mask::{Duplicates, Masking};
@@ -37,6 +37,15 @@ struct Case {
     mean_length: usize,
     threads: usize,
     steps: usize,
+    precision: Precision,
+}
+
+impl Case {
+    fn cpu(&self) -> Cpu {
+        Cpu::new(self.threads)
+            .unwrap()
+            .with_precision(self.precision)
+    }
 }
 
 fn main() {
@@ -61,6 +70,10 @@ fn main() {
         mean_length: number("--mean-length", 0),
         threads: number("--threads", 2),
         steps: number("--steps", 5),
+        precision: match value("--precision") {
+            Some(name) => serde_json::from_value(name.into()).unwrap(),
+            None => Precision::F32,
+        },
     };
     let mut seconds = Vec::new();
     let mut tokens = 0;
@@ -80,7 +93,7 @@ fn main() {
         "{}",
         serde_json::json!({
             "work": case.work, "size": size, "batch": case.batch, "length": case.length,
-            "mean_length": case.mean_length, "threads": case.threads, "engine": "pipeline",
+            "mean_length": case.mean_length, "threads": case.threads, "precision": case.precision, "engine": "pipeline",
             "s_per_step": median, "min": seconds[0],
             "positions_per_s": (case.batch * case.length) as f64 / median,
             "tokens_per_s": tokens as f64 / total,
@@ -130,7 +143,7 @@ impl Case {
         let mut plan = Plan::default();
         let tokens = self.batch * self.length;
         let room = model.plan(&mut plan, tokens, self.batch, self.batch * masking.most);
-        let mut cpu = Cpu::new(self.threads).unwrap();
+        let mut cpu = self.cpu();
         cpu.allocate(&plan, model.parameters.memory()).unwrap();
         initialise(&mut cpu, &model.parameters, 1);
         let groups = groups(&model.parameters, config.num_hidden_layers, 0.01, None);
@@ -184,7 +197,7 @@ impl Case {
         let room = model.plan(&mut plan, tokens, self.batch);
         let labels = plan.ints(tokens);
         let (sum, norm) = (plan.real(1), plan.real(1));
-        let mut cpu = Cpu::new(self.threads).unwrap();
+        let mut cpu = self.cpu();
         cpu.allocate(&plan, model.parameters.memory()).unwrap();
         initialise(&mut cpu, &model.parameters, 1);
         let groups = groups(&model.parameters, config.num_hidden_layers, 0.0, Some(0.8));

@@ -1,6 +1,9 @@
-//! Matrix products through the `gemm` crate. The one door to it.
+//! Matrix products: in f32 through the `gemm` crate, of which this is the one door, or of operands rounded to bf16.
 
 use gemm::Parallelism;
+
+use super::bf16::{Packed, product_bf16};
+use crate::backend::Precision;
 
 /// A matrix in memory: where it begins and how far apart its rows and columns are.
 #[derive(Clone, Copy)]
@@ -104,63 +107,90 @@ pub(crate) unsafe fn product(
     }
 }
 
-/// `y (rows, outputs) = x (rows, inputs) wᵀ (inputs, outputs)`, or added to `y`.
-pub(crate) fn x_w_t(
-    x: &[f32],
-    w: &[f32],
-    y: &mut [f32],
-    [rows, inputs, outputs]: [usize; 3],
-    add: bool,
-) {
-    let (x, w) = (
-        Matrix::rows(x, rows, inputs),
-        Matrix::rows(w, outputs, inputs),
-    );
-    let y = MatrixMut::rows(y, rows, outputs);
-    // SAFETY: the slices have the shapes, as asserted, and `y` is borrowed alone.
-    unsafe {
-        product(rows, outputs, inputs, 1.0, x, w.t(), y, add, Threads::All);
-    }
+/// Products of dense layers, on all threads of the pool they run on.
+#[derive(Default)]
+pub(crate) struct Products {
+    precision: Precision,
+    packed: Packed,
 }
 
-/// `dx (rows, inputs) = dy (rows, outputs) w (outputs, inputs)`, or added to `dx`.
-pub(crate) fn dy_w(
-    dy: &[f32],
-    w: &[f32],
-    dx: &mut [f32],
-    [rows, inputs, outputs]: [usize; 3],
-    add: bool,
-) {
-    let (dy, w) = (
-        Matrix::rows(dy, rows, outputs),
-        Matrix::rows(w, outputs, inputs),
-    );
-    let dx = MatrixMut::rows(dx, rows, inputs);
-    // SAFETY: the slices have the shapes, as asserted, and `dx` is borrowed alone.
-    unsafe {
-        product(rows, inputs, outputs, 1.0, dy, w, dx, add, Threads::All);
+impl Products {
+    pub(crate) fn new(precision: Precision) -> Self {
+        Self {
+            precision,
+            packed: Packed::default(),
+        }
     }
-}
 
-/// `dw (outputs, inputs) += dyᵀ (outputs, rows) x (rows, inputs)`.
-pub(crate) fn dy_t_x(dy: &[f32], x: &[f32], dw: &mut [f32], [rows, inputs, outputs]: [usize; 3]) {
-    let (dy, x) = (
-        Matrix::rows(dy, rows, outputs),
-        Matrix::rows(x, rows, inputs),
-    );
-    let dw = MatrixMut::rows(dw, outputs, inputs);
-    // SAFETY: the slices have the shapes, as asserted, and `dw` is borrowed alone.
-    unsafe {
-        product(
-            outputs,
-            inputs,
-            rows,
-            1.0,
-            dy.t(),
-            x,
-            dw,
-            true,
-            Threads::All,
+    /// # Safety
+    /// As [`product`].
+    unsafe fn product(&mut self, shape: [usize; 3], a: Matrix, b: Matrix, c: MatrixMut, add: bool) {
+        let [m, n, k] = shape;
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match self.precision {
+                Precision::F32 => product(m, n, k, 1.0, a, b, c, add, Threads::All),
+                Precision::Bf16 => product_bf16(shape, a, b, c, add, &mut self.packed),
+            }
+        }
+    }
+
+    /// `y (rows, outputs) = x (rows, inputs) wᵀ (inputs, outputs)`, or added to `y`.
+    pub(crate) fn x_w_t(
+        &mut self,
+        x: &[f32],
+        w: &[f32],
+        y: &mut [f32],
+        [rows, inputs, outputs]: [usize; 3],
+        add: bool,
+    ) {
+        let (x, w) = (
+            Matrix::rows(x, rows, inputs),
+            Matrix::rows(w, outputs, inputs),
         );
+        let y = MatrixMut::rows(y, rows, outputs);
+        // SAFETY: the slices have the shapes, as asserted, and `y` is borrowed alone.
+        unsafe {
+            self.product([rows, outputs, inputs], x, w.t(), y, add);
+        }
+    }
+
+    /// `dx (rows, inputs) = dy (rows, outputs) w (outputs, inputs)`, or added to `dx`.
+    pub(crate) fn dy_w(
+        &mut self,
+        dy: &[f32],
+        w: &[f32],
+        dx: &mut [f32],
+        [rows, inputs, outputs]: [usize; 3],
+        add: bool,
+    ) {
+        let (dy, w) = (
+            Matrix::rows(dy, rows, outputs),
+            Matrix::rows(w, outputs, inputs),
+        );
+        let dx = MatrixMut::rows(dx, rows, inputs);
+        // SAFETY: the slices have the shapes, as asserted, and `dx` is borrowed alone.
+        unsafe {
+            self.product([rows, inputs, outputs], dy, w, dx, add);
+        }
+    }
+
+    /// `dw (outputs, inputs) += dyᵀ (outputs, rows) x (rows, inputs)`.
+    pub(crate) fn dy_t_x(
+        &mut self,
+        dy: &[f32],
+        x: &[f32],
+        dw: &mut [f32],
+        [rows, inputs, outputs]: [usize; 3],
+    ) {
+        let (dy, x) = (
+            Matrix::rows(dy, rows, outputs),
+            Matrix::rows(x, rows, inputs),
+        );
+        let dw = MatrixMut::rows(dw, outputs, inputs);
+        // SAFETY: the slices have the shapes, as asserted, and `dw` is borrowed alone.
+        unsafe {
+            self.product([outputs, inputs, rows], dy.t(), x, dw, true);
+        }
     }
 }

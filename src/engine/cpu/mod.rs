@@ -1,17 +1,20 @@
-//! The CPU as a device: f32 throughout, memory in vectors, ops on a pool of threads. Knows no model.
+//! The CPU as a device: numbers in f32, memory in vectors, ops on a pool of threads. Knows no model.
 //!
 //! Equal inputs give equal bits on any number of threads: work is cut by the problem, never by the pool, and what
 //! several tasks would add to is added in one order.
 
+mod bf16;
 pub(crate) mod math;
 pub(crate) mod matmul;
 mod views;
+
+use matmul::Products;
 
 pub(crate) use math::vectors;
 pub(crate) use views::{Block, Shared};
 
 use crate::arena::{Act, Ints, Plan, Real, Weight};
-use crate::backend::{Array, Backend, Dropout, Memory};
+use crate::backend::{Array, Backend, Dropout, Memory, Precision};
 use crate::error::DeviceError;
 
 /// This machine's processor.
@@ -24,6 +27,7 @@ pub struct Cpu {
     pub(crate) first: Vec<f32>,
     pub(crate) second: Vec<f32>,
     pub(crate) dropout: Dropout,
+    pub(crate) products: Products,
     pub(crate) threads: usize,
     pool: std::sync::Arc<rayon::ThreadPool>,
 }
@@ -58,9 +62,24 @@ impl Cpu {
             first: Vec::new(),
             second: Vec::new(),
             dropout: Dropout::Off,
+            products: Products::default(),
             threads: pool.current_num_threads(),
             pool: std::sync::Arc::new(pool),
         })
+    }
+}
+
+impl Cpu {
+    /// The same device with products in this precision. Everything else, master weights and sums included, stays f32.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.products = Products::new(precision);
+        self
+    }
+
+    /// Whether the processor has instructions for products in bf16; without them they are rounded and taken in f32.
+    pub fn has_bf16() -> bool {
+        bf16::is_native()
     }
 }
 

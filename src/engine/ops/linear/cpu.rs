@@ -6,7 +6,6 @@ use super::{Linear, LinearWeights};
 use crate::arena::{Act, Real};
 use crate::backend::Write;
 use crate::cpu::math::{gelu, gelu_and_slope};
-use crate::cpu::matmul::{dy_t_x, dy_w, x_w_t};
 use crate::cpu::{Cpu, Shared, vectors};
 
 /// Elements that one task of an elementwise pass takes.
@@ -45,7 +44,8 @@ impl Linear for Cpu {
         let ([x], [y]) = self.acts.views([x.range()], [y.range()]);
         spread(&self.values[layer.bias.range()], y);
         let shape = [rows, layer.inputs, layer.outputs];
-        x_w_t(x, &self.values[layer.weight.range()], y, shape, true);
+        self.products
+            .x_w_t(x, &self.values[layer.weight.range()], y, shape, true);
     }
 
     fn linear_gelu(&mut self, x: Act, layer: LinearWeights, u: Act, g: Act, rows: usize) {
@@ -61,7 +61,8 @@ impl Linear for Cpu {
         }
         let ([x], [u, g]) = self.acts.views([x.range()], [u.range(), g.range()]);
         let shape = [rows, layer.inputs, layer.outputs];
-        x_w_t(x, &self.values[layer.weight.range()], u, shape, false);
+        self.products
+            .x_w_t(x, &self.values[layer.weight.range()], u, shape, false);
         let bias = &self.values[layer.bias.range()];
         let task = (TASK / layer.outputs).max(1) * layer.outputs;
         u.par_chunks_mut(task)
@@ -101,7 +102,8 @@ impl Linear for Cpu {
     fn linear_input_gradient(&mut self, dy: Act, layer: LinearWeights, dx: Act, rows: usize) {
         let ([dy], [dx]) = self.acts.views([dy.range()], [dx.range()]);
         let weight = &self.values[layer.weight.range()];
-        dy_w(dy, weight, dx, [rows, layer.inputs, layer.outputs], false);
+        self.products
+            .dy_w(dy, weight, dx, [rows, layer.inputs, layer.outputs], false);
     }
 
     fn linear_backward(
@@ -116,13 +118,14 @@ impl Linear for Cpu {
         if let Some((dx, write)) = dx {
             let ([dy], [dx]) = self.acts.views([dy.range()], [dx.range()]);
             let weight = &self.values[layer.weight.range()];
-            dy_w(dy, weight, dx, shape, write == Write::Add);
+            self.products
+                .dy_w(dy, weight, dx, shape, write == Write::Add);
         }
         let ([dy, x], []) = self.acts.views([dy.range(), x.range()], []);
         let ([], [dw, db]) = self
             .gradients
             .views([], [layer.weight.range(), layer.bias.range()]);
-        dy_t_x(dy, x, dw, shape);
+        self.products.dy_t_x(dy, x, dw, shape);
         add_columns(dy, layer.outputs, db);
     }
 
@@ -131,7 +134,8 @@ impl Linear for Cpu {
         let y = self.reals.get_mut(y.range());
         spread(&self.values[layer.bias.range()], y);
         let shape = [rows, layer.inputs, layer.outputs];
-        x_w_t(x, &self.values[layer.weight.range()], y, shape, true);
+        self.products
+            .x_w_t(x, &self.values[layer.weight.range()], y, shape, true);
     }
 
     fn logits_backward(
@@ -146,11 +150,12 @@ impl Linear for Cpu {
         let ([x], [dx]) = self.acts.views([x.range()], [dx.range()]);
         let weight = &self.values[layer.weight.range()];
         let shape = [rows, layer.inputs, layer.outputs];
-        dy_w(dy, weight, dx, shape, write == Write::Add);
+        self.products
+            .dy_w(dy, weight, dx, shape, write == Write::Add);
         let ([], [dw, db]) = self
             .gradients
             .views([], [layer.weight.range(), layer.bias.range()]);
-        dy_t_x(dy, x, dw, shape);
+        self.products.dy_t_x(dy, x, dw, shape);
         add_columns(dy, layer.outputs, db);
     }
 }

@@ -6,7 +6,6 @@ use super::{MaskedLm, MlmSum, OutputWeights, SLOTS_AT_A_TIME, Sampling};
 use crate::arena::{Act, Ints, Real};
 use crate::backend::Rows;
 use crate::cpu::math::{LANES, exp, ln, tree};
-use crate::cpu::matmul::{dy_t_x, dy_w, x_w_t};
 use crate::cpu::{Cpu, vectors};
 use crate::ops::linear::cpu::add_columns;
 use crate::random::{Draw, Purpose, Stream, WORDS_PER_BLOCK, unit};
@@ -142,7 +141,8 @@ impl MaskedLm for Cpu {
             let x = &x[first * width..][..count * width];
             let logits = &mut self.reals.get_mut(scratch.range())[..count * entries];
             let table = &self.values[weights.table.range()];
-            x_w_t(x, table, logits, [count, width, entries], false);
+            self.products
+                .x_w_t(x, table, logits, [count, width, entries], false);
             let bias = &self.values[weights.bias.range()];
             let part = |ints: Ints| &self.ints.get(ints.range())[first..][..count];
             let (targets, sequence, number) =
@@ -184,11 +184,13 @@ impl MaskedLm for Cpu {
             }
             if gradient.is_some() {
                 let dx = &mut dx[first * width..][..count * width];
-                dy_w(logits, table, dx, [count, width, entries], false);
+                self.products
+                    .dy_w(logits, table, dx, [count, width, entries], false);
                 let ([], [d_table, d_bias]) = self
                     .gradients
                     .views([], [weights.table.range(), weights.bias.range()]);
-                dy_t_x(logits, x, d_table, [count, width, entries]);
+                self.products
+                    .dy_t_x(logits, x, d_table, [count, width, entries]);
                 add_columns(logits, entries, d_bias);
             }
         }

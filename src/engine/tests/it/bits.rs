@@ -1,7 +1,7 @@
 //! Equal inputs give equal bits: on any number of threads, in any split into micro-batches of the same draws.
 
 use engine::arena::Plan;
-use engine::backend::{Array, Dropout, Memory};
+use engine::backend::{Array, Dropout, Memory, Precision};
 use engine::config::ElectraConfig;
 use engine::cpu::Cpu;
 use engine::mask::{Duplicates, Masking};
@@ -29,13 +29,15 @@ struct Outcome {
 }
 
 /// Some steps of training, with dropout and sampling, in micro-batches of `micro` sequences.
-fn train(threads: usize, micro: usize) -> Outcome {
+fn train(threads: usize, micro: usize, precision: Precision) -> Outcome {
     let config = config();
     let model = PretrainingModel::new(&config, &config.generator(1.0 / 3.0, 1.0));
     let masking = Masking::new(0.15, 256, Duplicates::None, vec![2, 3, 4]);
     let mut plan = Plan::default();
     let room = model.plan(&mut plan, LENGTHS.iter().sum(), LENGTHS.len(), 300);
-    let mut cpu = Cpu::new(threads).expect("threads");
+    let mut cpu = Cpu::new(threads)
+        .expect("threads")
+        .with_precision(precision);
     cpu.allocate(&plan, model.parameters.memory())
         .expect("fits");
     initialise(&mut cpu, &model.parameters, 5);
@@ -107,24 +109,39 @@ fn train(threads: usize, micro: usize) -> Outcome {
 
 #[test]
 fn threads_change_no_bit() {
-    let one = train(1, LENGTHS.len());
-    for threads in [2, 3, 8] {
-        let several = train(threads, LENGTHS.len());
-        assert!(one.values == several.values, "{threads} threads");
-        assert_eq!(one.sums, several.sums);
-        assert_eq!(one.replaced, several.replaced);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let one = train(1, LENGTHS.len(), precision);
+        for threads in [2, 3, 8] {
+            let several = train(threads, LENGTHS.len(), precision);
+            let what = format!("{} on {threads} threads", precision.name());
+            assert!(one.values == several.values, "{what}");
+            assert_eq!(one.sums, several.sums, "{what}");
+            assert_eq!(one.replaced, several.replaced, "{what}");
+        }
+        // The losses.
+        assert!(one.sums[0] > 1.0 && one.sums[3] > 1.0, "{:?}", one.sums);
     }
-    // The losses.
-    assert!(one.sums[0] > 1.0 && one.sums[3] > 1.0, "{:?}", one.sums);
+}
+
+/// Operands with eight bits of mantissa: the losses of three steps stay within a hundredth, and are others.
+#[test]
+fn bf16_stays_near_f32() {
+    let [exact, rounded] =
+        [Precision::F32, Precision::Bf16].map(|precision| train(2, LENGTHS.len(), precision));
+    for which in [0, 3] {
+        let (exact, rounded) = (exact.sums[which], rounded.sums[which]);
+        assert!(exact.to_bits() != rounded.to_bits(), "{exact}");
+        assert!((exact - rounded).abs() < 0.01 * exact, "{exact} {rounded}");
+    }
 }
 
 /// Draws hang on the step and the sequence alone, and losses are divided by the counts of the whole batch: cut into
 /// micro-batches of unequal lengths, three steps come to the same model up to rounding.
 #[test]
 fn micro_batches_change_nothing_but_rounding() {
-    let whole = train(2, LENGTHS.len());
+    let whole = train(2, LENGTHS.len(), Precision::F32);
     for micro in [1, 2, 3] {
-        let parts = train(2, micro);
+        let parts = train(2, micro, Precision::F32);
         assert_eq!(whole.replaced, parts.replaced, "micro-batches of {micro}");
         let most = whole
             .values
