@@ -65,6 +65,7 @@ pub(super) fn exec(file: &Path) -> u8 {
             offline,
             root,
             cores,
+            device,
         } => {
             let context = StageContext {
                 folder: order.folder,
@@ -73,6 +74,7 @@ pub(super) fn exec(file: &Path) -> u8 {
                 offline,
                 root,
                 cores,
+                device,
                 progress_file: Some(progress),
             };
             let ended: ExecResult = match KINDS.iter().find(|entry| entry.name == kind) {

@@ -16,8 +16,7 @@ use data::wordpiece::WordPiece;
 use engine::backend::Precision;
 use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
-use engine::cpu::Cpu;
-use engine::finetune::{Finetuning, TaskExample, TaskTrainer};
+use engine::finetune::{Finetuning, TaskExample};
 use engine::model::heads::HeadKind;
 use engine::random::{Draw, Purpose, Stream};
 use engine::schedule::{Schedule, Shape};
@@ -27,13 +26,13 @@ use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, Stag
 use flow::metric::MetricRow;
 
 use super::dataset::{mismatch, stage_error};
+use super::device::{self, Finetunes};
 use super::model::{self, Model, Spelling, weights_error};
 use super::pretrain::Sizes;
 use super::tasks::{Encoding, Input, Reading, Rows};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::{
-    self, MICRO_TOKENS, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error,
-    unreadable_checkpoint,
+    self, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error, unreadable_checkpoint,
 };
 
 /// `with:` of a stage of kind `finetune`.
@@ -147,6 +146,7 @@ impl StageKind for Finetune {
     const NAME: &'static str = "finetune";
     /// 1: first.
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const DOC: &'static str = "fine-tune a model on a labelled set";
 
     fn ports(&self) -> Ports {
@@ -428,7 +428,7 @@ struct Run<'a> {
     vocabulary: Vocabulary,
     data: Data,
     head: HeadKind,
-    trainer: TaskTrainer<Cpu>,
+    trainer: Box<dyn Finetunes>,
     steps_per_epoch: u64,
     so_far: Progressed,
     pace: Pace,
@@ -462,9 +462,8 @@ impl<'a> Run<'a> {
             );
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
-        let mut trainer = TaskTrainer::new(cpu, settings, reading.max_length, MICRO_TOKENS)
-            .map_err(train_error)?;
+        let longest = reading.max_length;
+        let mut trainer = device::task_trainer(stage, kind.precision, settings, longest)?;
         if let Some(tensors) = &begin.tensors {
             let unmatched = trainer.start_from(tensors).map_err(train_error)?;
             let body: Vec<&String> = unmatched

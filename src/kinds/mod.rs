@@ -7,6 +7,7 @@ use flow::kind::{KindEntry, kind};
 pub mod command;
 pub mod corpus;
 pub mod dataset;
+pub mod device;
 pub mod fetch;
 pub mod finetune;
 mod model;

@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 use data::features::Featuriser;
 use data::predictions::Writer;
 use engine::backend::Precision;
-use engine::cpu::Cpu;
-use engine::finetune::{Finetuning, TaskTrainer};
+use engine::finetune::Finetuning;
 use engine::schedule::{Schedule, Shape};
 use flow::event::Progress;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
+use super::device;
 use super::finetune::{compiled, split};
 use super::model;
 use super::tasks::{Encoding, Reading};
 use super::texts::{load_vocabulary, problem};
-use super::training::{MICRO_TOKENS, is_f32, train_error};
+use super::training::{is_f32, train_error};
 
 /// `with:` of a stage of kind `predict`.
 ///
@@ -52,6 +52,7 @@ impl StageKind for Predict {
     const NAME: &'static str = "predict";
     /// 1: first.
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const DOC: &'static str = "predict with a fine-tuned model";
 
     fn ports(&self) -> Ports {
@@ -101,10 +102,8 @@ impl StageKind for Predict {
             clip: None,
             seed: 0,
         };
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(self.precision);
         let longest = reading.max_length;
-        let mut model =
-            TaskTrainer::new(cpu, settings, longest, MICRO_TOKENS).map_err(train_error)?;
+        let mut model = device::task_trainer(stage, self.precision, settings, longest)?;
         let unmatched = model.start_from(&tensors).map_err(train_error)?;
         if let Some(missing) = unmatched.missing.first() {
             let message = format!("the model has no tensor `{missing}`");

@@ -10,20 +10,19 @@ use data::vocabulary::Vocabulary;
 use engine::backend::Precision;
 use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
-use engine::cpu::Cpu;
 use engine::mask::{Duplicates, Masking};
-use engine::pretrain::{EvaluationNumbers, Example, Pretrainer, Pretraining, StepNumbers};
+use engine::pretrain::{EvaluationNumbers, Example, Pretraining, StepNumbers};
 use engine::schedule::{Schedule, Shape};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
+use super::device::{self, Pretrains};
 use super::model::{self, Model, Spelling};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::{
-    self, MICRO_TOKENS, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error,
-    unreadable_checkpoint,
+    self, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error, unreadable_checkpoint,
 };
 
 /// `with:` of a stage of kind `pretrain`.
@@ -157,6 +156,7 @@ impl StageKind for Pretrain {
     const NAME: &'static str = "pretrain";
     /// 1: first.
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const DOC: &'static str = "pre-train a discriminator by replaced token detection";
 
     fn ports(&self) -> Ports {
@@ -358,7 +358,7 @@ struct Run<'a> {
     kind: &'a Pretrain,
     settings: Pretraining,
     examples: &'a PackedExamples,
-    trainer: Pretrainer<Cpu>,
+    trainer: Box<dyn Pretrains>,
     log: Vec<u8>,
     warnings: Vec<Diagnostic>,
     pace: Pace,
@@ -393,13 +393,11 @@ impl<'a> Run<'a> {
         examples: &'a PackedExamples,
     ) -> Result<Self, StageError> {
         let pace = Pace::start()?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
         let longest = examples.header().sequence_length as usize;
-        let mut trainer =
-            Pretrainer::new(cpu, settings.clone(), longest, MICRO_TOKENS).map_err(train_error)?;
+        let mut trainer = device::pretrainer(stage, kind.precision, settings.clone(), longest)?;
         let mut warnings = Vec::new();
         if let Some(folder) = stage.find_input("start") {
-            warnings.extend(begin_from(&mut trainer, &settings, &folder)?);
+            warnings.extend(begin_from(&mut *trainer, &settings, &folder)?);
         }
         let mut log = Vec::new();
         let place = checkpoint_place(stage);
@@ -494,8 +492,7 @@ impl<'a> Run<'a> {
             lower_case: self.kind.lower_case,
             strip_accents: None,
         };
-        let discriminator = self.trainer.discriminator();
-        let generator = self.trainer.generator();
+        let (discriminator, generator) = self.trainer.networks();
         for (place, architecture, config, tensors) in [
             (
                 "model",
@@ -532,7 +529,7 @@ impl<'a> Run<'a> {
 
 /// Copies a given model's tensors; says what it did not hold.
 fn begin_from(
-    trainer: &mut Pretrainer<Cpu>,
+    trainer: &mut dyn Pretrains,
     settings: &Pretraining,
     folder: &Path,
 ) -> Result<Option<Diagnostic>, StageError> {

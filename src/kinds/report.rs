@@ -268,6 +268,7 @@ mod tests {
             inputs,
             offline: true,
             cores: 1,
+            device: None,
             progress_file: None,
         }
     }

@@ -7,7 +7,7 @@
 use engine::arena::Plan;
 use engine::backend::{Array, Backend, Dropout};
 use engine::config::ElectraConfig;
-use engine::error::{DeviceError, TrainError};
+use engine::error::TrainError;
 use engine::finetune::{Finetuning, Label, TaskExample, TaskTrainer};
 use engine::mask::{Duplicates, Masking};
 use engine::model::batch::Sequence;
@@ -75,9 +75,9 @@ impl Difference {
 ///
 /// # Errors
 /// When the device cannot do it.
-pub fn all<B: Backend + Send>(
-    device: &mut dyn FnMut() -> Result<B, DeviceError>,
-) -> Result<Vec<Difference>, TrainError> {
+pub fn all<B: Backend + Send, E: From<TrainError>>(
+    device: &mut dyn FnMut() -> Result<B, E>,
+) -> Result<Vec<Difference>, E> {
     let mut found = Vec::new();
     for (case, embedding) in [("rtd", 20), ("rtd, embeddings as wide as layers", 36)] {
         found.extend(rtd(case, &config(embedding), device()?)?);
@@ -301,7 +301,7 @@ fn task<B: Backend + Send>(
         .iter()
         .map(|(ids, _)| {
             let of = |id: &u32| {
-                if id % 3 == 0 {
+                if id.is_multiple_of(3) {
                     IGNORED
                 } else {
                     id % outputs as u32

@@ -251,6 +251,8 @@ pub enum ExecWork {
         root: PathBuf,
         /// Cores it was given.
         cores: u32,
+        /// The device it is to compute on.
+        device: Option<String>,
     },
     /// Become this program, under a sandbox.
     Sandboxed {

@@ -36,6 +36,7 @@ impl Attempt {
                     offline: job.offline,
                     root: job.root.clone(),
                     cores: job.policy.resources.cores,
+                    device: job.policy.resources.device.clone(),
                 })?;
                 command = this_program()?;
                 command.arg("exec").arg(&order);

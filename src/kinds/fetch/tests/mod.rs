@@ -92,6 +92,7 @@ impl Bench {
             offline: self.offline,
             root: self.root(),
             cores: 1,
+            device: None,
             progress_file: Some(self.home.path().join("progress")),
         };
         let result = fetch.run_in(

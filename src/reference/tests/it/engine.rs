@@ -1,6 +1,7 @@
 //! The engine's CPU against the reference: logits, losses, every gradient by name, ten steps.
 
 use engine::cpu::Cpu;
+use engine::error::TrainError;
 use engine::pretrain::{Example, Pretrainer};
 use reference::compare::{self, Difference, What};
 
@@ -12,7 +13,8 @@ fn worst(found: &[Difference], what: What) -> &Difference {
 #[test]
 fn every_tensor_is_within_its_bound() {
     for threads in [1, 2] {
-        let found = compare::all(&mut || Ok(Cpu::new(threads).expect("threads"))).expect("sound");
+        let found = compare::all::<_, TrainError>(&mut || Ok(Cpu::new(threads).expect("threads")))
+            .expect("sound");
         for difference in &found {
             assert!(difference.is_within(), "{difference:?}");
         }
