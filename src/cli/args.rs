@@ -24,7 +24,7 @@ use super::values::{
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Examples:\n  pipeline init my-experiment\n  pipeline run pipelines/quickstart.yaml\n  pipeline why pipelines/quickstart.yaml count\n\nExit codes: 0 done, 1 a stage failed, 2 input, 3 environment, 70 bug, 130/143 interrupted."
+    after_help = "Examples:\n  pipeline init my-experiment\n  pipeline run pipelines/quickstart.yaml\n  pipeline why pipelines/quickstart.yaml pretrain\n\nExit codes: 0 done, 1 a stage failed, 2 input, 3 environment, 70 bug, 130/143 interrupted."
 )]
 pub struct Args {
     /// What to do.

@@ -66,6 +66,8 @@ pub(super) fn exec(file: &Path) -> u8 {
             root,
             cores,
             device,
+            micro_batch,
+            live,
         } => {
             let context = StageContext {
                 folder: order.folder,
@@ -75,7 +77,12 @@ pub(super) fn exec(file: &Path) -> u8 {
                 root,
                 cores,
                 device,
+                micro_batch,
                 progress_file: Some(progress),
+                live: Some(live),
+                say: |line| {
+                    say(line, 0);
+                },
             };
             let ended: ExecResult = match KINDS.iter().find(|entry| entry.name == kind) {
                 Some(entry) => (entry.run)(&config, &context),

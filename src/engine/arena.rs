@@ -94,6 +94,7 @@ pub struct Plan {
     acts: Counter,
     reals: Counter,
     ints: Counter,
+    holds_gradients: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,6 +139,17 @@ impl Plan {
         Ints { start, len }
     }
 
+    /// Asks for room to hold gradients of parts of a batch (`AdamW::hold_gradients`): as much as the parameters take.
+    pub fn hold_gradients(&mut self) {
+        self.holds_gradients = true;
+    }
+
+    /// Whether gradients are held.
+    #[must_use]
+    pub fn holds_gradients(&self) -> bool {
+        self.holds_gradients
+    }
+
     /// Where the plan stands; what is laid out from here on may be given up together.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -172,6 +184,44 @@ impl Plan {
     }
 }
 
+/// Bytes of f32 and u32 numbers.
+const WORD: u64 = 4;
+
+/// Bytes that training takes on a device that computes in f32, known before anything is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Parameters.
+    pub weights: u64,
+    /// Gradients, both moments of Adam, and gradients that are held.
+    pub states: u64,
+    /// Everything of a micro-batch.
+    pub activations: u64,
+    /// Parameters and moments once more, while a checkpoint is written.
+    pub copy: u64,
+}
+
+impl Footprint {
+    /// Of a plan beside so many parameters.
+    #[must_use]
+    pub fn new(plan: &Plan, n_parameters: usize) -> Self {
+        let weights = n_parameters as u64 * WORD;
+        let held = u64::from(plan.holds_gradients());
+        let words = plan.acts() as u64 + plan.reals() as u64 + plan.integers() as u64;
+        Self {
+            weights,
+            states: weights * (3 + held),
+            activations: words * WORD,
+            copy: 3 * weights,
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.weights + self.states + self.activations + self.copy
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +239,22 @@ mod tests {
         assert!(b.range().start >= 10);
         assert_eq!(plan.acts(), b.range().end);
         assert_eq!(c.part(10, 5).range().len(), 5);
+    }
+
+    #[test]
+    fn a_footprint_counts_all_arrays() {
+        let mut plan = Plan::default();
+        plan.act(64);
+        plan.real(32);
+        plan.ints(32);
+        let plain = Footprint::new(&plan, 1_000);
+        assert_eq!(
+            (plain.weights, plain.states, plain.copy),
+            (4_000, 12_000, 12_000)
+        );
+        assert_eq!(plain.activations, 4 * 128);
+        assert_eq!(plain.total(), 28_512);
+        plan.hold_gradients();
+        assert_eq!(Footprint::new(&plan, 1_000).states, 16_000);
     }
 }

@@ -51,6 +51,9 @@ pub trait Memory {
     fn finish(&mut self) -> Result<(), DeviceError>;
 }
 
+/// Asked between the parts of a batch with how many sequences are done: whether to go on.
+pub type GoOn<'a> = &'a (dyn Fn(usize) -> bool + Sync);
+
 /// In what the operands of the products of dense layers are held. Sums, statistics and master weights are f32 always.
 #[derive(
     Clone,

@@ -1,6 +1,15 @@
-//! The state of a training run on disk: parameters, moments and the step, in a folder that is whole or not there.
+//! The state of a training run on disk: parameters, moments, the step, and what its owner adds, in a folder that is whole
+//! or not there. Knows nothing of when one is written.
+//!
+//! ```text
+//! <parent>/step-000000012000/   state.json, notes, parameters.safetensors, first_moments.safetensors, …
+//! <parent>/….partial, ….old     on their way in and out
+//! ```
+//! `state.json` holds the CRC-32 of each file and the step that the folder's name has, so that damage is found.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +18,12 @@ use crate::error::WeightsError;
 use crate::parameters::Parameters;
 use crate::weights::{self, Tensors};
 
-/// Layout of the folder; another number is not read.
-const VERSION: u32 = 1;
+/// Layout of the folder; another number is not read. 2: with checksums and notes.
+const VERSION: u32 = 2;
+const STATE: &str = "state.json";
+const NOTES: &str = "notes";
+const PARTIAL: &str = ".partial";
+const OLD: &str = ".old";
 
 /// Arrays of a checkpoint and their files.
 const ARRAYS: [(Array, &str); 3] = [
@@ -33,6 +46,90 @@ struct StateFile {
     version: u32,
     step: u64,
     seed: u64,
+    /// CRC-32 of each file.
+    files: BTreeMap<String, u32>,
+}
+
+/// A copy of everything that going on takes, apart from the device: it may be written while training goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    state: State,
+    arrays: [Tensors; 3],
+}
+
+impl Snapshot {
+    /// Copies the parameters and moments of a device that is between two steps.
+    pub fn take<M: Memory>(memory: &mut M, parameters: &Parameters, state: State) -> Self {
+        Self {
+            state,
+            arrays: ARRAYS.map(|(array, _)| weights::save(memory, parameters, array)),
+        }
+    }
+
+    /// Of tensors by name: values, first and second moments.
+    #[must_use]
+    pub fn new(state: State, arrays: [Tensors; 3]) -> Self {
+        Self { state, arrays }
+    }
+
+    /// The values, first and second moments.
+    #[must_use]
+    pub fn into_arrays(self) -> [Tensors; 3] {
+        self.arrays
+    }
+
+    /// Updates done.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// Writes it with its owner's notes: first beside its place, through to the disk, then in it at once. What was there
+    /// goes last.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, folder: &Path, notes: &[u8]) -> Result<(), WeightsError> {
+        let io = |source| fault(folder, source);
+        let (partial, old) = (beside(folder, PARTIAL), beside(folder, OLD));
+        for left in [&partial, &old] {
+            if left.exists() {
+                fs_err::remove_dir_all(left).map_err(io)?;
+            }
+        }
+        fs_err::create_dir_all(&partial).map_err(io)?;
+        let mut files = BTreeMap::new();
+        for ((_, name), tensors) in ARRAYS.iter().zip(&self.arrays) {
+            let path = partial.join(name);
+            weights::write(&path, tensors)?;
+            files.insert((*name).to_owned(), settle(&path).map_err(io)?);
+        }
+        let path = partial.join(NOTES);
+        fs_err::write(&path, notes).map_err(io)?;
+        files.insert(NOTES.to_owned(), settle(&path).map_err(io)?);
+        let state = StateFile {
+            version: VERSION,
+            step: self.state.step,
+            seed: self.state.seed,
+            files,
+        };
+        let text = serde_json::to_vec(&state).expect("numbers serialise");
+        let mut file = fs_err::File::create(partial.join(STATE)).map_err(io)?;
+        file.write_all(&text).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        sync_folder(&partial).map_err(io)?;
+        if folder.exists() {
+            fs_err::rename(folder, &old).map_err(io)?;
+        }
+        fs_err::rename(&partial, folder).map_err(io)?;
+        if let Some(parent) = folder.parent() {
+            sync_folder(parent).map_err(io)?;
+        }
+        if old.exists() {
+            fs_err::remove_dir_all(&old).map_err(io)?;
+        }
+        Ok(())
+    }
 }
 
 fn fault(path: &Path, source: std::io::Error) -> WeightsError {
@@ -42,102 +139,117 @@ fn fault(path: &Path, source: std::io::Error) -> WeightsError {
     }
 }
 
-/// Writes a checkpoint of a device's memory.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn save<M: Memory>(
-    memory: &mut M,
-    parameters: &Parameters,
-    state: State,
-    folder: &Path,
-) -> Result<(), WeightsError> {
-    write(state, folder, |array| {
-        weights::save(memory, parameters, array)
-    })
+fn beside(folder: &Path, ending: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    folder.with_file_name(name)
 }
 
-/// Writes a checkpoint, array by array: first beside its place, then in it at once. What was there goes last.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write(
-    state: State,
-    folder: &Path,
-    mut tensors: impl FnMut(Array) -> Tensors,
-) -> Result<(), WeightsError> {
-    let beside = |ending: &str| {
-        let mut name = folder.file_name().unwrap_or_default().to_os_string();
-        name.push(ending);
-        folder.with_file_name(name)
-    };
-    let (partial, old) = (beside(".partial"), beside(".old"));
-    let io = |source| fault(folder, source);
-    for left in [&partial, &old] {
-        if left.exists() {
-            fs_err::remove_dir_all(left).map_err(io)?;
+/// Writes a file through to the disk; its checksum.
+fn settle(path: &Path) -> std::io::Result<u32> {
+    fs_err::File::open(path)?.sync_all()?;
+    checksum(path)
+}
+
+/// Names are safe only with the folder that holds them. Where folders cannot be opened, the system has no such need.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    match fs_err::File::open(folder) {
+        Ok(file) => file.sync_all(),
+        Err(_) => Ok(()),
+    }
+}
+
+fn checksum(path: &Path) -> std::io::Result<u32> {
+    let mut file = fs_err::File::open(path)?;
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize()),
+            n => hasher.update(&buffer[..n]),
         }
     }
-    fs_err::create_dir_all(&partial).map_err(io)?;
-    for (array, name) in ARRAYS {
-        let path = partial.join(name);
-        weights::write(&path, &tensors(array))?;
-        let file = fs_err::File::open(&path).map_err(io)?;
-        file.sync_all().map_err(io)?;
-    }
-    let file = StateFile {
-        version: VERSION,
-        step: state.step,
-        seed: state.seed,
+}
+
+/// Where the checkpoint of a step stands below `parent`.
+#[must_use]
+pub fn place(parent: &Path, step: u64) -> PathBuf {
+    parent.join(format!("step-{step:012}"))
+}
+
+/// Steps with a checkpoint below `parent`, the newest first, damaged ones among them.
+#[must_use]
+pub fn steps(parent: &Path) -> Vec<u64> {
+    let Ok(entries) = fs_err::read_dir(parent) else {
+        return Vec::new();
     };
-    let text = serde_json::to_vec(&file).expect("numbers serialise");
-    fs_err::write(partial.join("state.json"), text).map_err(io)?;
-    if folder.exists() {
-        fs_err::rename(folder, &old).map_err(io)?;
-    }
-    fs_err::rename(&partial, folder).map_err(io)?;
-    if old.exists() {
-        fs_err::remove_dir_all(&old).map_err(io)?;
+    let mut steps: Vec<u64> = entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.strip_prefix("step-")?.parse().ok()
+        })
+        .collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    steps
+}
+
+/// Removes all checkpoints below `parent` but the newest `n`, and what was left half written.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn keep_newest(parent: &Path, n: usize) -> Result<(), WeightsError> {
+    let io = |source| fault(parent, source);
+    let kept: Vec<PathBuf> = (steps(parent).iter().take(n))
+        .map(|step| place(parent, *step))
+        .collect();
+    for entry in fs_err::read_dir(parent).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if !kept.contains(&path) {
+            fs_err::remove_dir_all(path).map_err(io)?;
+        }
     }
     Ok(())
 }
 
-/// Whether a folder holds a whole checkpoint; one whose place was just being taken by the next counts.
+/// Whether a folder holds a checkpoint, whole or damaged.
 #[must_use]
 pub fn exists(folder: &Path) -> bool {
-    folder.join("state.json").is_file()
+    folder.join(STATE).is_file()
 }
 
-/// A checkpoint as it was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
-    /// Where the run stood.
-    pub state: State,
-    /// Values and moments by name.
-    pub arrays: Vec<(Array, Tensors)>,
-}
-
-/// Reads a checkpoint of a model: all its parameters, in their shapes.
+/// Reads a checkpoint of a model, with its owner's notes: all parameters, in their shapes.
 ///
 /// # Errors
 /// When it is damaged, of another layout, or of another model.
-pub fn read(folder: &Path, parameters: &Parameters) -> Result<Checkpoint, WeightsError> {
-    let path = folder.join("state.json");
+pub fn read(folder: &Path, parameters: &Parameters) -> Result<(Snapshot, Vec<u8>), WeightsError> {
+    let path = folder.join(STATE);
     let text = fs_err::read(&path).map_err(|source| fault(&path, source))?;
-    let wrong = |reason: String| WeightsError::Format {
-        path: path.clone(),
+    let wrong = |reason: String| WeightsError::Checkpoint {
+        path: folder.to_path_buf(),
         reason,
     };
     let state: StateFile =
-        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| wrong(format!("`{STATE}`: {error}")))?;
     if state.version != VERSION {
         return Err(wrong(format!(
             "layout {}, this program reads {VERSION}",
             state.version
         )));
     }
-    let mut arrays = Vec::new();
-    for (array, name) in ARRAYS {
+    let of_name = folder.file_name().and_then(|name| name.to_str());
+    let of_name = of_name.and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok());
+    if of_name.is_some_and(|step| step != state.step) {
+        return Err(wrong(format!("`{STATE}` is of step {}", state.step)));
+    }
+    for name in ARRAYS.iter().map(|(_, name)| *name).chain([NOTES]) {
+        let path = folder.join(name);
+        let found = checksum(&path).map_err(|source| fault(&path, source))?;
+        if state.files.get(name) != Some(&found) {
+            return Err(wrong(format!("`{name}` does not match its checksum")));
+        }
+    }
+    let mut arrays = ARRAYS.map(|_| Tensors::new());
+    for ((_, name), array) in ARRAYS.iter().zip(&mut arrays) {
         let tensors = weights::read(&folder.join(name))?;
         for parameter in parameters.list() {
             match tensors.get(&parameter.name) {
@@ -152,18 +264,18 @@ pub fn read(folder: &Path, parameters: &Parameters) -> Result<Checkpoint, Weight
                 None => return Err(wrong(format!("`{}` is not in `{name}`", parameter.name))),
             }
         }
-        arrays.push((array, tensors));
+        *array = tensors;
     }
-    Ok(Checkpoint {
-        state: State {
-            step: state.step,
-            seed: state.seed,
-        },
-        arrays,
-    })
+    let path = folder.join(NOTES);
+    let notes = fs_err::read(&path).map_err(|source| fault(&path, source))?;
+    let state = State {
+        step: state.step,
+        seed: state.seed,
+    };
+    Ok((Snapshot { state, arrays }, notes))
 }
 
-/// Reads a checkpoint back into a device's memory.
+/// Reads a checkpoint back into a device's memory, with its owner's notes.
 ///
 /// # Errors
 /// When it is damaged, of another layout, or of another model; then nothing is changed.
@@ -171,12 +283,97 @@ pub fn load<M: Memory>(
     memory: &mut M,
     parameters: &Parameters,
     folder: &Path,
-) -> Result<State, WeightsError> {
-    let found = read(folder, parameters)?;
-    for (array, tensors) in &found.arrays {
+) -> Result<(State, Vec<u8>), WeightsError> {
+    let (found, notes) = read(folder, parameters)?;
+    for ((array, _), tensors) in ARRAYS.iter().zip(&found.arrays) {
         for parameter in parameters.list() {
             memory.write_weights(*array, parameter.at, &tensors[&parameter.name].values);
         }
     }
-    Ok(found.state)
+    Ok((found.state, notes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Plan;
+    use crate::cpu::Cpu;
+    use crate::parameters::Init;
+
+    fn model() -> (Cpu, Parameters) {
+        let mut parameters = Parameters::default();
+        parameters.add("a.weight", &[3, 5], Init::TruncatedNormal(0.02), 0);
+        parameters.add("a.bias", &[5], Init::Zeros, 0);
+        let mut cpu = Cpu::new(1).expect("threads");
+        cpu.allocate(&Plan::default(), parameters.memory())
+            .expect("fits");
+        weights::initialise(&mut cpu, &parameters, 7);
+        (cpu, parameters)
+    }
+
+    fn write(parent: &Path, step: u64) -> Snapshot {
+        let (mut cpu, parameters) = model();
+        let snapshot = Snapshot::take(&mut cpu, &parameters, State { step, seed: 7 });
+        let notes = format!("notes of {step}");
+        snapshot
+            .write(&place(parent, step), notes.as_bytes())
+            .expect("written");
+        snapshot
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_what_was_left_half_written_goes() {
+        let folder = tempfile::tempdir().expect("temp");
+        let parent = folder.path().join("checkpoints");
+        assert!(steps(&parent).is_empty());
+        for step in [5, 20, 100] {
+            write(&parent, step);
+        }
+        fs_err::create_dir(parent.join("step-000000000200.partial")).expect("made");
+        assert_eq!(steps(&parent), [100, 20, 5]);
+        keep_newest(&parent, 2).expect("removed");
+        assert_eq!(steps(&parent), [100, 20]);
+        assert_eq!(fs_err::read_dir(&parent).expect("there").count(), 2);
+        let snapshot = write(&parent, 100);
+        let (mut cpu, parameters) = model();
+        let (state, notes) = load(&mut cpu, &parameters, &place(&parent, 100)).expect("whole");
+        assert_eq!(state, State { step: 100, seed: 7 });
+        assert_eq!(notes, b"notes of 100");
+        assert_eq!(Snapshot::take(&mut cpu, &parameters, state), snapshot);
+    }
+
+    /// Each byte of each file, changed: found, and nothing is read into the model.
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let folder = tempfile::tempdir().expect("temp");
+        let place = place(folder.path(), 3);
+        let whole = write(folder.path(), 3);
+        for entry in fs_err::read_dir(&place).expect("there") {
+            let path = entry.expect("an entry").path();
+            let bytes = fs_err::read(&path).expect("readable");
+            let is_state = path.ends_with(STATE);
+            for at in (0..bytes.len()).step_by(if is_state { 1 } else { 7 }) {
+                let mut changed = bytes.clone();
+                changed[at] ^= 0x01;
+                // The seed is not looked at: the key of a stage decides it.
+                let text = String::from_utf8_lossy(&changed);
+                if is_state && text.contains("\"step\":3,") && !text.contains("\"seed\":7,") {
+                    continue;
+                }
+                fs_err::write(&path, &changed).expect("written");
+                let (mut cpu, parameters) = model();
+                let before = Snapshot::take(&mut cpu, &parameters, whole.state);
+                let found = load(&mut cpu, &parameters, &place);
+                assert!(found.is_err(), "byte {at} of {}", path.display());
+                let after = Snapshot::take(&mut cpu, &parameters, whole.state);
+                assert_eq!(before, after);
+            }
+            fs_err::write(&path, &bytes[..bytes.len() / 2]).expect("written");
+            let (mut cpu, parameters) = model();
+            assert!(load(&mut cpu, &parameters, &place).is_err());
+            fs_err::write(&path, &bytes).expect("written");
+        }
+        let (mut cpu, parameters) = model();
+        load(&mut cpu, &parameters, &place).expect("whole again");
+    }
 }

@@ -32,7 +32,7 @@ pub enum TrainError {
         what: &'static str,
         /// Its value.
         value: f32,
-        /// The first parameter whose gradient is not finite.
+        /// The first parameter whose values or gradient are not finite, in words.
         tensor: Option<String>,
     },
     /// A sequence is longer than the model's positions, empty, or holds an id outside the vocabulary.
@@ -73,6 +73,30 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
+    /// A checkpoint is damaged or another's.
+    #[error("the checkpoint `{}` is not whole: {reason}", path.display())]
+    Checkpoint {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A PyTorch file is not read.
+    #[error("`{}` is not read: {source}", path.display())]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: TorchError,
+    },
+    /// Two tensors of a file are one of the model's.
+    #[error("the file has both `{first}` and `{second}`, which are two names of one tensor")]
+    Twice {
+        /// One of its names.
+        first: String,
+        /// Another.
+        second: String,
+    },
     /// A tensor has another shape than the model's.
     #[error("tensor `{name}` has shape {found:?}, the model has {expected:?}")]
     Shape {
@@ -94,4 +118,38 @@ pub enum WeightsError {
     /// A configuration does not fit.
     #[error("{0}")]
     Config(String),
+}
+
+/// Why a PyTorch file is not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TorchError {
+    /// It names code other than what builds tensors. Nothing was run.
+    #[error("the file asks to run `{name}`: refused")]
+    Runs {
+        /// Module and name.
+        name: String,
+    },
+    /// It uses an operation of pickle that building tensors does not take.
+    #[error("the file uses pickle's operation {name}, which tensors do not take: refused")]
+    Operation {
+        /// Its name, such as `NEWOBJ`.
+        name: String,
+    },
+    /// It was written on a big-endian machine.
+    #[error("the file is big-endian")]
+    BigEndian,
+    /// An archive's entry is compressed, encrypted, or leads out of it.
+    #[error("the archive's entry `{name}` {reason}: refused")]
+    Entry {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// It holds more than its size allows for.
+    #[error("the file asks for more memory than tensors of its size take")]
+    TooLarge,
+    /// It does not hold together.
+    #[error("{0}")]
+    Broken(String),
 }

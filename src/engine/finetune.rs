@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::{Ints, Plan, Real};
-use crate::backend::{Array, Backend, Dropout};
-use crate::checkpoint::{self, State};
+use crate::arena::{Footprint, Ints, Plan, Real};
+use crate::backend::{Array, Backend, Dropout, GoOn};
+use crate::checkpoint::{self, Snapshot, State};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
 use crate::finite;
@@ -14,6 +14,7 @@ use crate::model::batch::{Batch, BatchPlan, Sequence, parts};
 use crate::model::heads::{HeadKind, TaskModel, TaskPlan};
 use crate::ops::adamw::{Group, Update};
 use crate::ops::losses::{IGNORED, RTD_SUMS};
+use crate::parameters::Parameters;
 use crate::schedule::{Schedule, groups};
 use crate::weights::{self, Tensors, Unmatched};
 
@@ -85,6 +86,34 @@ pub struct TaskNumbers {
     pub tokens: usize,
 }
 
+/// What training began from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// What it had and the model has not, and the other way round.
+    pub unmatched: Unmatched,
+    /// Whether it had a head for other classes, which was left out.
+    pub has_other_head: bool,
+}
+
+/// Where the encoder's tensors are.
+const BODY: &str = "electra.";
+
+/// The encoder's tensors out of those of a model whose head is for other classes; `None` where the head fits.
+#[must_use]
+pub fn body_of_other_head(parameters: &Parameters, tensors: &Tensors) -> Option<Tensors> {
+    let is_other = |name: &String| {
+        !name.starts_with(BODY)
+            && parameters
+                .find(name)
+                .is_some_and(|own| own.shape != tensors[name].shape)
+    };
+    tensors.keys().any(is_other).then(|| {
+        let mut body = tensors.clone();
+        body.retain(|name, _| name.starts_with(BODY));
+        body
+    })
+}
+
 /// A model for a task on a device.
 #[derive(Debug)]
 pub struct TaskTrainer<B: Backend> {
@@ -93,10 +122,7 @@ pub struct TaskTrainer<B: Backend> {
     model: TaskModel,
     batch: BatchPlan,
     room: TaskPlan,
-    labels: Ints,
-    ends: Ints,
-    numbers: Real,
-    sums: Real,
+    labels: LabelRoom,
     norm: Real,
     groups: Vec<Group>,
     step: u64,
@@ -115,18 +141,14 @@ impl<B: Backend + Send> TaskTrainer<B> {
         micro_tokens: usize,
     ) -> Result<Self, TrainError> {
         settings.config.check()?;
-        let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
-        let tokens = micro_tokens.max(longest);
-        let sequences = tokens / 2 + 1;
-        let mut plan = Plan::default();
-        let batch = BatchPlan::new(&mut plan, tokens, sequences);
-        let room = model.plan(&mut plan, tokens, sequences);
-        let labels = plan.ints(tokens.max(sequences * settings.outputs));
-        let ends = plan.ints(sequences);
-        let numbers = plan.real(sequences);
-        // The largest of the losses' sums.
-        let sums = plan.real(RTD_SUMS);
-        let norm = plan.real(1);
+        let Layout {
+            model,
+            plan,
+            batch,
+            room,
+            labels,
+            norm,
+        } = Layout::new(&settings, longest, micro_tokens);
         backend.allocate(&plan, model.parameters.memory())?;
         weights::initialise(&mut backend, &model.parameters, settings.seed);
         let groups = groups(
@@ -142,9 +164,6 @@ impl<B: Backend + Send> TaskTrainer<B> {
             batch,
             room,
             labels,
-            ends,
-            numbers,
-            sums,
             norm,
             groups,
             step: 0,
@@ -158,16 +177,18 @@ impl<B: Backend + Send> TaskTrainer<B> {
     }
 
     /// Begins from given tensors: an encoder's, or an earlier fine-tuning's with its head. What is missing keeps its
-    /// first values.
+    /// first values, and so does the whole head where one of its tensors has another shape: it was made for other classes.
     ///
     /// # Errors
-    /// When a tensor has another shape than the model's.
-    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError> {
-        Ok(weights::load(
-            &mut self.backend,
-            &self.model.parameters,
-            tensors,
-        )?)
+    /// When a tensor of the encoder has another shape than the model's; then nothing is copied.
+    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Begun, TrainError> {
+        let parameters = &self.model.parameters;
+        let body = body_of_other_head(parameters, tensors);
+        let tensors = body.as_ref().unwrap_or(tensors);
+        Ok(Begun {
+            unmatched: weights::load(&mut self.backend, parameters, tensors)?,
+            has_other_head: body.is_some(),
+        })
     }
 
     /// The gradients of the last update before they were clipped, by name: for comparison with other programs.
@@ -194,6 +215,19 @@ impl<B: Backend + Send> TaskTrainer<B> {
     /// # Errors
     /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
     pub fn train(&mut self, examples: &[TaskExample<'_>]) -> Result<TaskNumbers, TrainError> {
+        let numbers = self.train_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`train`](Self::train) while `go_on` says so between micro-batches; else `None`, and nothing is updated.
+    ///
+    /// # Errors
+    /// Those of [`train`](Self::train).
+    pub fn train_while(
+        &mut self,
+        examples: &[TaskExample<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<TaskNumbers>, TrainError> {
         self.check(examples)?;
         let counted = counted(examples, self.settings.outputs).max(1) as f32;
         let parts = self.parts(examples);
@@ -202,17 +236,14 @@ impl<B: Backend + Send> TaskTrainer<B> {
             step: u32::try_from(self.step).expect("fewer than 2^32 steps"),
         });
         let (model, room) = (&self.model, &self.room);
-        let (batch_plan, sums, norm) = (self.batch, self.sums, self.norm);
-        let labels = LabelRoom {
-            classes: self.labels,
-            ends: self.ends,
-            numbers: self.numbers,
-            sums,
-        };
-        let (loss, gradient_norm) = self.backend.on_threads(|backend| {
+        let (batch_plan, labels, norm) = (self.batch, self.labels, self.norm);
+        let done = self.backend.on_threads(|backend| {
             backend.zero_gradients();
-            backend.zero_reals(sums);
+            backend.zero_reals(labels.sums);
             for part in parts {
+                if !go_on(part.start) {
+                    return None;
+                }
                 let examples = &examples[part.clone()];
                 let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
                 let logits = model.forward(backend, &batch, room);
@@ -228,9 +259,12 @@ impl<B: Backend + Send> TaskTrainer<B> {
                 model.backward(backend, &batch, room);
             }
             backend.gradient_norm(norm);
-            let loss = backend.read_reals(sums)[0] / counted;
-            (loss, backend.read_reals(norm)[0])
+            let loss = backend.read_reals(labels.sums)[0] / counted;
+            Some((loss, backend.read_reals(norm)[0]))
         });
+        let Some((loss, gradient_norm)) = done else {
+            return Ok(None);
+        };
         let parameters = &self.model.parameters;
         finite::check(
             &mut self.backend,
@@ -265,7 +299,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
             tokens: examples.iter().map(|example| example.ids.len()).sum(),
         };
         self.step += 1;
-        Ok(numbers)
+        Ok(Some(numbers))
     }
 
     /// The logits of each sequence without dropout: (tokens, classes) or (classes), last axis fastest.
@@ -273,9 +307,22 @@ impl<B: Backend + Send> TaskTrainer<B> {
     /// # Errors
     /// When a sequence does not fit the model.
     pub fn predict(&mut self, inputs: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let found = self.predict_while(inputs, &|_| true)?;
+        Ok(found.expect("nobody asked to stop"))
+    }
+
+    /// [`predict`](Self::predict) while `go_on` says so between micro-batches; else `None`.
+    ///
+    /// # Errors
+    /// When a sequence does not fit the model.
+    pub fn predict_while(
+        &mut self,
+        inputs: &[(&[u32], &[u32])],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
         let ignored: Vec<u32> = match inputs.iter().map(|(ids, _)| ids.len()).max() {
             Some(longest) => vec![IGNORED; longest],
-            None => return Ok(Vec::new()),
+            None => return Ok(Some(Vec::new())),
         };
         let examples = unlabelled(inputs, self.settings.head, &ignored);
         self.check(&examples)?;
@@ -286,6 +333,9 @@ impl<B: Backend + Send> TaskTrainer<B> {
         Ok(self.backend.on_threads(|backend| {
             let mut found = Vec::with_capacity(examples.len());
             for part in parts {
+                if !go_on(part.start) {
+                    return None;
+                }
                 let examples = &examples[part.clone()];
                 let batch = batch_plan.write(backend, &sequences(examples, part.start), None);
                 let logits = model.forward(backend, &batch, room);
@@ -298,31 +348,71 @@ impl<B: Backend + Send> TaskTrainer<B> {
                     rest = others;
                 }
             }
-            found
+            Some(found)
         }))
     }
 
-    /// Writes everything that going on takes.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
+    /// A copy of everything that going on takes.
+    pub fn snapshot(&mut self) -> Snapshot {
         let state = State {
             step: self.step,
             seed: self.settings.seed,
         };
-        checkpoint::save(&mut self.backend, &self.model.parameters, state, folder)?;
-        Ok(())
+        Snapshot::take(&mut self.backend, &self.model.parameters, state)
     }
 
-    /// Goes on where [`save`](Self::save) stopped, to the same bits.
+    /// Goes on where a [`snapshot`](Self::snapshot) was taken and written, to the same bits; the notes beside it.
     ///
     /// # Errors
     /// When the checkpoint is damaged or another model's.
-    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let state = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
+    pub fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError> {
+        let (state, notes) = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
         self.step = state.step;
-        Ok(())
+        Ok(notes)
+    }
+}
+
+/// Bytes that [`TaskTrainer::new`] takes with these arguments.
+#[must_use]
+pub fn footprint(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Footprint {
+    let layout = Layout::new(settings, longest, micro_tokens);
+    Footprint::new(&layout.plan, layout.model.parameters.memory())
+}
+
+/// A model and the room it needs.
+struct Layout {
+    model: TaskModel,
+    plan: Plan,
+    batch: BatchPlan,
+    room: TaskPlan,
+    labels: LabelRoom,
+    norm: Real,
+}
+
+impl Layout {
+    fn new(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
+        let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
+        let tokens = micro_tokens.max(longest);
+        let sequences = tokens / 2 + 1;
+        let mut plan = Plan::default();
+        let batch = BatchPlan::new(&mut plan, tokens, sequences);
+        let room = model.plan(&mut plan, tokens, sequences);
+        let labels = LabelRoom {
+            classes: plan.ints(tokens.max(sequences * settings.outputs)),
+            ends: plan.ints(sequences),
+            numbers: plan.real(sequences),
+            // The largest of the losses' sums.
+            sums: plan.real(RTD_SUMS),
+        };
+        let norm = plan.real(1);
+        Self {
+            model,
+            plan,
+            batch,
+            room,
+            labels,
+            norm,
+        }
     }
 }
 
@@ -433,7 +523,7 @@ fn sequences<'a>(examples: &[TaskExample<'a>], first: usize) -> Vec<Sequence<'a>
 }
 
 /// Where labels go.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct LabelRoom {
     classes: Ints,
     ends: Ints,

@@ -7,7 +7,7 @@ use crate::parameters::Parameters;
 /// Checks the loss of a step and the norm of its gradients before anything is updated.
 ///
 /// # Errors
-/// When one is not finite, with the first parameter whose gradient is not.
+/// When one is not finite, with the first parameter whose values or gradient are not.
 pub(crate) fn check<M: Memory>(
     memory: &mut M,
     parameters: &Parameters,
@@ -27,11 +27,17 @@ pub(crate) fn check<M: Memory>(
     }
 }
 
-/// The first parameter, in the model's order, whose gradient is not finite.
+/// The first parameter, in the model's order, whose value is not finite; where all are, the first whose gradient is not.
 fn first_not_finite<M: Memory>(memory: &mut M, parameters: &Parameters) -> Option<String> {
-    parameters.list().iter().find_map(|parameter| {
-        let gradient = memory.read_weights(Array::Gradient, parameter.at);
-        let is_finite = gradient.iter().all(|value| value.is_finite());
-        (!is_finite).then(|| parameter.name.clone())
+    let arrays = [
+        (Array::Value, "the values"),
+        (Array::Gradient, "the gradient"),
+    ];
+    arrays.into_iter().find_map(|(array, what)| {
+        parameters.list().iter().find_map(|parameter| {
+            let numbers = memory.read_weights(array, parameter.at);
+            let is_finite = numbers.iter().all(|value| value.is_finite());
+            (!is_finite).then(|| format!("{what} of `{}`", parameter.name))
+        })
     })
 }

@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::Plan;
-use crate::backend::{Array, Backend, Dropout};
-use crate::checkpoint::{self, State};
+use crate::arena::{Footprint, Plan};
+use crate::backend::{Array, Backend, Dropout, GoOn};
+use crate::checkpoint::{self, Snapshot, State};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
 use crate::finite;
@@ -40,6 +40,9 @@ pub struct Pretraining {
     pub epsilon: f32,
     /// Largest norm of the gradients of both networks together.
     pub clip: Option<f32>,
+    /// Sequences whose gradients are clipped together before they are summed, each such part with its own means, as
+    /// the cores of a TPU do it (spec D.3, 32 there); the whole batch where it is absent.
+    pub clip_every: Option<usize>,
     /// Weight of the generator's loss (1) and of the discriminator's (50).
     pub weights: (f32, f32),
     /// Which positions are predicted.
@@ -80,7 +83,7 @@ pub struct StepNumbers {
     pub rtd_accuracy: f32,
     /// Share of the tokens that were replaced.
     pub replaced: f32,
-    /// Norm of the gradients before clipping.
+    /// Norm of the gradients before clipping; the mean over parts that are clipped apart.
     pub gradient_norm: f32,
     /// The rate of this update.
     pub learning_rate: f64,
@@ -136,14 +139,8 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Self, TrainError> {
         settings.discriminator.check()?;
         settings.generator.check()?;
-        let model = PretrainingModel::new(&settings.discriminator, &settings.generator);
-        let micro_tokens = micro_tokens.max(longest);
-        // The shortest example has two specials and a token.
-        let micro_sequences = micro_tokens / 3 + 1;
-        // Rounding adds at most half a slot to a sequence's share, and each has at least one.
-        let slots = (micro_tokens as f64 * settings.masking.share) as usize + micro_sequences;
-        let mut plan = Plan::default();
-        let room = model.plan(&mut plan, micro_tokens, micro_sequences, slots);
+        let (model, plan, room) = lay_out(&settings, longest, micro_tokens);
+        let (micro_tokens, micro_sequences) = micro_sizes(longest, micro_tokens);
         backend.allocate(&plan, model.parameters.memory())?;
         weights::initialise(&mut backend, &model.parameters, settings.seed);
         let layers = settings.discriminator.num_hidden_layers;
@@ -157,6 +154,11 @@ impl<B: Backend + Send> Pretrainer<B> {
             micro_sequences,
             step: 0,
         })
+    }
+
+    /// Masks as `masking` says from here on: sequences of another length have another largest number of predictions.
+    pub fn set_masking(&mut self, masking: Masking) {
+        self.settings.masking = masking;
     }
 
     /// Updates done.
@@ -188,9 +190,39 @@ impl<B: Backend + Send> Pretrainer<B> {
         check(examples, config, self.micro_tokens, self.step)
     }
 
-    fn parts(&self, examples: &[Example<'_>]) -> Vec<Range<usize>> {
-        let lengths = examples.iter().map(|example| example.ids.len());
+    /// Micro-batches of some of the examples.
+    fn parts(&self, examples: &[Example<'_>], of: Range<usize>) -> Vec<Range<usize>> {
+        let first = of.start;
+        let lengths = examples[of].iter().map(|example| example.ids.len());
         parts(lengths, self.micro_tokens, self.micro_sequences)
+            .into_iter()
+            .map(|part| first + part.start..first + part.end)
+            .collect()
+    }
+
+    /// Examples whose gradients are clipped together, their micro-batches, and what they are divided by.
+    fn clipped(
+        &self,
+        examples: &[Example<'_>],
+        batch: &[MaskedSequence<'_>],
+    ) -> Vec<(Scales, Vec<Range<usize>>)> {
+        let n = examples.len();
+        let every = self.settings.clip_every.unwrap_or(n).clamp(1, n.max(1));
+        (0..n)
+            .step_by(every)
+            .map(|first| {
+                let of = first..(first + every).min(n);
+                let scales = self.scales(&batch[of.clone()]);
+                (scales, self.parts(examples, of))
+            })
+            .collect()
+    }
+
+    fn scales(&self, batch: &[MaskedSequence<'_>]) -> Scales {
+        let tokens = batch.iter().map(|sequence| sequence.original.ids.len());
+        let slots = batch.iter().map(|sequence| sequence.positions.len());
+        let (mlm_weight, rtd_weight) = self.settings.weights;
+        Scales::new(slots.sum(), tokens.sum(), mlm_weight, rtd_weight)
     }
 
     fn sampling(&self, step: u32) -> Replacements<'static> {
@@ -207,35 +239,70 @@ impl<B: Backend + Send> Pretrainer<B> {
     /// # Errors
     /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
     pub fn train(&mut self, examples: &[Example<'_>]) -> Result<StepNumbers, TrainError> {
+        let numbers = self.train_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`train`](Self::train) while `go_on` says so between micro-batches; else `None`, and nothing is updated.
+    ///
+    /// # Errors
+    /// Those of [`train`](Self::train).
+    pub fn train_while(
+        &mut self,
+        examples: &[Example<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<StepNumbers>, TrainError> {
         self.check(examples)?;
         let step = u32::try_from(self.step).expect("fewer than 2^32 steps");
         let batch = masked(examples, &self.settings, step);
         let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
-        let (mlm_weight, rtd_weight) = self.settings.weights;
-        let scales = Scales::new(slots, tokens, mlm_weight, rtd_weight);
+        let scales = self.scales(&batch);
         let from = self.sampling(step);
-        let parts = self.parts(examples);
+        let clipped = self.clipped(examples, &batch);
+        let held_clip = self.settings.clip.filter(|_| clipped.len() > 1);
         let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
         self.backend.set_dropout(Dropout::Counted {
             seed: self.settings.seed,
             step,
         });
-        let (mlm_sums, rtd_sums, norm) = self.backend.on_threads(|backend| {
-            backend.zero_gradients();
+        let sums = self.backend.on_threads(|backend| {
             backend.zero_reals(room.mlm_sums);
             backend.zero_reals(room.rtd_sums);
-            for part in parts {
-                let part = &batch[part];
-                model.run(backend, room, part, mask_id, from, Some(scales), None);
+            let mut norms = 0.0;
+            for (i, (own, parts)) in clipped.iter().enumerate() {
+                if i == 0 || held_clip.is_some() {
+                    backend.zero_gradients();
+                }
+                for part in parts {
+                    if !go_on(part.start) {
+                        return None;
+                    }
+                    let part = &batch[part.clone()];
+                    model.run(backend, room, part, mask_id, from, Some(*own), None);
+                }
+                if let Some(clip) = held_clip {
+                    backend.gradient_norm(room.norm);
+                    norms += backend.read_reals(room.norm)[0];
+                    backend.hold_gradients(clip, room.norm, i == 0);
+                }
             }
-            backend.gradient_norm(room.norm);
-            (
-                backend.read_reals(room.mlm_sums),
-                backend.read_reals(room.rtd_sums),
-                backend.read_reals(room.norm)[0],
-            )
+            if held_clip.is_some() {
+                backend.take_held_gradients();
+            } else {
+                backend.gradient_norm(room.norm);
+                norms = backend.read_reals(room.norm)[0];
+            }
+            let mlm_sums = backend.read_reals(room.mlm_sums);
+            Some((mlm_sums, backend.read_reals(room.rtd_sums), norms))
         });
+        let Some((mlm_sums, rtd_sums, norms)) = sums else {
+            return Ok(None);
+        };
+        let norm = match held_clip {
+            Some(_) => norms / clipped.len() as f32,
+            None => norms,
+        };
         let (slots, n) = (slots.max(1) as f32, tokens as f32);
         let learning_rate = self.settings.schedule.rate(self.step);
         let numbers = StepNumbers {
@@ -259,7 +326,7 @@ impl<B: Backend + Send> Pretrainer<B> {
             beta2: self.settings.betas.1,
             epsilon: self.settings.epsilon,
             correction: 1.0,
-            clip: self.settings.clip,
+            clip: self.settings.clip.filter(|_| held_clip.is_none()),
         };
         let groups = &self.groups;
         self.backend.on_threads(|backend| {
@@ -267,7 +334,7 @@ impl<B: Backend + Send> Pretrainer<B> {
             backend.finish()
         })?;
         self.step += 1;
-        Ok(numbers)
+        Ok(Some(numbers))
     }
 
     /// What held-out examples say: no dropout, masks and samples drawn as for step 0 of this seed, so that evaluations
@@ -276,33 +343,51 @@ impl<B: Backend + Send> Pretrainer<B> {
     /// # Errors
     /// When an example does not fit the model.
     pub fn evaluate(&mut self, examples: &[Example<'_>]) -> Result<EvaluationNumbers, TrainError> {
+        let numbers = self.evaluate_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`evaluate`](Self::evaluate) while `go_on` says so between micro-batches; else `None`.
+    ///
+    /// # Errors
+    /// When an example does not fit the model.
+    pub fn evaluate_while(
+        &mut self,
+        examples: &[Example<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<EvaluationNumbers>, TrainError> {
         self.check(examples)?;
         let batch = masked(examples, &self.settings, 0);
         let from = self.sampling(0);
-        let parts = self.parts(examples);
+        let parts = self.parts(examples, 0..examples.len());
         let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
         self.backend.set_dropout(Dropout::Off);
-        let (mlm_sums, judged) = self.backend.on_threads(|backend| {
+        let found = self.backend.on_threads(|backend| {
             backend.zero_reals(room.mlm_sums);
             backend.zero_reals(room.rtd_sums);
             let mut judged = Vec::new();
             for part in parts {
+                if !go_on(part.start) {
+                    return None;
+                }
                 let part = &batch[part];
                 let corrupted = model.run(backend, room, part, mask_id, from, None, None);
                 let tokens = corrupted.ids.iter().map(Vec::len).sum();
                 let logits = backend.read_reals(model.logits(room, tokens));
                 judge(&corrupted, &logits, &mut judged);
             }
-            (backend.read_reals(room.mlm_sums), judged)
+            Some((backend.read_reals(room.mlm_sums), judged))
         });
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
-        let sum = |what: MlmSum| f64::from(mlm_sums[what as usize]);
-        let mlm = MlmCounts {
-            loss: sum(MlmSum::Loss),
-            correct: sum(MlmSum::Correct),
-            sampled_correct: sum(MlmSum::SampledCorrect),
-        };
-        Ok(EvaluationNumbers::new(mlm, slots, judged))
+        Ok(found.map(|(mlm_sums, judged)| {
+            let sum = |what: MlmSum| f64::from(mlm_sums[what as usize]);
+            let mlm = MlmCounts {
+                loss: sum(MlmSum::Loss),
+                correct: sum(MlmSum::Correct),
+                sampled_correct: sum(MlmSum::SampledCorrect),
+            };
+            EvaluationNumbers::new(mlm, slots, judged)
+        }))
     }
 
     /// The discriminator as `transformers` names it.
@@ -325,28 +410,55 @@ impl<B: Backend + Send> Pretrainer<B> {
             .collect()
     }
 
-    /// Writes everything that going on takes: parameters, moments, the step.
-    ///
-    /// # Errors
-    /// When it cannot be written; an earlier checkpoint is then still whole.
-    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
+    /// A copy of everything that going on takes: parameters, moments, the step.
+    pub fn snapshot(&mut self) -> Snapshot {
         let state = State {
             step: self.step,
             seed: self.settings.seed,
         };
-        checkpoint::save(&mut self.backend, &self.model.parameters, state, folder)?;
-        Ok(())
+        Snapshot::take(&mut self.backend, &self.model.parameters, state)
     }
 
-    /// Goes on where [`save`](Self::save) stopped, to the same bits.
+    /// Goes on where a [`snapshot`](Self::snapshot) was taken and written, to the same bits; the notes beside it.
     ///
     /// # Errors
     /// When the checkpoint is damaged or another model's.
-    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let state = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
+    pub fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError> {
+        let (state, notes) = checkpoint::load(&mut self.backend, &self.model.parameters, folder)?;
         self.step = state.step;
-        Ok(())
+        Ok(notes)
     }
+}
+
+/// Bytes that [`Pretrainer::new`] takes with these arguments.
+#[must_use]
+pub fn footprint(settings: &Pretraining, longest: usize, micro_tokens: usize) -> Footprint {
+    let (model, plan, _) = lay_out(settings, longest, micro_tokens);
+    Footprint::new(&plan, model.parameters.memory())
+}
+
+/// Most tokens and sequences of a micro-batch.
+fn micro_sizes(longest: usize, micro_tokens: usize) -> (usize, usize) {
+    let tokens = micro_tokens.max(longest);
+    // The shortest example has two specials and a token.
+    (tokens, tokens / 3 + 1)
+}
+
+fn lay_out(
+    settings: &Pretraining,
+    longest: usize,
+    micro_tokens: usize,
+) -> (PretrainingModel, Plan, PretrainingPlan) {
+    let model = PretrainingModel::new(&settings.discriminator, &settings.generator);
+    let (tokens, sequences) = micro_sizes(longest, micro_tokens);
+    // Rounding adds at most half a slot to a sequence's share, and each has at least one.
+    let slots = (tokens as f64 * settings.masking.share) as usize + sequences;
+    let mut plan = Plan::default();
+    if settings.clip.is_some() && settings.clip_every.is_some() {
+        plan.hold_gradients();
+    }
+    let room = model.plan(&mut plan, tokens, sequences, slots);
+    (model, plan, room)
 }
 
 /// Whether examples of at most `room` tokens fit a model of these sizes, before the update that follows `step`.

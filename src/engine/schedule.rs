@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::config::Size;
     use crate::model::heads::{HeadKind, TaskModel};
+    use crate::model::pretraining::PretrainingModel;
 
     #[test]
     fn the_schedule_is_a_product() {
@@ -130,5 +131,34 @@ mod tests {
             of("electra.embeddings.word_embeddings.weight"),
             0.8_f64.powi(14)
         ));
+    }
+
+    /// Spec D.4: kernels and all three tables of embeddings decay; biases and layer normalisation do not.
+    #[test]
+    fn weight_decay_acts_on_embeddings_and_not_on_biases() {
+        let config = Size::Small.config(31_090);
+        let model = PretrainingModel::new(&config, &config.generator(0.25, 1.0));
+        let groups = groups(&model.parameters, 12, 0.01, None);
+        let of = |name: &str| {
+            let at = model.parameters.find(name).expect(name).at.range().start;
+            let group = groups.iter().find(|group| group.at.range().contains(&at));
+            group.expect("each is in a group").decay
+        };
+        for table in ["word", "position", "token_type"] {
+            let name = format!("electra.embeddings.{table}_embeddings.weight");
+            assert_eq!(of(&name), 0.01, "{name}");
+        }
+        assert_eq!(of("electra.embeddings_project.weight"), 0.01);
+        assert_eq!(
+            of("discriminator_predictions.dense_prediction.weight"),
+            0.01
+        );
+        assert_eq!(of("generator.generator_predictions.dense.weight"), 0.01);
+        assert_eq!(of("generator.generator_lm_head.bias"), 0.0);
+        assert_eq!(of("electra.embeddings.LayerNorm.weight"), 0.0);
+        assert_eq!(of("electra.encoder.layer.3.output.LayerNorm.weight"), 0.0);
+        assert_eq!(of("electra.encoder.layer.3.attention.self.query.bias"), 0.0);
+        let parts: usize = groups.iter().map(|group| group.at.len()).sum();
+        assert_eq!(parts, model.parameters.count());
     }
 }

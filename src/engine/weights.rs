@@ -1,4 +1,5 @@
-//! Tensors in safetensors files, and how they become a model's parameters. The one door to the format.
+//! Tensors in files, and how they become a model's parameters. The one door to safetensors; PyTorch's files are read in
+//! `torch`. Knows no networks.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,6 +10,12 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::backend::{Array, Memory};
 use crate::error::WeightsError;
 use crate::parameters::Parameters;
+
+mod element;
+pub mod names;
+pub mod torch;
+
+use element::Element;
 
 /// A tensor in f32.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,11 +34,33 @@ pub type Tensors = BTreeMap<String, Tensor>;
 /// # Errors
 /// When the file cannot be read, is damaged, or holds a type that is not read.
 pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
-    let bytes = fs_err::read(path).map_err(|source| WeightsError::Read {
+    parse(&bytes_of(path)?, path)
+}
+
+/// Reads a safetensors file or one of PyTorch, whatever its name is.
+///
+/// # Errors
+/// When the file cannot be read, is damaged, asks to run code, or holds a type that is not read.
+pub fn read_any(path: &Path) -> Result<Tensors, WeightsError> {
+    let bytes = bytes_of(path)?;
+    if !torch::is_torch(&bytes) {
+        return parse(&bytes, path);
+    }
+    torch::read(&bytes).map_err(|source| WeightsError::Torch {
         path: path.to_path_buf(),
         source,
-    })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| WeightsError::Format {
+    })
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    fs_err::read(path).map_err(|source| WeightsError::Read {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<Tensors, WeightsError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Format {
         path: path.to_path_buf(),
         reason: error.to_string(),
     })?;
@@ -49,33 +78,16 @@ pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
 }
 
 fn values_of(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<N>().0.iter().map(|b| value(*b)).collect()
-    }
-    let bytes = view.data();
-    Some(match view.dtype() {
-        Dtype::F32 => each(bytes, f32::from_le_bytes),
-        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::BF16 => each(bytes, |b| {
-            f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-        }),
-        Dtype::F16 => each(bytes, |b| half(u16::from_le_bytes(b))),
-        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
+    let element = match view.dtype() {
+        Dtype::F64 => Element::F64,
+        Dtype::F32 => Element::F32,
+        Dtype::F16 => Element::F16,
+        Dtype::BF16 => Element::BF16,
+        Dtype::I64 => Element::I64,
+        Dtype::I32 => Element::I32,
         _ => return None,
-    })
-}
-
-/// IEEE half precision.
-fn half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * mantissa * 2.0_f32.powi(-24),
-        31 if mantissa == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + mantissa / 1024.0) * 2.0_f32.powi(exponent - 15),
-    }
+    };
+    Some(element.values(view.data()))
 }
 
 /// Writes tensors in the order of their names.
@@ -189,22 +201,6 @@ pub fn initialise<M: Memory>(memory: &mut M, parameters: &Parameters, seed: u64)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves_are_read_exactly() {
-        let cases = [
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x3555, 0.333_251_95),
-            (0x0001, 5.960_464_5e-8),
-            (0x7bff, 65_504.0),
-            (0x7c00, f32::INFINITY),
-        ];
-        for (bits, value) in cases {
-            assert_eq!(half(bits), value);
-        }
-        assert!(half(0x7e00).is_nan());
-    }
 
     #[test]
     fn what_is_written_is_read() {

@@ -291,8 +291,14 @@ pub struct StageContext {
     pub cores: u32,
     /// The device it is to compute on, as `resources.device` or `--device` names it; `None` leaves it to the kind.
     pub device: Option<String>,
+    /// Sequences a device is to take at once, where the pipeline says so.
+    pub micro_batch: Option<u32>,
     /// Where progress goes: a file the supervisor reads.
     pub progress_file: Option<PathBuf>,
+    /// A stable folder for what a person may look at while the stage runs; decides nothing and is no output.
+    pub live: Option<PathBuf>,
+    /// Writes a line to the stage's log.
+    pub say: fn(&str),
 }
 
 /// One input of a running stage.

@@ -4,6 +4,7 @@
 
 use flow::kind::{KindEntry, kind};
 
+pub mod checkpoint;
 pub mod command;
 pub mod corpus;
 pub mod dataset;
@@ -28,6 +29,7 @@ pub const KINDS: &[KindEntry] = &[
     kind::<corpus::Corpus>(),
     kind::<vocab::Vocab>(),
     kind::<pack::Pack>(),
+    kind::<checkpoint::Checkpoint>(),
     kind::<pretrain::Pretrain>(),
     kind::<finetune::Finetune>(),
     kind::<predict::Predict>(),

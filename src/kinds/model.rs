@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use data::vocabulary::Vocabulary;
 use engine::config::ElectraConfig;
-use engine::error::WeightsError;
+use engine::error::{TorchError, WeightsError};
 use engine::weights::{self, Tensors};
 use flow::kind::StageError;
 
@@ -45,7 +45,25 @@ pub(super) fn weights_error(error: WeightsError) -> StageError {
         WeightsError::Read { source, .. } => source.into(),
         WeightsError::Config(_) => StageError::new("model::config", error.to_string())
             .help("correct the sizes, or give the `config.json` that belongs to the weights"),
-        error => StageError::new("model::weights", error.to_string())
+        WeightsError::Checkpoint { .. } => {
+            StageError::new("engine::checkpoint", error.to_string()).environment()
+        }
+        WeightsError::Torch { source, .. } => {
+            let help = match source {
+                TorchError::Runs { .. } | TorchError::Operation { .. } => {
+                    "nothing was run; if you trust where the file comes from, save its tensors alone with `safetensors`"
+                }
+                _ => "get the file again, or save the model with `safetensors`",
+            };
+            StageError::new("model::torch", format!("PyTorch file of weights: {source}")).help(help)
+        }
+        error @ WeightsError::Twice { .. } => StageError::new("model::weights", error.to_string())
+            .help("save the model again with one name for each tensor"),
+        error @ (WeightsError::Format { .. } | WeightsError::Type { .. }) => {
+            StageError::new("model::weights", error.to_string())
+                .help("give weights as `safetensors` or `torch.save` write them")
+        }
+        error @ WeightsError::Shape { .. } => StageError::new("model::weights", error.to_string())
             .help("give weights of the size that the stage asks for"),
     }
 }

@@ -103,9 +103,10 @@ impl StageKind for Predict {
             seed: 0,
         };
         let longest = reading.max_length;
-        let mut model = device::task_trainer(stage, self.precision, settings, longest)?;
-        let unmatched = model.start_from(&tensors).map_err(train_error)?;
-        if let Some(missing) = unmatched.missing.first() {
+        let made = device::task_trainer(stage, self.precision, settings, longest, false)?;
+        let mut model = made.trainer;
+        let begun = model.start_from(&tensors).map_err(train_error)?;
+        if let Some(missing) = begun.unmatched.missing.first() {
             let message = format!("the model has no tensor `{missing}`");
             let help = "give the output `model` of a stage of kind `finetune`";
             return Err(StageError::new("model::weights", message).help(help));
@@ -134,7 +135,8 @@ impl StageKind for Predict {
                     .flat_map(|(inputs, _)| inputs)
                     .map(|input| (&input.ids[..], &input.types[..]))
                     .collect();
-                let logits = model.predict(&rows).map_err(train_error)?;
+                let logits = model.predict_while(&rows, &|_| true).map_err(train_error)?;
+                let logits = logits.expect("nobody asked to stop");
                 let mut rest = &logits[..];
                 for (example, (inputs, rows)) in part.iter().zip(&encoded) {
                     let (own, others) = rest.split_at(inputs.len());

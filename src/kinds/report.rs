@@ -269,7 +269,10 @@ mod tests {
             offline: true,
             cores: 1,
             device: None,
+            micro_batch: None,
             progress_file: None,
+            live: None,
+            say: |_| {},
         }
     }
 

@@ -335,7 +335,10 @@ mod tests {
             root: folder.to_owned(),
             cores: 1,
             device: None,
+            micro_batch: None,
             progress_file: None,
+            live: None,
+            say: |_| {},
         }
     }
 

@@ -62,6 +62,15 @@ impl Reading {
         })
     }
 
+    /// Takes the file of one model's folder along to another's, if it has one.
+    pub(super) fn carry(from: &Path, to: &Path) -> std::io::Result<()> {
+        let path = from.join(READING);
+        if path.is_file() {
+            fs_err::copy(path, to.join(READING))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn task(&self) -> Task {
         self.labels.task
     }

@@ -254,7 +254,10 @@ pub(super) mod testing {
             root: folder.to_owned(),
             cores: 2,
             device: None,
+            micro_batch: None,
             progress_file: None,
+            live: None,
+            say: |_| {},
         }
     }
 

@@ -367,6 +367,7 @@ pub fn pretraining() -> Pretraining {
         betas: (0.9, 0.999),
         epsilon: 1e-6,
         clip: Some(1.0),
+        clip_every: None,
         weights: (1.0, 50.0),
         masking: masking(),
         temperature: 1.0,

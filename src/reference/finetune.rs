@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use dfdx::prelude::*;
-use engine::backend::Dropout;
+use engine::backend::{Dropout, GoOn};
+use engine::checkpoint::Snapshot;
 use engine::config::ElectraConfig;
 use engine::error::TrainError;
-use engine::finetune::{Finetuning, Label, TaskExample, TaskNumbers, check, unlabelled};
+use engine::finetune::{
+    Begun, Finetuning, Label, TaskExample, TaskNumbers, body_of_other_head, check, unlabelled,
+};
 use engine::model::batch::Sequence;
 use engine::model::heads::{HeadKind, TaskModel};
 use engine::ops::losses::IGNORED;
 use engine::random::Network;
-use engine::weights::{Tensors, Unmatched};
+use engine::weights::Tensors;
 use rayon::ThreadPool;
 
 use crate::model::Net;
@@ -70,6 +73,28 @@ pub fn task(
     examples: &[TaskExample<'_>],
     wants_gradients: bool,
 ) -> (Said, Option<Tensors>) {
+    task_while(
+        tensors,
+        config,
+        head,
+        dropout,
+        examples,
+        wants_gradients,
+        &|_| true,
+    )
+    .expect("nobody asked to stop")
+}
+
+/// [`task`] while `go_on` says so between sequences; else `None`.
+fn task_while(
+    tensors: &Tensors,
+    config: &ElectraConfig,
+    head: HeadKind,
+    dropout: &Dropout,
+    examples: &[TaskExample<'_>],
+    wants_gradients: bool,
+    go_on: GoOn<'_>,
+) -> Option<(Said, Option<Tensors>)> {
     let weights = Weights::new(tensors);
     let net = Net {
         weights: &weights,
@@ -81,6 +106,9 @@ pub fn task(
     let mut said = Said::default();
     let (mut total, mut counted) = (0.0, 0);
     for (index, example) in (0..).zip(examples) {
+        if !go_on(index as usize) {
+            return None;
+        }
         let logits = net.task(
             &Sequence {
                 ids: example.ids,
@@ -106,7 +134,7 @@ pub fn task(
         all.for_each(|gradient| *gradient /= counted);
         gradients
     });
-    (said, gradients)
+    Some((said, gradients))
 }
 
 /// A model for a task.
@@ -138,12 +166,19 @@ impl TaskTrainer {
         self.optimizer.step
     }
 
-    /// Begins from given tensors; what is missing keeps its first values.
+    /// Begins from given tensors; what is missing keeps its first values, and so does the whole head where the given one
+    /// is for other classes.
     ///
     /// # Errors
-    /// When a tensor has another shape than the model's.
-    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError> {
-        self.optimizer.start_from(tensors)
+    /// When a tensor of the encoder has another shape than the model's.
+    pub fn start_from(&mut self, tensors: &Tensors) -> Result<Begun, TrainError> {
+        let body = body_of_other_head(&self.optimizer.parameters, tensors);
+        Ok(Begun {
+            unmatched: self
+                .optimizer
+                .start_from(body.as_ref().unwrap_or(tensors))?,
+            has_other_head: body.is_some(),
+        })
     }
 
     /// The parameters by name.
@@ -157,11 +192,21 @@ impl TaskTrainer {
         dropout: &Dropout,
         examples: &[TaskExample<'_>],
         wants_gradients: bool,
-    ) -> (Said, Option<Tensors>) {
+        go_on: GoOn<'_>,
+    ) -> Option<(Said, Option<Tensors>)> {
         let (config, head) = (&self.settings.config, self.settings.head);
         let values = &self.optimizer.values;
-        self.threads
-            .install(|| task(values, config, head, dropout, examples, wants_gradients))
+        self.threads.install(|| {
+            task_while(
+                values,
+                config,
+                head,
+                dropout,
+                examples,
+                wants_gradients,
+                go_on,
+            )
+        })
     }
 
     /// One update from a batch of examples, in order.
@@ -169,13 +214,28 @@ impl TaskTrainer {
     /// # Errors
     /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
     pub fn train(&mut self, examples: &[TaskExample<'_>]) -> Result<TaskNumbers, TrainError> {
+        let numbers = self.train_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`train`](Self::train) while `go_on` says so between sequences; else `None`, and nothing is updated.
+    ///
+    /// # Errors
+    /// Those of [`train`](Self::train).
+    pub fn train_while(
+        &mut self,
+        examples: &[TaskExample<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<TaskNumbers>, TrainError> {
         check(examples, &self.settings, usize::MAX, self.step())?;
         let step = self.step();
         let dropout = Dropout::Counted {
             seed: self.settings.seed,
             step: u32::try_from(step).expect("fewer than 2^32 steps"),
         };
-        let (said, gradients) = self.run(&dropout, examples, true);
+        let Some((said, gradients)) = self.run(&dropout, examples, true, go_on) else {
+            return Ok(None);
+        };
         let settings = &self.settings;
         let learning_rate = settings.schedule.rate(step);
         let layers = settings.config.num_hidden_layers;
@@ -189,13 +249,13 @@ impl TaskTrainer {
             clip: settings.clip,
         };
         let gradients = gradients.expect("asked for");
-        Ok(TaskNumbers {
+        Ok(Some(TaskNumbers {
             step,
             loss: said.loss,
             gradient_norm: self.optimizer.update(&gradients, said.loss, &update)?,
             learning_rate,
             tokens: examples.iter().map(|example| example.ids.len()).sum(),
-        })
+        }))
     }
 
     /// The logits of each sequence without dropout: (tokens, classes) or (classes), last axis fastest.
@@ -203,26 +263,38 @@ impl TaskTrainer {
     /// # Errors
     /// When a sequence does not fit the model.
     pub fn predict(&mut self, inputs: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let found = self.predict_while(inputs, &|_| true)?;
+        Ok(found.expect("nobody asked to stop"))
+    }
+
+    /// [`predict`](Self::predict) while `go_on` says so between sequences; else `None`.
+    ///
+    /// # Errors
+    /// When a sequence does not fit the model.
+    pub fn predict_while(
+        &mut self,
+        inputs: &[(&[u32], &[u32])],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
         let longest = inputs.iter().map(|(ids, _)| ids.len()).max();
         let ignored = vec![IGNORED; longest.unwrap_or(0)];
         let examples = unlabelled(inputs, self.settings.head, &ignored);
         check(&examples, &self.settings, usize::MAX, self.step())?;
-        Ok(self.run(&Dropout::Off, &examples, false).0.logits)
+        let found = self.run(&Dropout::Off, &examples, false, go_on);
+        Ok(found.map(|(said, _)| said.logits))
     }
 
-    /// Writes a checkpoint that [`resume`](Self::resume) and the engine read.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
-        self.optimizer.save(folder)
+    /// A copy of everything that going on takes, for the engine too.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.optimizer.snapshot()
     }
 
-    /// Goes on where [`save`](Self::save) stopped.
+    /// Goes on where a [`snapshot`](Self::snapshot) was taken and written; the notes beside it.
     ///
     /// # Errors
     /// When the checkpoint is damaged or another model's.
-    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
+    pub fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError> {
         self.optimizer.resume(folder)
     }
 }

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use engine::backend::Array;
-use engine::checkpoint::{self, State};
+use engine::checkpoint::{self, Snapshot, State};
 use engine::error::{TrainError, WeightsError};
 use engine::parameters::Parameters;
 use engine::weights::{Tensor, Tensors, Unmatched};
@@ -11,7 +10,7 @@ use engine::weights::{Tensor, Tensors, Unmatched};
 /// What training changes.
 #[derive(Debug)]
 pub(crate) struct Optimizer {
-    parameters: Parameters,
+    pub(crate) parameters: Parameters,
     pub(crate) values: Tensors,
     first: Tensors,
     second: Tensors,
@@ -148,32 +147,22 @@ impl Optimizer {
         Ok(norm)
     }
 
-    /// Writes a checkpoint as the engine does.
-    pub(crate) fn save(&self, folder: &Path) -> Result<(), TrainError> {
+    /// A copy of everything that going on takes, as the engine makes it.
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let state = State {
             step: self.step,
             seed: self.seed,
         };
-        checkpoint::write(state, folder, |array| match array {
-            Array::FirstMoment => self.first.clone(),
-            Array::SecondMoment => self.second.clone(),
-            _ => self.values.clone(),
-        })?;
-        Ok(())
+        let arrays = [&self.values, &self.first, &self.second].map(Clone::clone);
+        Snapshot::new(state, arrays)
     }
 
-    /// Goes on from a checkpoint.
-    pub(crate) fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let found = checkpoint::read(folder, &self.parameters)?;
-        for (array, tensors) in found.arrays {
-            match array {
-                Array::FirstMoment => self.first = tensors,
-                Array::SecondMoment => self.second = tensors,
-                _ => self.values = tensors,
-            }
-        }
-        self.step = found.state.step;
-        Ok(())
+    /// Goes on from a checkpoint; the notes beside it.
+    pub(crate) fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError> {
+        let (found, notes) = checkpoint::read(folder, &self.parameters)?;
+        self.step = found.step();
+        [self.values, self.first, self.second] = found.into_arrays();
+        Ok(notes)
     }
 }
 

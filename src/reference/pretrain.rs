@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use dfdx::prelude::*;
-use engine::backend::Dropout;
+use engine::backend::{Dropout, GoOn};
+use engine::checkpoint::Snapshot;
 use engine::config::ElectraConfig;
 use engine::error::TrainError;
+use engine::mask::Masking;
 use engine::model::batch::Sequence;
 use engine::model::pretraining::{MaskedSequence, PretrainingModel, Replacements};
 use engine::ops::mlm::Sampling;
@@ -60,6 +62,16 @@ pub fn replaced_token_detection(
     task: &Task<'_>,
     batch: &[MaskedSequence<'_>],
 ) -> (Said, Option<Tensors>) {
+    replaced_while(tensors, task, batch, &|_| true).expect("nobody asked to stop")
+}
+
+/// [`replaced_token_detection`] while `go_on` says so between sequences; else `None`.
+fn replaced_while(
+    tensors: &Tensors,
+    task: &Task<'_>,
+    batch: &[MaskedSequence<'_>],
+    go_on: GoOn<'_>,
+) -> Option<(Said, Option<Tensors>)> {
     let weights = Weights::new(tensors);
     let net = |config, network| Net {
         weights: &weights,
@@ -75,7 +87,10 @@ pub fn replaced_token_detection(
         Replacements::Given(samples) => samples,
         Replacements::Sampled(_) => &[],
     };
-    for sequence in batch {
+    for (at, sequence) in batch.iter().enumerate() {
+        if !go_on(at) {
+            return None;
+        }
         let original = sequence.original;
         let n = sequence.positions.len();
         let mut ids = original.ids.to_vec();
@@ -139,7 +154,7 @@ pub fn replaced_token_detection(
             weights.backward(total, sums);
         }
     }
-    (said, sums)
+    Some((said, sums))
 }
 
 /// The discriminator's input: samples at their positions; where a position was drawn more than once, the average id, as
@@ -191,7 +206,7 @@ fn sample(row: &[f32], target: u32, sampling: Sampling, sequence: u32, slot: u32
     best(scores)
 }
 
-/// A model in training.
+/// A model in training. Gradients are clipped over the whole batch: `clip_every` is not read.
 #[derive(Debug)]
 pub struct Pretrainer {
     settings: Pretraining,
@@ -223,6 +238,11 @@ impl Pretrainer {
         })
     }
 
+    /// Masks as `masking` says from here on.
+    pub fn set_masking(&mut self, masking: Masking) {
+        self.settings.masking = masking;
+    }
+
     /// Updates done.
     #[must_use]
     pub fn step(&self) -> u64 {
@@ -243,7 +263,8 @@ impl Pretrainer {
         step: u32,
         dropout: Dropout,
         scales: Option<(f32, f32)>,
-    ) -> (Said, Option<Tensors>) {
+        go_on: GoOn<'_>,
+    ) -> Option<(Said, Option<Tensors>)> {
         let settings = &self.settings;
         let task = Task {
             generator: &settings.generator,
@@ -260,7 +281,7 @@ impl Pretrainer {
         };
         let values = &self.optimizer.values;
         self.threads
-            .install(|| replaced_token_detection(values, &task, batch))
+            .install(|| replaced_while(values, &task, batch, go_on))
     }
 
     /// One update from a batch of examples, in order.
@@ -268,6 +289,19 @@ impl Pretrainer {
     /// # Errors
     /// When an example does not fit the model, or a loss or gradient is not finite; then nothing is updated.
     pub fn train(&mut self, examples: &[Example<'_>]) -> Result<StepNumbers, TrainError> {
+        let numbers = self.train_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`train`](Self::train) while `go_on` says so between sequences; else `None`, and nothing is updated.
+    ///
+    /// # Errors
+    /// Those of [`train`](Self::train).
+    pub fn train_while(
+        &mut self,
+        examples: &[Example<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<StepNumbers>, TrainError> {
         let settings = &self.settings;
         check(examples, &settings.discriminator, usize::MAX, self.step())?;
         let step = u32::try_from(self.step()).expect("fewer than 2^32 steps");
@@ -283,7 +317,9 @@ impl Pretrainer {
             seed: settings.seed,
             step,
         };
-        let (said, gradients) = self.run(&batch, step, dropout, Some(scales));
+        let Some((said, gradients)) = self.run(&batch, step, dropout, Some(scales), go_on) else {
+            return Ok(None);
+        };
         let (mlm, rtd) = (said.mlm.loss as f32, said.rtd_loss as f32);
         let loss = mlm * scales.0 + rtd * scales.1;
         let learning_rate = self.settings.schedule.rate(self.step());
@@ -306,7 +342,7 @@ impl Pretrainer {
             .zip(said.logits.iter().flatten());
         let right = judged.filter(|(is, logit)| **is == (**logit > 0.0)).count();
         let replaced = said.replaced.iter().flatten().filter(|is| **is).count();
-        Ok(StepNumbers {
+        Ok(Some(StepNumbers {
             step: u64::from(step),
             loss,
             mlm: mlm / slots,
@@ -317,7 +353,7 @@ impl Pretrainer {
             gradient_norm,
             learning_rate,
             tokens,
-        })
+        }))
     }
 
     /// What held-out examples say, with masks and samples of step 0.
@@ -325,11 +361,26 @@ impl Pretrainer {
     /// # Errors
     /// When an example does not fit the model.
     pub fn evaluate(&mut self, examples: &[Example<'_>]) -> Result<EvaluationNumbers, TrainError> {
+        let numbers = self.evaluate_while(examples, &|_| true)?;
+        Ok(numbers.expect("nobody asked to stop"))
+    }
+
+    /// [`evaluate`](Self::evaluate) while `go_on` says so between sequences; else `None`.
+    ///
+    /// # Errors
+    /// When an example does not fit the model.
+    pub fn evaluate_while(
+        &mut self,
+        examples: &[Example<'_>],
+        go_on: GoOn<'_>,
+    ) -> Result<Option<EvaluationNumbers>, TrainError> {
         let settings = &self.settings;
         check(examples, &settings.discriminator, usize::MAX, self.step())?;
         let batch = masked(examples, settings, 0);
         let slots = batch.iter().map(|sequence| sequence.positions.len()).sum();
-        let (said, _) = self.run(&batch, 0, Dropout::Off, None);
+        let Some((said, _)) = self.run(&batch, 0, Dropout::Off, None, go_on) else {
+            return Ok(None);
+        };
         let by_sequence = said.logits.iter().zip(&said.replaced).enumerate();
         let judged = by_sequence.flat_map(|(example, (logits, replaced))| {
             logits
@@ -341,7 +392,8 @@ impl Pretrainer {
                     is_replaced: *is_replaced,
                 })
         });
-        Ok(EvaluationNumbers::new(said.mlm, slots, judged.collect()))
+        let numbers = EvaluationNumbers::new(said.mlm, slots, judged.collect());
+        Ok(Some(numbers))
     }
 
     /// All tensors by the engine's names: the discriminator's, and the generator's own under `generator.`.
@@ -350,19 +402,17 @@ impl Pretrainer {
         self.optimizer.values.clone()
     }
 
-    /// Writes a checkpoint that [`resume`](Self::resume) and the engine read.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save(&mut self, folder: &Path) -> Result<(), TrainError> {
-        self.optimizer.save(folder)
+    /// A copy of everything that going on takes, for the engine too.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.optimizer.snapshot()
     }
 
-    /// Goes on where [`save`](Self::save) stopped.
+    /// Goes on where a [`snapshot`](Self::snapshot) was taken and written; the notes beside it.
     ///
     /// # Errors
     /// When the checkpoint is damaged or another model's.
-    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
+    pub fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError> {
         self.optimizer.resume(folder)
     }
 }

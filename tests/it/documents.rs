@@ -44,6 +44,7 @@ pages! {
     docs_kinds: "docs/kinds.md";
     docs_pipeline_file: "docs/pipeline-file.md";
     docs_pretraining: "docs/pretraining.md";
+    docs_released_weights: "docs/released-weights.md";
     docs_reports: "docs/reports.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
@@ -78,7 +79,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path .", "builds the program a second time"),
     (
         "cargo run --release -- run pipelines/quickstart.yaml",
-        "the same run stands below it",
+        "`quickstart.rs` runs it",
     ),
     ("./test", "would run itself"),
 ];

@@ -2,6 +2,7 @@
 
 mod cache_commands;
 mod cache_damage;
+mod checkpoint;
 mod corpus;
 mod datasets;
 mod document;
@@ -25,10 +26,13 @@ mod fetch_lock;
 mod fetch_trouble;
 mod finetune;
 mod gallery;
+mod harm_or_help;
 mod house;
+mod long_runs;
 mod origin;
 mod packing;
 mod pretrain;
+mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;

@@ -227,6 +227,13 @@ fn a_device_that_is_not_there_is_said_with_what_to_do() {
         of("      precision: bf16\n    resources: { device: reference }\n"),
     );
     space.run(&[]).exits(1).says("computes in f32, not in bf16");
+    space.write(
+        "p.yaml",
+        of("      clip: { every: 4 }\n    resources: { device: reference }\n"),
+    );
+    (space.run(&[]).exits(1))
+        .says("`device: reference` clips over the whole batch")
+        .says("leave `clip.every` out");
     // `auto` is the processor here, and what was made on another device is made again where it is not accepted.
     space.write("p.yaml", of("    resources: { device: auto }\n"));
     assert_eq!(space.run(&["--json"]).exits(0).counts(), [3, 1, 2, 0, 0]);
@@ -252,7 +259,7 @@ fn examples_of_another_vocabulary_are_refused() {
     space
         .run(&[])
         .exits(1)
-        .says("the examples were packed with another vocabulary");
+        .says("the input `examples` was packed with another vocabulary");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub struct Cpu {
     pub(crate) ints: Block<u32>,
     pub(crate) values: Vec<f32>,
     pub(crate) gradients: Block<f32>,
+    pub(crate) held: Vec<f32>,
     pub(crate) first: Vec<f32>,
     pub(crate) second: Vec<f32>,
     pub(crate) dropout: Dropout,
@@ -59,6 +60,7 @@ impl Cpu {
             ints: Block::default(),
             values: Vec::new(),
             gradients: Block::default(),
+            held: Vec::new(),
             first: Vec::new(),
             second: Vec::new(),
             dropout: Dropout::Off,
@@ -96,6 +98,14 @@ impl Memory for Cpu {
         self.ints = Block::new(plan.integers());
         self.values = vec![0.0; n_parameters];
         self.gradients = Block::new(n_parameters);
+        self.held = vec![
+            0.0;
+            if plan.holds_gradients() {
+                n_parameters
+            } else {
+                0
+            }
+        ];
         self.first = vec![0.0; n_parameters];
         self.second = vec![0.0; n_parameters];
         Ok(())

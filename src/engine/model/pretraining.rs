@@ -376,3 +376,46 @@ fn corrupt(batch: &[MaskedSequence<'_>], samples: &[u32]) -> Corrupted {
     }
     corrupted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Size;
+
+    /// Spec C.4, exact, for the vocabulary of SciBERT. `tiny` and `large` are counted by hand from the same formulas.
+    #[test]
+    fn parameters_are_as_many_as_published() {
+        let counts = |size: Size, share: f64| {
+            let config = size.config(31_090);
+            let model = PretrainingModel::new(&config, &config.generator(share, 1.0));
+            let of = |prefix: &str| -> usize {
+                let all = model.parameters.list().iter();
+                let own = all.filter(|parameter| parameter.name.starts_with(prefix));
+                own.map(|parameter| parameter.at.len()).sum()
+            };
+            let head = of("discriminator_predictions.");
+            (of("electra."), head, model.parameters.count())
+        };
+        let base = counts(Size::Base, Size::Base.generator_share());
+        assert_eq!(base, (109_327_872, 591_361, 119_823_219));
+        let small = counts(Size::Small, Size::Small.generator_share());
+        assert_eq!(small, (13_555_712, 66_049, 14_269_491));
+        let wide = counts(Size::Small, 1.0);
+        assert_eq!(wide, (13_555_712, 66_049, 23_196_147));
+        // A layer of width h and its feed-forward block of 4h: 12 h² + 13 h.
+        let layer = |h: usize| 12 * h * h + 13 * h;
+        let by_hand = |e: usize, h: usize, n_layers: usize, g: usize| {
+            let tables = (31_090 + 512 + 2) * e + 2 * e;
+            let project = |to: usize| if to == e { 0 } else { e * to + to };
+            let body = tables + project(h) + n_layers * layer(h);
+            let head = h * h + h + h + 1;
+            let own = project(g) + n_layers * layer(g) + (g * e + e) + 2 * e + 31_090;
+            (body, head, body + head + own)
+        };
+        assert_eq!(base, by_hand(768, 768, 12, 256));
+        let tiny = counts(Size::Tiny, Size::Tiny.generator_share());
+        assert_eq!(tiny, by_hand(128, 128, 2, 32));
+        let large = counts(Size::Large, Size::Large.generator_share());
+        assert_eq!(large, by_hand(1024, 1024, 24, 256));
+    }
+}

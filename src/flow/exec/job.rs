@@ -253,6 +253,10 @@ pub enum ExecWork {
         cores: u32,
         /// The device it is to compute on.
         device: Option<String>,
+        /// Sequences a device is to take at once.
+        micro_batch: Option<u32>,
+        /// A stable folder for what is looked at while it runs.
+        live: PathBuf,
     },
     /// Become this program, under a sandbox.
     Sandboxed {

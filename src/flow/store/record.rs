@@ -154,9 +154,50 @@ pub fn this_machine() -> Machine {
     }
 }
 
-/// Bytes of memory of this machine, 0 where it does not say.
+/// Bytes of memory that this process may use: of the machine, or of a control group (a container, a queue's job) that
+/// limits it to less; 0 where nothing says.
 #[must_use]
 pub fn total_memory_bytes() -> u64 {
+    let groups = fs_err::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = group_limit(&groups, |path| fs_err::read_to_string(path).ok());
+    match (machine_memory_bytes(), limit) {
+        (0, limit) => limit.unwrap_or(0),
+        (machine, limit) => machine.min(limit.unwrap_or(u64::MAX)),
+    }
+}
+
+/// The least limit of the control groups that a process is in (`/proc/self/cgroup`) and of those around them, read as
+/// version 2 (`memory.max`) or 1 (`memory.limit_in_bytes`) has it. Inside a container its own group may look like the top.
+fn group_limit(groups: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let mut least = None;
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (top, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            list if list.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let mut group = group.trim_end_matches('/');
+        loop {
+            let text = read(&format!("{top}{group}/{file}"));
+            // `max` is no number: no limit.
+            let limit = text.and_then(|text| text.trim().parse::<u64>().ok());
+            least = [least, limit].into_iter().flatten().min();
+            match group.rfind('/') {
+                Some(at) => group = &group[..at],
+                None => break,
+            }
+        }
+    }
+    least
+}
+
+fn machine_memory_bytes() -> u64 {
     let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|line| {
         line.strip_prefix("MemTotal:")?
@@ -167,4 +208,33 @@ pub fn total_memory_bytes() -> u64 {
             .ok()
     });
     kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_limit_around_a_process_counts() {
+        let files = |path: &str| {
+            let text = match path {
+                "/sys/fs/cgroup/user/job/memory.max" => "max\n",
+                "/sys/fs/cgroup/user/memory.max" => "4096\n",
+                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes" => "1024\n",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes" => "9223372036854771712\n",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        };
+        assert_eq!(group_limit("0::/user/job\n", files), Some(4096));
+        assert_eq!(group_limit("0::/other\n", files), None);
+        let old = "5:cpu,cpuacct:/a\n4:memory:/a/b\n";
+        assert_eq!(group_limit(old, files), Some(1024));
+        assert_eq!(
+            group_limit("4:memory:/\n", files),
+            Some(9_223_372_036_854_771_712)
+        );
+        assert_eq!(group_limit("nothing known", files), None);
+        assert!(total_memory_bytes() > 0);
+    }
 }

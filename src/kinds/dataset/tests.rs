@@ -53,7 +53,10 @@ fn stage(folder: &Path, files: &[(&str, &str, &str)]) -> StageContext {
         root: folder.to_owned(),
         cores: 1,
         device: None,
+        micro_batch: None,
         progress_file: None,
+        live: None,
+        say: |_| {},
     }
 }
 

@@ -42,4 +42,12 @@ pub trait AdamW: Memory {
     /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g²`, `p -= lr multiplier (correction m / (sqrt v + eps) + decay p)`
     /// with `g` clipped by `norm`.
     fn adamw(&mut self, groups: &[Group], update: Update, norm: Real);
+
+    /// Adds the gradients, clipped to `clip` by `norm`, to those that are held; `is_first` overwrites those. Where a
+    /// batch is clipped in parts (spec D.3: each core of a TPU clips its own 32 sequences before they are summed).
+    /// The plan must have asked for the room.
+    fn hold_gradients(&mut self, clip: f32, norm: Real, is_first: bool);
+
+    /// Overwrites the gradients with those that are held.
+    fn take_held_gradients(&mut self);
 }

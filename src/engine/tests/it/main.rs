@@ -2,5 +2,7 @@
 
 mod bits;
 mod oracles;
+mod parity;
+mod steps;
 mod tasks;
 mod training;

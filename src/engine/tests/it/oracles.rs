@@ -1,7 +1,6 @@
 //! Whole networks against PyTorch and transformers (`shared/oracles/hf`, computed in f64): logits, losses, every
 //! gradient by name, ten steps of training. Skips, and says so, where the files are absent.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engine::arena::{Plan, Real};
@@ -10,11 +9,10 @@ use engine::config::ElectraConfig;
 use engine::cpu::Cpu;
 use engine::model::batch::{BatchPlan, Sequence};
 use engine::model::heads::{HeadKind, TaskModel};
-use engine::model::pretraining::{MaskedSequence, PretrainingModel, Replacements, Scales};
-use engine::ops::adamw::{AdamW, Update};
 use engine::ops::losses::{IGNORED, Losses};
-use engine::schedule::{Schedule, Shape, groups};
 use engine::weights::{self, Tensors};
+
+use crate::steps::{Case, follow};
 
 #[expect(
     clippy::print_stderr,
@@ -33,12 +31,12 @@ fn oracles() -> Option<PathBuf> {
     None
 }
 
-fn config(path: &Path) -> ElectraConfig {
+pub(crate) fn config(path: &Path) -> ElectraConfig {
     let text = fs_err::read_to_string(path).expect("readable");
     serde_json::from_str(&text).expect("a configuration")
 }
 
-fn ints(tensors: &Tensors, name: &str) -> Vec<u32> {
+pub(crate) fn ints(tensors: &Tensors, name: &str) -> Vec<u32> {
     tensors[name]
         .values
         .iter()
@@ -47,13 +45,13 @@ fn ints(tensors: &Tensors, name: &str) -> Vec<u32> {
 }
 
 /// The sequences of a padded batch of the oracle.
-struct Padded {
-    ids: Vec<Vec<u32>>,
-    types: Vec<Vec<u32>>,
-    width: usize,
+pub(crate) struct Padded {
+    pub(crate) ids: Vec<Vec<u32>>,
+    pub(crate) types: Vec<Vec<u32>>,
+    pub(crate) width: usize,
 }
 
-fn padded(tensors: &Tensors, prefix: &str) -> Padded {
+pub(crate) fn padded(tensors: &Tensors, prefix: &str) -> Padded {
     let width = tensors[&format!("{prefix}input_ids")].shape[1];
     let attention = ints(tensors, &format!("{prefix}attention_mask"));
     let cut = |name: &str| -> Vec<Vec<u32>> {
@@ -74,7 +72,7 @@ fn padded(tensors: &Tensors, prefix: &str) -> Padded {
 }
 
 impl Padded {
-    fn sequences(&self) -> Vec<Sequence<'_>> {
+    pub(crate) fn sequences(&self) -> Vec<Sequence<'_>> {
         (0_u32..)
             .zip(self.ids.iter().zip(&self.types))
             .map(|(index, (ids, types))| Sequence { ids, types, index })
@@ -83,7 +81,7 @@ impl Padded {
 }
 
 /// Largest difference, as a share of the largest value where that is above 1.
-fn difference(found: &[f32], expected: &[f32]) -> f32 {
+pub(crate) fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let top = expected.iter().fold(1.0_f32, |top, v| top.max(v.abs()));
     found
@@ -197,16 +195,6 @@ fn heads_give_the_logits_losses_and_gradients_of_transformers() {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Rtd {
-    steps: u64,
-    warmup: u64,
-    learning_rate: f64,
-    discriminator: serde_json::Value,
-    generator: serde_json::Value,
-    losses: Vec<BTreeMap<String, f64>>,
-}
-
 /// What `to_diff_dict` leaves out, filled from a saved configuration.
 fn filled(folder: &Path, difference: &serde_json::Value) -> ElectraConfig {
     let text = fs_err::read_to_string(folder.join("pretraining/config.json")).expect("readable");
@@ -217,125 +205,32 @@ fn filled(folder: &Path, difference: &serde_json::Value) -> ElectraConfig {
     serde_json::from_value(all).expect("a configuration")
 }
 
-/// Our name of a tensor of the oracle.
-fn our_name(name: &str) -> String {
-    name.strip_prefix("discriminator.")
-        .map_or_else(|| name.to_owned(), str::to_owned)
-}
-
 #[test]
 fn ten_steps_of_pretraining_are_those_of_pytorch() {
     let Some(folder) = oracles() else { return };
-    let text = fs_err::read_to_string(folder.join("rtd.json")).expect("readable");
-    let case: Rtd = serde_json::from_str(&text).expect("a case");
-    let truth = weights::read(&folder.join("rtd.safetensors")).expect("read");
-    let of = |prefix: &str| -> Tensors {
-        truth
-            .iter()
-            .filter_map(|(name, t)| Some((our_name(name.strip_prefix(prefix)?), t.clone())))
-            .collect()
-    };
-    let model = PretrainingModel::new(
-        &filled(&folder, &case.discriminator),
-        &filled(&folder, &case.generator),
-    );
+    let case = Case::read(&folder);
+    let configs = [&case.discriminator, &case.generator].map(|of| filled(&folder, of));
     for is_padded in [false, true] {
-        let mut plan = Plan::default();
-        let room = model.plan(&mut plan, 4 * 32, 4, 40);
-        let mut cpu = Cpu::new(2).expect("threads");
-        cpu.allocate(&plan, model.parameters.memory())
-            .expect("fits");
-        let unmatched = weights::load(&mut cpu, &model.parameters, &of("before.")).expect("fits");
-        assert_eq!(unmatched, weights::Unmatched::default());
-        let groups = groups(&model.parameters, 2, 0.01, None);
-        let schedule = Schedule {
-            peak: case.learning_rate,
-            steps: case.steps,
-            warmup: case.warmup,
-            shape: Shape::Product,
-        };
-        for step in 0..case.steps {
-            let prefix = format!("step{step}.");
-            let input = padded(&truth, &prefix);
-            let field = |name: &str| ints(&truth, &format!("{prefix}{name}"));
-            let (rows, columns, keeps) = (
-                field("slot_rows"),
-                field("slot_columns"),
-                field("slot_keep"),
-            );
-            let samples = field("samples");
-            let batch: Vec<MaskedSequence<'_>> = input
-                .sequences()
-                .into_iter()
-                .map(|original| {
-                    let mine = |values: &[u32]| -> Vec<u32> {
-                        rows.iter()
-                            .zip(values)
-                            .filter(|(row, _)| **row == original.index)
-                            .map(|(_, value)| *value)
-                            .collect()
-                    };
-                    MaskedSequence {
-                        original,
-                        positions: mine(&columns),
-                        keeps: mine(&keeps).iter().map(|keep| *keep == 1).collect(),
-                    }
-                })
-                .collect();
-            let tokens: usize = input.ids.iter().map(Vec::len).sum();
-            let scales = Scales::new(rows.len(), tokens, 1.0, 50.0);
-            let wanted = &case.losses[step as usize];
-            let norm = cpu.on_threads(|cpu| {
-                cpu.zero_gradients();
-                cpu.zero_reals(room.mlm_sums);
-                cpu.zero_reals(room.rtd_sums);
-                let width = is_padded.then_some(input.width);
-                let given = Replacements::Given(&samples);
-                model.run(cpu, &room, &batch, 104, given, Some(scales), width);
-                cpu.gradient_norm(room.norm);
-                cpu.read_reals(room.norm)[0]
-            });
-            let near = |found: f64, name: &str, bound: f64| {
-                let difference = (found - wanted[name]).abs() / wanted[name].abs().max(1.0);
-                assert!(
-                    difference < bound,
-                    "step {step} {name}: {found} {difference:e}"
-                );
-            };
-            let mlm = cpu.read_reals(room.mlm_sums)[0] * scales.mlm;
-            let rtd = cpu.read_reals(room.rtd_sums)[0] * scales.rtd / 50.0;
-            near(f64::from(mlm), "mlm", 2e-5);
-            near(f64::from(rtd), "rtd", 2e-5);
-            near(f64::from(norm), "grad_norm", 2e-4);
-            if step == 0 {
-                let found = weights::save(&mut cpu, &model.parameters, Array::Gradient);
-                compare_gradients(&found, &of("grad."), "", 2e-5);
-                let count = if is_padded { 4 * 32 } else { tokens };
-                let logits = cpu.read_reals(model.logits(&room, count));
-                let all = &truth["discriminator_logits"].values;
-                let wanted: Vec<f32> = if is_padded {
-                    all.clone()
-                } else {
-                    let rows = all.chunks(input.width).zip(&input.ids);
-                    rows.flat_map(|(row, ids)| row[..ids.len()].to_vec())
-                        .collect()
-                };
-                let difference = difference(&logits, &wanted);
-                assert!(difference < 1e-5, "logits {difference:e}");
-            }
-            let update = Update {
-                learning_rate: schedule.rate(step) as f32,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-6,
-                correction: 1.0,
-                clip: Some(1.0),
-            };
-            cpu.adamw(&groups, update, room.norm);
+        let found = follow(&folder, &case, &configs, is_padded);
+        assert_eq!(found.losses.len(), 10);
+        for (step, losses) in found.losses.iter().enumerate() {
+            assert!(losses.mlm < 2e-5, "step {step}: {losses:?}");
+            assert!(losses.rtd < 2e-5, "step {step}: {losses:?}");
+            assert!(losses.norm < 2e-4, "step {step}: {losses:?}");
         }
-        let found = weights::save(&mut cpu, &model.parameters, Array::Value);
-        for (name, expected) in of("after.") {
-            let difference = difference(&found[&name].values, &expected.values);
+        compare_gradients(&found.gradients, &case.of("grad."), "", 2e-5);
+        let mut wanted = case.tensors["discriminator_logits"].values.clone();
+        if !is_padded {
+            let input = padded(&case.tensors, "step0.");
+            let rows = wanted.chunks(input.width).zip(&input.ids);
+            wanted = rows
+                .flat_map(|(row, ids)| row[..ids.len()].to_vec())
+                .collect();
+        }
+        let logits = difference(&found.logits, &wanted);
+        assert!(logits < 1e-5, "logits {logits:e}");
+        for (name, expected) in case.of("after.") {
+            let difference = difference(&found.after[&name].values, &expected.values);
             assert!(difference < 2e-4, "after ten steps, {name}: {difference:e}");
         }
     }

@@ -3,7 +3,7 @@
 use engine::config::ElectraConfig;
 use engine::cpu::Cpu;
 use engine::error::TrainError;
-use engine::finetune::{Finetuning, Label, TaskExample, TaskTrainer};
+use engine::finetune::{Begun, Finetuning, Label, TaskExample, TaskTrainer};
 use engine::model::heads::HeadKind;
 use engine::ops::losses::IGNORED;
 use engine::random::{Draw, Purpose, Stream, below};
@@ -113,7 +113,7 @@ fn learn(
     let mut last = 0.0;
     for step in 0..STEPS {
         if step == STEPS - 3 {
-            straight.save(&place).expect("written");
+            straight.snapshot().write(&place, b"").expect("written");
         }
         let data = made(step);
         let examples: Vec<TaskExample<'_>> = data.iter().map(|m| m.example(label(m))).collect();
@@ -132,8 +132,8 @@ fn learn(
     assert_eq!(straight.tensors(), resumed.tensors());
     // What was written is a start for another trainer.
     let mut other = trainer();
-    let unmatched = other.start_from(&straight.tensors()).expect("fits");
-    assert!(unmatched.missing.is_empty() && unmatched.unused.is_empty());
+    let begun = other.start_from(&straight.tensors()).expect("fits");
+    assert_eq!(begun, Begun::default());
     let held_out: Vec<Made> = (1_000..1_004).flat_map(made).collect();
     let inputs: Vec<(&[u32], &[u32])> = held_out
         .iter()
@@ -228,4 +228,34 @@ fn labels_of_another_task_are_refused() {
     assert!(trainer.train(&[example]).is_err());
     assert!(trainer.predict(&[(&[2, 77, 3], &[0, 0, 0])]).is_err());
     assert!(trainer.predict(&[]).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn a_head_for_other_classes_begins_anew_and_another_size_is_an_error() {
+    let trainer = |settings: Finetuning| {
+        let cpu = Cpu::new(1).expect("threads");
+        TaskTrainer::new(cpu, settings, 32, 90).expect("fits")
+    };
+    let five = trainer(settings(HeadKind::Sequence, 5)).tensors();
+    let other_seed = Finetuning {
+        seed: 99,
+        ..settings(HeadKind::Sequence, 2)
+    };
+    let mut two = trainer(other_seed);
+    let before = two.tensors();
+    let begun = two.start_from(&five).expect("the encoder fits");
+    assert!(begun.has_other_head);
+    for (name, tensor) in two.tensors() {
+        // All of the head is new, its hidden layer too, which would have fitted.
+        let from = if name.starts_with("electra.") {
+            &five
+        } else {
+            &before
+        };
+        assert_eq!(tensor, from[&name], "{name}");
+    }
+    let mut wide = settings(HeadKind::Sequence, 5);
+    wide.config.intermediate_size *= 2;
+    let said = trainer(wide).start_from(&five).expect_err("another size");
+    assert!(said.to_string().contains("has shape"), "{said}");
 }

@@ -4,6 +4,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Attempt, TemporaryFolder};
@@ -37,6 +38,8 @@ impl Attempt {
                     root: job.root.clone(),
                     cores: job.policy.resources.cores,
                     device: job.policy.resources.device.clone(),
+                    micro_batch: job.policy.resources.micro_batch,
+                    live: live_folder(job),
                 })?;
                 command = this_program()?;
                 command.arg("exec").arg(&order);
@@ -174,4 +177,27 @@ impl Attempt {
             _ => failure,
         }
     }
+}
+
+/// Where a person finds what a stage shows while it runs: `reports/<pipeline>/tensorboard/<stage>/<cell>`. A folder by
+/// the stage's name and not by its key, so that it can be left open over many runs.
+fn live_folder(job: &Job) -> PathBuf {
+    let mut folder = job.root.join("reports").join(&job.pipeline);
+    folder.push("tensorboard");
+    let (stage, cell) = match job.stage.split_once('[') {
+        Some((stage, cell)) => (stage, cell.strip_suffix(']').unwrap_or(cell)),
+        None => (&*job.stage, ""),
+    };
+    folder.push(stage);
+    if !cell.is_empty() {
+        // Values are free texts; names of folders are not.
+        let name = |c: char| match c {
+            '=' | ',' | '.' | '-' | '_' => c,
+            c if c.is_alphanumeric() => c,
+            _ => '_',
+        };
+        let cell: String = cell.chars().map(name).collect();
+        folder.push(cell.trim_start_matches('.'));
+    }
+    folder
 }

@@ -93,7 +93,10 @@ impl Bench {
             root: self.root(),
             cores: 1,
             device: None,
+            micro_batch: None,
             progress_file: Some(self.home.path().join("progress")),
+            live: None,
+            say: |_| {},
         };
         let result = fetch.run_in(
             &stage,

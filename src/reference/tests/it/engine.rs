@@ -75,11 +75,14 @@ fn checkpoints_are_the_same() {
     for _ in 0..3 {
         reference.train(&[example, example]).expect("sound");
     }
-    reference.save(&place).expect("written");
+    let notes = b"notes";
+    (reference.snapshot())
+        .write(&place, notes)
+        .expect("written");
     let next = reference.train(&[example, example]).expect("sound");
     // The reference goes on to the same bits, the engine to the same numbers up to rounding.
     let mut again = reference::pretrain::Pretrainer::new(settings.clone(), 2).expect("fits");
-    again.resume(&place).expect("read");
+    assert_eq!(again.resume(&place).expect("read"), notes);
     assert_eq!(again.train(&[example, example]).expect("sound"), next);
     assert_eq!(again.tensors(), reference.tensors());
     engine.resume(&place).expect("read");
@@ -89,7 +92,7 @@ fn checkpoints_are_the_same() {
         (ours.loss - next.loss).abs() < 1e-4 * next.loss,
         "{ours:?} {next:?}"
     );
-    engine.save(&place).expect("written");
+    engine.snapshot().write(&place, notes).expect("written");
     again.resume(&place).expect("read");
     assert_eq!(again.step(), 4);
     let numbers = (engine.evaluate(&[example]), again.evaluate(&[example]));

@@ -1,35 +1,34 @@
 //! Pre-trains a discriminator by replaced token detection. Knows nothing of caching or scheduling.
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use data::packed::read::PackedExamples;
 use data::vocabulary::Vocabulary;
 use engine::backend::Precision;
-use engine::checkpoint;
 use engine::config::{ElectraConfig, Size};
 use engine::mask::{Duplicates, Masking};
-use engine::pretrain::{EvaluationNumbers, Example, Pretraining, StepNumbers};
+use engine::pretrain::{EvaluationNumbers, Pretraining};
 use engine::schedule::{Schedule, Shape};
-use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
-use super::device::{self, Pretrains};
-use super::model::{self, Model, Spelling};
 use super::texts::{is_yes, load_vocabulary, problem, yes};
-use super::training::{
-    self, Pace, checkpoint_place, is_f32, lines_place, stopped, train_error, unreadable_checkpoint,
-};
+use super::training::is_f32;
+use run::{Phase, Run};
+
+mod begin;
+mod run;
 
 /// `with:` of a stage of kind `pretrain`.
 ///
-/// `needs` names `examples` (an output of `pack`) and `vocabulary`, and may name `start`, a model to begin from (a folder
-/// as `transformers` saves one; what it does not hold begins at random). The outputs are `model`, the discriminator, and
-/// `generator`, both folders that `transformers` loads, and `log`, a JSON line for each logged step and evaluation.
+/// `needs` names `examples` (an output of `pack`) and `vocabulary`, and may name `start` and `start_generator`, models to
+/// begin from (folders as `transformers` saves them; what they do not hold begins at random). Both networks share their
+/// embeddings: those of `start` count, and those of `start_generator` where there is no `start`. With `second` there is
+/// a port `second` for the examples of the second phase. The outputs are `model`, the discriminator, and `generator`, both
+/// folders that `transformers` loads, `log`, a JSON line for each logged step and evaluation, and `snapshot-N`, the
+/// discriminator after N updates, for each of `snapshots`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
@@ -68,6 +67,21 @@ pub struct Pretrain {
     /// Weight of the discriminator's loss; the generator's is 1.
     #[serde(default = "fifty", skip_serializing_if = "is_fifty")]
     pub discriminator_weight: f32,
+    /// Norm that the gradients of both networks together are clipped to; `null` leaves them as they are.
+    #[serde(default = "usual_clip", skip_serializing_if = "is_usual_clip")]
+    pub clip: Option<Clip>,
+    /// What the generator's logits are divided by when replacements are drawn.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub temperature: f64,
+    /// Never draw the original token as its own replacement.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub disallow_correct: bool,
+    /// A last part of the training on other examples, usually longer ones; the learning rate goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Second>,
+    /// Numbers of updates after which the discriminator is kept as an output of its own, `snapshot-N`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<u64>,
     /// Examples at the end of the file that are not trained on but evaluated.
     #[serde(default = "hundred", skip_serializing_if = "is_hundred")]
     pub held_out: u64,
@@ -83,6 +97,30 @@ pub struct Pretrain {
     /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
     #[serde(default, skip_serializing_if = "is_f32")]
     pub precision: Precision,
+}
+
+/// How gradients are clipped. Spec D.3, D.4.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Clip {
+    /// Largest norm.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub norm: f64,
+    /// Examples whose gradients are clipped together: each so many of a batch have their own means, are clipped, and are
+    /// then summed, as the cores of a TPU did with 32; the whole batch where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<usize>,
+}
+
+/// The second phase of training.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Second {
+    /// How many of the `steps` it takes, the last ones.
+    pub steps: u64,
+    /// Examples of an update in it; `batch` where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
 }
 
 /// Sizes that differ from a published size.
@@ -147,6 +185,20 @@ constant!(weight_decay, is_weight_decay, f32, 0.01);
 constant!(dropout, is_dropout, f32, 0.1);
 constant!(fifty, is_fifty, f32, 50.0);
 constant!(hundred, is_hundred, u64, 100);
+constant!(one, is_one, f64, 1.0);
+constant!(
+    usual_clip,
+    is_usual_clip,
+    Option<Clip>,
+    Some(Clip {
+        norm: 1.0,
+        every: None,
+    })
+);
+
+fn is_no(value: &bool) -> bool {
+    !value
+}
 
 fn is_default(duplicates: &Duplicates) -> bool {
     *duplicates == Duplicates::default()
@@ -160,11 +212,25 @@ impl StageKind for Pretrain {
     const DOC: &'static str = "pre-train a discriminator by replaced token detection";
 
     fn ports(&self) -> Ports {
-        let mut ports = Ports::inputs(["examples", "vocabulary"])
-            .optional("start")
-            .outputs(["model", "generator"]);
+        let mut ports = match self.second {
+            None => Ports::inputs(["examples", "vocabulary"]),
+            Some(_) => Ports::inputs(["examples", "second", "vocabulary"]),
+        };
+        ports = ports.optional("start").optional("start_generator");
+        for port in &mut ports.inputs {
+            match port.name {
+                "start" => port.output = Some("model"),
+                "start_generator" => port.output = Some("generator"),
+                _ => {}
+            }
+        }
+        ports = ports.outputs(["model", "generator"]);
         let log = ("log".to_owned(), "log.jsonl".to_owned());
         ports.outputs.push(log);
+        for step in &self.snapshots {
+            let name = snapshot_name(*step);
+            ports.outputs.push((name.clone(), name));
+        }
         ports
     }
 
@@ -240,6 +306,50 @@ impl StageKind for Pretrain {
             "it is 0",
             "give the updates between evaluations, or leave it out",
         );
+        refuse(
+            "clip",
+            (self.clip.as_ref()).is_some_and(|clip| !(clip.norm > 0.0 && clip.norm.is_finite())),
+            "`norm` is not above 0",
+            "give a norm such as 1, or `clip: null` for none",
+        );
+        refuse(
+            "clip",
+            (self.clip.as_ref()).is_some_and(|clip| clip.every == Some(0)),
+            "`every` is 0",
+            "give the examples that are clipped together, such as 32, or leave it out",
+        );
+        refuse(
+            "temperature",
+            !(self.temperature > 0.0 && self.temperature.is_finite()),
+            "it is not above 0",
+            "give a temperature such as 1",
+        );
+        let second = self.second.as_ref();
+        refuse(
+            "second",
+            second.is_some_and(|second| second.steps == 0 || second.steps >= self.steps),
+            "its `steps` are not a part of all `steps`",
+            "`steps` counts the updates of both phases, `second.steps` those of the second",
+        );
+        refuse(
+            "second",
+            second.is_some_and(|second| second.batch == Some(0)),
+            "a batch is empty",
+            "give the examples of an update, such as 32, or leave it out",
+        );
+        refuse(
+            "snapshots",
+            !self.snapshots.is_sorted_by(|a, b| a < b),
+            "they are not in order, or one occurs twice",
+            "give rising numbers of updates, such as `[10000, 20000]`",
+        );
+        let outside = |step: &u64| *step == 0 || *step >= self.steps;
+        refuse(
+            "snapshots",
+            self.snapshots.iter().any(outside),
+            "one is not between the first and the last update",
+            "give numbers from 1 to below `steps`; what comes after the last is `model`",
+        );
         if let Err(error) = self.config(1_000).check() {
             problems.push(problem(
                 &["sizes"],
@@ -253,13 +363,19 @@ impl StageKind for Pretrain {
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
         let (vocabulary, _) =
             load_vocabulary(&stage.input("vocabulary")?, "vocabulary").map_err(stage_error)?;
-        let examples = PackedExamples::open(&stage.input("examples")?).map_err(stage_error)?;
-        self.fits(&examples, &vocabulary)?;
-        let settings = self.settings(&vocabulary, &examples);
-        let mut run = Run::start(self, stage, settings, &examples)?;
-        run.train(stage)?;
-        run.finish(stage, &vocabulary)
+        let mut files = Vec::new();
+        for port in self.phase_ports() {
+            let examples = PackedExamples::open(&stage.input(port)?).map_err(stage_error)?;
+            self.fits(port, &examples, &vocabulary)?;
+            files.push(examples);
+        }
+        Run::start(self, stage, self.phases(&files, &vocabulary), &vocabulary)?.finish()
     }
+}
+
+/// The output that is the discriminator after so many updates.
+fn snapshot_name(step: u64) -> String {
+    format!("snapshot-{step}")
 }
 
 impl Pretrain {
@@ -270,13 +386,47 @@ impl Pretrain {
         config
     }
 
-    fn settings(&self, vocabulary: &Vocabulary, examples: &PackedExamples) -> Pretraining {
+    /// Ports of the examples, by phase.
+    fn phase_ports(&self) -> &'static [&'static str] {
+        match self.second {
+            None => &["examples"],
+            Some(_) => &["examples", "second"],
+        }
+    }
+
+    /// The phases over their files. How many tokens of an example are predicted at most follows its phase's length
+    /// (spec G.5: 19 of 128, 79 of 512).
+    fn phases<'a>(&self, files: &'a [PackedExamples], vocabulary: &Vocabulary) -> Vec<Phase<'a>> {
+        let second_steps = self.second.as_ref().map_or(0, |second| second.steps);
+        let second_batch = self.second.as_ref().and_then(|second| second.batch);
+        let specials = vocabulary.specials();
+        files
+            .iter()
+            .enumerate()
+            .map(|(i, examples)| {
+                let longest = examples.header().sequence_length as usize;
+                Phase {
+                    examples,
+                    first_step: if i == 0 { 0 } else { self.steps - second_steps },
+                    batch: second_batch.filter(|_| i > 0).unwrap_or(self.batch),
+                    held_out: self.held_out,
+                    longest,
+                    masking: Masking::new(
+                        self.mask_share,
+                        longest,
+                        self.duplicates,
+                        vec![specials.start, specials.separator, specials.mask],
+                    ),
+                }
+            })
+            .collect()
+    }
+
+    fn settings(&self, vocabulary: &Vocabulary, first: &Phase<'_>) -> Pretraining {
         let discriminator = self.config(vocabulary.size() as usize);
         let share = self
             .generator_share
             .unwrap_or_else(|| self.size.generator_share());
-        let specials = vocabulary.specials();
-        let longest = examples.header().sequence_length as usize;
         Pretraining {
             generator: discriminator.generator(share, 1.0),
             discriminator,
@@ -290,30 +440,31 @@ impl Pretrain {
             // Table 1.
             betas: (0.9, 0.999),
             epsilon: 1e-6,
-            clip: Some(1.0),
+            clip: self.clip.as_ref().map(|clip| clip.norm as f32),
+            clip_every: self.clip.as_ref().and_then(|clip| clip.every),
             weights: (1.0, self.discriminator_weight),
-            masking: Masking::new(
-                self.mask_share,
-                longest,
-                self.duplicates,
-                vec![specials.start, specials.separator, specials.mask],
-            ),
-            temperature: 1.0,
-            disallow_correct: false,
-            mask_id: specials.mask,
+            masking: first.masking.clone(),
+            temperature: self.temperature as f32,
+            disallow_correct: self.disallow_correct,
+            mask_id: vocabulary.specials().mask,
             seed: self.seed,
         }
     }
 
     /// Refuses examples of another vocabulary, too long ones, and too few.
-    fn fits(&self, examples: &PackedExamples, vocabulary: &Vocabulary) -> Result<(), StageError> {
+    fn fits(
+        &self,
+        port: &str,
+        examples: &PackedExamples,
+        vocabulary: &Vocabulary,
+    ) -> Result<(), StageError> {
         let header = examples.header();
         let refuse = |message: String, help: &str| {
             Err(StageError::new("data::mismatch", message).help(help))
         };
         if header.vocabulary_digest != vocabulary.digest() {
             return refuse(
-                "the examples were packed with another vocabulary".to_owned(),
+                format!("the input `{port}` was packed with another vocabulary"),
                 "give the vocabulary that the stage of kind `pack` was given",
             );
         }
@@ -322,7 +473,7 @@ impl Pretrain {
             let length = header.sequence_length;
             return refuse(
                 format!(
-                    "examples are up to {length} tokens long, the model has {positions} positions"
+                    "examples of `{port}` are up to {length} tokens long, the model has {positions} positions"
                 ),
                 "pack shorter examples",
             );
@@ -330,7 +481,7 @@ impl Pretrain {
         if examples.len() <= self.held_out {
             return refuse(
                 format!(
-                    "of {} examples, {} are held out and none is left to train on",
+                    "of {} examples of `{port}`, {} are held out and none is left to train on",
                     examples.len(),
                     self.held_out
                 ),
@@ -339,227 +490,6 @@ impl Pretrain {
         }
         examples.check_ids().map_err(stage_error)
     }
-}
-
-/// A line of the log.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
-    Step(&'a StepNumbers),
-    Evaluation {
-        step: u64,
-        #[serde(flatten)]
-        numbers: &'a EvaluationNumbers,
-    },
-}
-
-/// Training under way.
-struct Run<'a> {
-    kind: &'a Pretrain,
-    settings: Pretraining,
-    examples: &'a PackedExamples,
-    trainer: Box<dyn Pretrains>,
-    log: Vec<u8>,
-    warnings: Vec<Diagnostic>,
-    pace: Pace,
-}
-
-/// An example's ids and segments.
-type Rows = Vec<(Vec<u32>, Vec<u32>)>;
-
-fn rows(examples: &PackedExamples, indices: impl Iterator<Item = u64>) -> Rows {
-    indices
-        .map(|index| {
-            let example = examples.find(index).expect("below their number");
-            let second = example.segment_b as usize;
-            let ids: Vec<u32> = example.ids.iter().collect();
-            let types = (0..ids.len()).map(|i| u32::from(i >= second)).collect();
-            (ids, types)
-        })
-        .collect()
-}
-
-fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
-    rows.iter()
-        .map(|(ids, types)| Example { ids, types })
-        .collect()
-}
-
-impl<'a> Run<'a> {
-    fn start(
-        kind: &'a Pretrain,
-        stage: &StageContext,
-        settings: Pretraining,
-        examples: &'a PackedExamples,
-    ) -> Result<Self, StageError> {
-        let pace = Pace::start()?;
-        let longest = examples.header().sequence_length as usize;
-        let mut trainer = device::pretrainer(stage, kind.precision, settings.clone(), longest)?;
-        let mut warnings = Vec::new();
-        if let Some(folder) = stage.find_input("start") {
-            warnings.extend(begin_from(&mut *trainer, &settings, &folder)?);
-        }
-        let mut log = Vec::new();
-        let place = checkpoint_place(stage);
-        if checkpoint::exists(&place) {
-            // A damaged one costs its steps, not the stage.
-            match trainer.resume(&place) {
-                Ok(()) => log = fs_err::read(lines_place(stage, trainer.step()))?,
-                Err(error) => warnings.push(unreadable_checkpoint(&error)),
-            }
-        }
-        Ok(Self {
-            kind,
-            settings,
-            examples,
-            trainer,
-            log,
-            warnings,
-            pace,
-        })
-    }
-
-    /// The examples of a step: the file is in random order, so training reads on and begins again at its end.
-    fn batch(&self, step: u64) -> Rows {
-        let n = self.examples.len() - self.kind.held_out;
-        let size = self.kind.batch as u64;
-        rows(self.examples, (0..size).map(|i| (step * size + i) % n))
-    }
-
-    fn note(&mut self, line: &Line<'_>) {
-        serde_json::to_writer(&mut self.log, line).expect("numbers serialise");
-        self.log.push(b'\n');
-    }
-
-    fn evaluate(&mut self) -> Result<Option<EvaluationNumbers>, StageError> {
-        if self.kind.held_out == 0 {
-            return Ok(None);
-        }
-        let n = self.examples.len();
-        let held_out = rows(self.examples, n - self.kind.held_out..n);
-        let numbers = self
-            .trainer
-            .evaluate(&borrowed(&held_out))
-            .map_err(train_error)?;
-        let step = self.trainer.step();
-        self.note(&Line::Evaluation {
-            step,
-            numbers: &numbers,
-        });
-        Ok(Some(numbers))
-    }
-
-    fn train(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        while self.trainer.step() < self.kind.steps {
-            if self.pace.must_stop() {
-                self.save(stage)?;
-                return Err(stopped(self.trainer.step()));
-            }
-            let step = self.trainer.step();
-            let batch = self.batch(step);
-            let numbers = self.trainer.train(&borrowed(&batch)).map_err(train_error)?;
-            if step.is_multiple_of(self.kind.log_every) {
-                self.note(&Line::Step(&numbers));
-            }
-            let done = step + 1;
-            let is_due = self
-                .kind
-                .evaluate_every
-                .is_some_and(|every| done.is_multiple_of(every));
-            if is_due && done < self.kind.steps {
-                self.evaluate()?;
-            }
-            self.pace.say(stage, done, self.kind.steps, numbers.loss);
-            if self.pace.wants_checkpoint() {
-                self.save(stage)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn save(&mut self, stage: &StageContext) -> Result<(), StageError> {
-        let (step, trainer) = (self.trainer.step(), &mut self.trainer);
-        training::keep(stage, step, &self.log, |place| trainer.save(place))
-    }
-
-    fn finish(
-        mut self,
-        stage: &StageContext,
-        vocabulary: &Vocabulary,
-    ) -> Result<StageReport, StageError> {
-        let numbers = self.evaluate()?;
-        let spelling = Spelling {
-            lower_case: self.kind.lower_case,
-            strip_accents: None,
-        };
-        let (discriminator, generator) = self.trainer.networks();
-        for (place, architecture, config, tensors) in [
-            (
-                "model",
-                "ElectraForPreTraining",
-                &self.settings.discriminator,
-                &discriminator,
-            ),
-            (
-                "generator",
-                "ElectraForMaskedLM",
-                &self.settings.generator,
-                &generator,
-            ),
-        ] {
-            let written = Model {
-                architecture,
-                config,
-                tensors,
-                vocabulary,
-                spelling,
-                labels: &[],
-                problem: None,
-            };
-            model::write(&stage.output(place), &written)?;
-        }
-        fs_err::write(stage.output("log.jsonl"), &self.log)?;
-        Ok(StageReport {
-            numbers: numbers.map_or_else(Vec::new, |numbers| self.kind.rows(&numbers)),
-            warnings: self.warnings,
-            ..StageReport::default()
-        })
-    }
-}
-
-/// Copies a given model's tensors; says what it did not hold.
-fn begin_from(
-    trainer: &mut dyn Pretrains,
-    settings: &Pretraining,
-    folder: &Path,
-) -> Result<Option<Diagnostic>, StageError> {
-    let (config, tensors) = model::read(folder)?;
-    let own = &settings.discriminator;
-    if config.vocab_size != own.vocab_size {
-        let message = format!(
-            "the model to start from has {} entries, the vocabulary {}",
-            config.vocab_size, own.vocab_size
-        );
-        return Err(
-            StageError::new("model::config", message).help("give a model of this vocabulary")
-        );
-    }
-    let unmatched = trainer.start_from(&tensors).map_err(train_error)?;
-    let missing: Vec<&String> = unmatched
-        .missing
-        .iter()
-        .filter(|name| !name.starts_with("generator."))
-        .collect();
-    Ok((!missing.is_empty()).then(|| {
-        Diagnostic::warning(
-            "model::missing",
-            format!(
-                "{} tensors of the discriminator are not in `start` and begin at random",
-                missing.len()
-            ),
-        )
-        .detail(format!("the first is `{}`", missing[0]))
-    }))
 }
 
 impl Pretrain {

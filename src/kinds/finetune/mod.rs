@@ -1,0 +1,423 @@
+//! Fine-tunes a model on one labelled set. Knows nothing of caching or scheduling.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use data::error::DataError;
+use data::example::{Example, Task};
+use data::features::Featuriser;
+use data::labels::LabelSet;
+use data::vocabulary::Vocabulary;
+use data::wordpiece::WordPiece;
+use engine::backend::Precision;
+use engine::config::{ElectraConfig, Size};
+use engine::finetune::Finetuning;
+use engine::model::heads::HeadKind;
+use engine::schedule::{Schedule, Shape};
+use engine::weights::Tensors;
+use flow::diagnostic::Diagnostic;
+use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
+
+use super::dataset::{mismatch, stage_error};
+use super::model::{self, weights_error};
+use super::pretrain::Sizes;
+use super::tasks::{Encoding, Input, Reading, Rows};
+use super::texts::{is_yes, load_vocabulary, problem, yes};
+use super::training::is_f32;
+use run::Run;
+
+mod run;
+
+/// `with:` of a stage of kind `finetune`.
+///
+/// `needs` names `data`, the output of a `dataset` stage with the splits `train` and, to choose an epoch by, `dev`; and
+/// `start`, the model to begin from: the output of `pretrain` or `finetune`, or a folder as `transformers` saves one.
+/// Without `start` training begins at random, from a `vocabulary` and `size`. The outputs are `model`, a folder that
+/// `transformers` loads, and `log`, a JSON line for each epoch.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Finetune {
+    /// The data set's name in every number.
+    pub name: String,
+    /// Passes over the training split.
+    pub epochs: u32,
+    /// Rows of an update: 32 for sentences, 16 for questions in the paper.
+    pub batch: usize,
+    /// Peak of the learning rate.
+    pub learning_rate: f64,
+    /// Seed of the order, of dropout and of the head's first values.
+    pub seed: u64,
+    /// Whose optimizer: `tf1`, ELECTRA's own, or `hf`, that of the program of Hugging Face.
+    #[serde(default, skip_serializing_if = "is_tf1")]
+    pub method: Method,
+    /// Each layer learns at this factor of the one above; 0.8 with `tf1`, none with `hf` where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
+    /// Weight decay.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight_decay: f32,
+    /// Share of the updates over which the learning rate rises.
+    #[serde(default = "tenth", skip_serializing_if = "is_tenth")]
+    pub warmup_share: f64,
+    /// Pieces of a row: 128 where it is absent, 384 for questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// Pieces from one window of a context to the next.
+    #[serde(default = "stride", skip_serializing_if = "is_stride")]
+    pub doc_stride: usize,
+    /// Texts that stay when a longer text is cut, such as `@DRUG$`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub markers: Vec<String>,
+    /// Which epoch is kept: the `best` on `dev`, the earliest of equals, or the `last`.
+    #[serde(default, skip_serializing_if = "is_best")]
+    pub keep: Keep,
+    /// Size of a model that begins at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// Sizes that differ from it.
+    #[serde(default, skip_serializing_if = "Sizes::is_empty")]
+    pub sizes: Sizes,
+    /// Dropout of units and of attention; that of the model it begins from, 0.1 of one begun at random, where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// Lower-case text before it is spelt.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub lower_case: bool,
+    /// In what the operands of matrix products are held: `f32`, or `bf16` with sums and weights in f32.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
+}
+
+/// Whose optimizer. Spec E.2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// ELECTRA's: layer-wise decay, no bias correction, gradients clipped to norm 1, decay and warm-up multiplied.
+    #[default]
+    Tf1,
+    /// Hugging Face's: Adam with bias correction, no clipping, decay after the warm-up.
+    Hf,
+}
+
+/// Which epoch is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// The best on `dev`.
+    #[default]
+    Best,
+    /// The last.
+    Last,
+}
+
+fn is_tf1(method: &Method) -> bool {
+    *method == Method::Tf1
+}
+
+fn is_best(keep: &Keep) -> bool {
+    *keep == Keep::Best
+}
+
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn is_tenth(value: &f64) -> bool {
+    *value == tenth()
+}
+
+fn stride() -> usize {
+    128
+}
+
+fn is_stride(value: &usize) -> bool {
+    *value == stride()
+}
+
+impl StageKind for Finetune {
+    const NAME: &'static str = "finetune";
+    /// 1: first.
+    const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
+    const DOC: &'static str = "fine-tune a model on a labelled set";
+
+    fn ports(&self) -> Ports {
+        let mut ports = match self.size {
+            Some(_) => Ports::inputs(["data", "vocabulary"]),
+            None => Ports::inputs(["data", "start"]),
+        };
+        if let Some(start) = ports.inputs.iter_mut().find(|port| port.name == "start") {
+            start.output = Some("model");
+        }
+        ports = ports.outputs(["model"]);
+        let log = ("log".to_owned(), "log.jsonl".to_owned());
+        ports.outputs.push(log);
+        ports
+    }
+
+    fn numerics(&self) -> Option<String> {
+        Some(self.precision.name().to_owned())
+    }
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut refuse = |name: &str, is_wrong: bool, message: &str, help: &str| {
+            if is_wrong {
+                problems.push(problem(&[name], message, help));
+            }
+        };
+        refuse(
+            "name",
+            self.name.trim().is_empty(),
+            "`name` is empty",
+            "name the data set, such as `ncbi-disease`",
+        );
+        refuse(
+            "epochs",
+            self.epochs == 0,
+            "there is no epoch",
+            "give the passes over the training split, such as 3",
+        );
+        refuse(
+            "batch",
+            self.batch == 0,
+            "a batch is empty",
+            "give the rows of an update, such as 32",
+        );
+        refuse(
+            "learning_rate",
+            !(self.learning_rate > 0.0 && self.learning_rate < 1.0),
+            "it is not between 0 and 1",
+            "give a rate such as 5e-5",
+        );
+        refuse(
+            "layer_decay",
+            self.layer_decay.is_some_and(|d| !(d > 0.0 && d <= 1.0)),
+            "it is no factor of above 0 to 1",
+            "give a factor such as 0.8; 1 leaves all layers alike",
+        );
+        refuse(
+            "warmup_share",
+            !(0.0..=1.0).contains(&self.warmup_share),
+            "it is no share",
+            "give a share such as 0.1",
+        );
+        refuse(
+            "dropout",
+            self.dropout
+                .is_some_and(|dropout| !(0.0..1.0).contains(&dropout)),
+            "it is not in 0 to below 1",
+            "give a share such as 0.1",
+        );
+        refuse(
+            "doc_stride",
+            self.doc_stride == 0,
+            "windows would not move",
+            "give the pieces between windows, such as 128",
+        );
+        refuse(
+            "max_length",
+            self.max_length.is_some_and(|n| n < 8),
+            "no example fits",
+            "give the pieces of a row, such as 128",
+        );
+        problems
+    }
+
+    fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
+        let begin = self.begin(stage)?;
+        let folder = stage.input("data")?;
+        let reading = self.reading(&folder).map_err(stage_error)?;
+        let compiled = compiled(&begin.vocabulary, &reading);
+        let data =
+            Data::read(&folder, &reading, &begin.vocabulary, &compiled).map_err(stage_error)?;
+        let mut run = Run::start(self, stage, &reading, &begin, &compiled, data)?;
+        run.train()?;
+        run.finish()
+    }
+}
+
+/// What training begins from.
+struct Begin {
+    config: ElectraConfig,
+    tensors: Option<Tensors>,
+    vocabulary: Vocabulary,
+}
+
+impl Finetune {
+    fn begin(&self, stage: &StageContext) -> Result<Begin, StageError> {
+        if let Some(folder) = stage.find_input("start") {
+            let (config, tensors) = model::read(&folder)?;
+            let (vocabulary, _) =
+                load_vocabulary(&folder.join("vocab.txt"), "start").map_err(stage_error)?;
+            if vocabulary.size() as usize != config.vocab_size {
+                let message = format!(
+                    "`vocab.txt` of `start` has {} entries, its `config.json` says {}",
+                    vocabulary.size(),
+                    config.vocab_size
+                );
+                return Err(StageError::new("model::config", message)
+                    .help("give a whole model of one kind"));
+            }
+            return Ok(Begin {
+                config: self.with_dropout(config),
+                tensors: Some(tensors),
+                vocabulary,
+            });
+        }
+        let size = self.size.expect("without `start` there is a size");
+        let (vocabulary, _) =
+            load_vocabulary(&stage.input("vocabulary")?, "vocabulary").map_err(stage_error)?;
+        let config = self.sizes.apply(size.config(vocabulary.size() as usize));
+        config.check().map_err(weights_error)?;
+        Ok(Begin {
+            config: self.with_dropout(config),
+            tensors: None,
+            vocabulary,
+        })
+    }
+
+    fn with_dropout(&self, mut config: ElectraConfig) -> ElectraConfig {
+        if let Some(dropout) = self.dropout {
+            config.hidden_dropout_prob = dropout;
+            config.attention_probs_dropout_prob = dropout;
+            config.classifier_dropout = None;
+        }
+        config
+    }
+
+    fn reading(&self, folder: &Path) -> Result<Reading, DataError> {
+        let path = folder.join("labels.json");
+        let refuse =
+            |message: String| Err(mismatch(message, "give the output of a `dataset` stage"));
+        if !path.is_file() {
+            return refuse("the input `data` has no `labels.json`".to_owned());
+        }
+        let labels: LabelSet = match serde_json::from_slice(&fs_err::read(path)?) {
+            Ok(labels) => labels,
+            Err(error) => return refuse(format!("`labels.json` cannot be understood: {error}")),
+        };
+        let usual = match labels.task {
+            Task::QuestionAnswering => 384,
+            _ => 128,
+        };
+        Ok(Reading {
+            labels,
+            max_length: self.max_length.unwrap_or(usual),
+            stride: self.doc_stride,
+            markers: self.markers.clone(),
+            lower_case: self.lower_case,
+        })
+    }
+
+    fn settings(&self, config: &ElectraConfig, head: (HeadKind, usize), steps: u64) -> Finetuning {
+        let is_tf1 = self.method == Method::Tf1;
+        Finetuning {
+            config: config.clone(),
+            head: head.0,
+            outputs: head.1,
+            schedule: Schedule {
+                peak: self.learning_rate,
+                steps,
+                warmup: (self.warmup_share * steps as f64) as u64,
+                shape: match self.method {
+                    Method::Tf1 => Shape::Product,
+                    Method::Hf => Shape::Piecewise,
+                },
+            },
+            layer_decay: self.layer_decay.or(is_tf1.then_some(0.8)),
+            weight_decay: self.weight_decay,
+            bias_correction: !is_tf1,
+            // Table 5.
+            betas: (0.9, 0.999),
+            epsilon: 1e-6,
+            clip: is_tf1.then_some(1.0),
+            seed: self.seed,
+        }
+    }
+}
+
+/// Examples as a model reads them.
+struct Data {
+    train: Vec<Input>,
+    dev: Vec<(Example, Vec<Input>, Rows)>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// The featuriser's spelling for a reading.
+pub(super) fn compiled(vocabulary: &Vocabulary, reading: &Reading) -> WordPiece {
+    let mut settings = Featuriser::settings();
+    settings.lower_case = reading.lower_case;
+    settings.strip_accents = reading.lower_case;
+    WordPiece::new(vocabulary, settings)
+}
+
+/// The examples of a split; `None` where there is no such split.
+pub(super) fn split(folder: &Path, name: &str) -> Result<Option<Vec<Example>>, DataError> {
+    let path = folder.join(format!("{name}.jsonl"));
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut examples = Vec::new();
+    data::jsonl::read(&path, &mut |example| {
+        examples.push(example);
+        Ok(())
+    })?;
+    Ok(Some(examples))
+}
+
+impl Data {
+    fn read(
+        folder: &Path,
+        reading: &Reading,
+        vocabulary: &Vocabulary,
+        compiled: &WordPiece,
+    ) -> Result<Self, DataError> {
+        let mut encoding = Encoding::new(reading, Featuriser::new(vocabulary, compiled));
+        let examples = split(folder, "train")?.unwrap_or_default();
+        let mut train = Vec::new();
+        for example in &examples {
+            train.extend(encoding.encode(example, true)?.0);
+        }
+        if train.is_empty() {
+            return Err(mismatch(
+                "the split `train` has no example to learn from".to_owned(),
+                "give a data set with a `train.jsonl`",
+            ));
+        }
+        let lost = encoding.lost;
+        let mut warnings = Vec::new();
+        let mut say = |n: u64, what: &str| {
+            if n > 0 {
+                let n_all = examples.len();
+                let message = format!("of {n_all} examples of `train`, {n} {what}");
+                warnings.push(Diagnostic::warning("data::lost", message));
+            }
+        };
+        say(lost.shortened, "are longer than `max_length` and were cut");
+        say(
+            lost.markers,
+            "markers were cut off with them: `markers:` keeps them",
+        );
+        say(
+            lost.answers,
+            "have no answer that a window of the context holds",
+        );
+        let mut dev = Vec::new();
+        for example in split(folder, "dev")?.unwrap_or_default() {
+            let (inputs, rows) = encoding.encode(&example, false)?;
+            dev.push((example, inputs, rows));
+        }
+        Ok(Self {
+            train,
+            dev,
+            warnings,
+        })
+    }
+}

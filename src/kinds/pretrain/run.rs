@@ -1,0 +1,367 @@
+//! Pre-training under way: steps, evaluations, snapshots, checkpoints, and what comes out. Knows no configuration text.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use data::packed::read::PackedExamples;
+use data::vocabulary::Vocabulary;
+use engine::error::{TrainError, WeightsError};
+use engine::mask::Masking;
+use engine::pretrain::{EvaluationNumbers, Example, Pretraining, StepNumbers};
+use engine::weights::Tensors;
+use flow::diagnostic::Diagnostic;
+use flow::kind::{StageContext, StageError, StageReport};
+
+use super::{Pretrain, begin, snapshot_name};
+use crate::kinds::device::{self, Made, Pretrains};
+use crate::kinds::model::{self, Model, Spelling};
+use crate::kinds::training::keeper::Keeper;
+use crate::kinds::training::live::Live;
+use crate::kinds::training::{Pace, step_error, train_error};
+
+/// A part of the training: from a step on, the examples of a file.
+pub(super) struct Phase<'a> {
+    pub(super) examples: &'a PackedExamples,
+    pub(super) first_step: u64,
+    /// Examples of an update.
+    pub(super) batch: usize,
+    /// Examples at the end of the file that are not trained on.
+    pub(super) held_out: u64,
+    /// Tokens of the longest example.
+    pub(super) longest: usize,
+    pub(super) masking: Masking,
+}
+
+/// An example's ids and segments.
+type Rows = Vec<(Vec<u32>, Vec<u32>)>;
+
+fn rows(examples: &PackedExamples, indices: impl Iterator<Item = u64>) -> Rows {
+    indices
+        .map(|index| {
+            let example = examples.find(index).expect("below their number");
+            let second = example.segment_b as usize;
+            let ids: Vec<u32> = example.ids.iter().collect();
+            let types = (0..ids.len()).map(|i| u32::from(i >= second)).collect();
+            (ids, types)
+        })
+        .collect()
+}
+
+fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
+    rows.iter()
+        .map(|(ids, types)| Example { ids, types })
+        .collect()
+}
+
+impl Phase<'_> {
+    /// Places in the file of a step's examples: the file is in random order, so training reads on and begins again at
+    /// its end.
+    fn places(&self, step: u64) -> Vec<u64> {
+        let n = self.examples.len() - self.held_out;
+        let size = self.batch as u64;
+        let first = (step - self.first_step) * size;
+        (0..size).map(|i| (first + i) % n).collect()
+    }
+
+    fn held_out(&self) -> Rows {
+        let n = self.examples.len();
+        rows(self.examples, n - self.held_out..n)
+    }
+}
+
+/// The phase of the update that follows `step` updates.
+fn phase_of<'p, 'a>(phases: &'p [Phase<'a>], step: u64) -> &'p Phase<'a> {
+    let begun = phases.iter().rev().find(|phase| phase.first_step <= step);
+    begun.expect("the first begins at step 0")
+}
+
+/// A line of the log.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    Step(&'a StepNumbers),
+    Evaluation {
+        step: u64,
+        #[serde(flatten)]
+        numbers: &'a EvaluationNumbers,
+    },
+}
+
+/// The step of the evaluation that a log ends with, if it does.
+fn evaluated_last(log: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(log).ok()?;
+    let line: serde_json::Value = serde_json::from_str(text.lines().last()?).ok()?;
+    line["step"]
+        .as_u64()
+        .filter(|_| line["event"] == "evaluation")
+}
+
+/// Training under way.
+pub(super) struct Run<'a> {
+    kind: &'a Pretrain,
+    stage: &'a StageContext,
+    phases: Vec<Phase<'a>>,
+    vocabulary: &'a Vocabulary,
+    settings: Pretraining,
+    trainer: Box<dyn Pretrains>,
+    log: Vec<u8>,
+    warnings: Vec<Diagnostic>,
+    keeper: Keeper,
+    live: Live,
+    pace: Pace,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn start(
+        kind: &'a Pretrain,
+        stage: &'a StageContext,
+        phases: Vec<Phase<'a>>,
+        vocabulary: &'a Vocabulary,
+    ) -> Result<Self, StageError> {
+        let pace = Pace::start()?;
+        let settings = kind.settings(vocabulary, &phases[0]);
+        let longest = phases.iter().map(|phase| phase.longest).max();
+        let longest = longest.expect("there is a phase");
+        let Made {
+            mut trainer,
+            made_on,
+        } = device::pretrainer(stage, kind.precision, settings.clone(), longest)?;
+        let warnings = begin::begin_from(&mut *trainer, &settings, stage)?;
+        let mut keeper = Keeper::new(stage, made_on);
+        let log = keeper.resume(|step, place| {
+            // Snapshots are written before the checkpoints that follow them.
+            let gone =
+                |snapshot: &&u64| **snapshot <= step && !kept_place(stage, **snapshot).exists();
+            match kind.snapshots.iter().find(gone) {
+                None => trainer.resume(place),
+                Some(snapshot) => Err(TrainError::Weights(WeightsError::Checkpoint {
+                    path: place.to_owned(),
+                    reason: format!("the snapshot of step {snapshot} is gone"),
+                })),
+            }
+        })?;
+        Ok(Self {
+            live: Live::open(stage, trainer.step()),
+            kind,
+            stage,
+            phases,
+            vocabulary,
+            settings,
+            trainer,
+            log: log.unwrap_or_default(),
+            warnings,
+            keeper,
+            pace,
+        })
+    }
+
+    fn note(&mut self, line: &Line<'_>) {
+        serde_json::to_writer(&mut self.log, line).expect("numbers serialise");
+        self.log.push(b'\n');
+    }
+
+    /// All steps that are left, then what comes out.
+    pub(super) fn finish(mut self) -> Result<StageReport, StageError> {
+        while self.trainer.step() < self.kind.steps {
+            self.evaluate_if_due()?;
+            self.step()?;
+        }
+        let numbers = match self.kind.held_out {
+            0 => None,
+            _ => Some(self.evaluate()?),
+        };
+        self.keeper.wait()?;
+        self.write(numbers)
+    }
+
+    fn step(&mut self) -> Result<(), StageError> {
+        let step = self.trainer.step();
+        let phase = phase_of(&self.phases, step);
+        let places = phase.places(step);
+        let batch = rows(phase.examples, places.iter().copied());
+        self.trainer.set_masking(phase.masking.clone());
+        let pace = &self.pace;
+        let numbers = self
+            .trainer
+            .train_while(&borrowed(&batch), &|_| !pace.must_stop())
+            .map_err(|error| step_error(error, || examples_at(&places)))?;
+        let Some(numbers) = numbers else {
+            return Err(self.stop());
+        };
+        self.pace.count(numbers.tokens);
+        let done = step + 1;
+        let is_logged = step.is_multiple_of(self.kind.log_every);
+        if is_logged {
+            self.note(&Line::Step(&numbers));
+        }
+        if self.pace.wants_line(is_logged) {
+            let speed = self.pace.tokens_per_second();
+            let others = [("tokens_per_second", speed)];
+            self.live.numbers("train", done, &numbers, &others);
+            self.pace.restart_count();
+        }
+        (self.pace).say_step(self.stage, done, self.kind.steps, numbers.loss);
+        if self.kind.snapshots.contains(&done) {
+            self.keep_snapshot(done)?;
+        }
+        if self.pace.wants_checkpoint() && !self.keeper.is_writing(self.stage) {
+            self.keep()?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates where the last update was one to do so after, unless that was done before an interruption.
+    fn evaluate_if_due(&mut self) -> Result<(), StageError> {
+        let step = self.trainer.step();
+        let every = self.kind.evaluate_every.filter(|_| self.kind.held_out > 0);
+        let is_due = step > 0 && every.is_some_and(|every| step.is_multiple_of(every));
+        if is_due && evaluated_last(&self.log) != Some(step) {
+            self.evaluate()?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates on the examples held out of the last update's file.
+    fn evaluate(&mut self) -> Result<EvaluationNumbers, StageError> {
+        let step = self.trainer.step();
+        let phase = phase_of(&self.phases, step.saturating_sub(1));
+        let held_out = phase.held_out();
+        self.trainer.set_masking(phase.masking.clone());
+        let at = (step, self.kind.steps);
+        let go_on = self
+            .pace
+            .watch(self.stage, at, held_out.len(), "evaluating");
+        let numbers = self
+            .trainer
+            .evaluate_while(&borrowed(&held_out), &go_on)
+            .map_err(train_error)?;
+        drop(go_on);
+        let Some(numbers) = numbers else {
+            return Err(self.stop());
+        };
+        self.live.numbers("evaluation", step, &numbers, &[]);
+        self.pace.restart_count();
+        self.note(&Line::Evaluation {
+            step,
+            numbers: &numbers,
+        });
+        Ok(numbers)
+    }
+
+    /// Begins to keep the step it is at.
+    fn keep(&mut self) -> Result<(), StageError> {
+        let snapshot = self.trainer.snapshot();
+        self.keeper.keep(self.stage, snapshot, &self.log)
+    }
+
+    /// How the stage ends when it is asked to: with its step on the disk.
+    fn stop(&mut self) -> StageError {
+        let (step, notes) = (self.trainer.step(), self.log.clone());
+        let take = || (self.trainer.snapshot(), notes);
+        self.keeper.stop(self.stage, step, take)
+    }
+
+    /// Keeps the discriminator of a step where an interruption leaves it.
+    fn keep_snapshot(&mut self, step: u64) -> Result<(), StageError> {
+        let place = kept_place(self.stage, step);
+        let partial = place.with_extension("partial");
+        for left in [&place, &partial] {
+            if left.exists() {
+                fs_err::remove_dir_all(left)?;
+            }
+        }
+        let tensors = self.trainer.discriminator();
+        self.write_model(&partial, &tensors, false)?;
+        for entry in fs_err::read_dir(&partial)? {
+            fs_err::File::open(entry?.path())?.sync_all()?;
+        }
+        fs_err::rename(&partial, &place)?;
+        Ok(())
+    }
+
+    fn write_model(
+        &self,
+        folder: &std::path::Path,
+        tensors: &Tensors,
+        is_generator: bool,
+    ) -> Result<(), StageError> {
+        let (architecture, config) = match is_generator {
+            false => ("ElectraForPreTraining", &self.settings.discriminator),
+            true => ("ElectraForMaskedLM", &self.settings.generator),
+        };
+        let written = Model {
+            architecture,
+            config,
+            tensors,
+            vocabulary: self.vocabulary,
+            spelling: Spelling {
+                lower_case: self.kind.lower_case,
+                strip_accents: None,
+            },
+            labels: &[],
+            problem: None,
+        };
+        model::write(folder, &written)
+    }
+
+    fn write(mut self, numbers: Option<EvaluationNumbers>) -> Result<StageReport, StageError> {
+        let discriminator = self.trainer.discriminator();
+        self.write_model(&self.stage.output("model"), &discriminator, false)?;
+        let generator = self.trainer.generator();
+        self.write_model(&self.stage.output("generator"), &generator, true)?;
+        for step in &self.kind.snapshots {
+            // A copy: until the result is recorded, the next attempt may need it.
+            let to = self.stage.output(&snapshot_name(*step));
+            fs_err::create_dir_all(&to)?;
+            for entry in fs_err::read_dir(kept_place(self.stage, *step))? {
+                let entry = entry?;
+                fs_err::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        fs_err::write(self.stage.output("log.jsonl"), &self.log)?;
+        self.warnings.extend(self.keeper.take_warnings());
+        Ok(StageReport {
+            numbers: numbers.map_or_else(Vec::new, |numbers| self.kind.rows(&numbers)),
+            warnings: self.warnings,
+            ..StageReport::default()
+        })
+    }
+}
+
+/// Where a snapshot waits for the end of the stage.
+fn kept_place(stage: &StageContext, step: u64) -> PathBuf {
+    stage.scratch.join(snapshot_name(step))
+}
+
+/// Examples of a batch by their places in the file, runs of them together.
+fn examples_at(places: &[u64]) -> String {
+    let runs = places.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [one] => format!("{one}"),
+        run => format!("{} to {}", run[0], run[run.len() - 1]),
+    });
+    let runs: Vec<String> = runs.collect();
+    format!("examples {} of the file, counted from 0", runs.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_named_by_their_runs() {
+        let text = examples_at(&[97, 98, 99, 0, 1, 5]);
+        assert_eq!(
+            text,
+            "examples 97 to 99, 0 to 1, 5 of the file, counted from 0"
+        );
+    }
+
+    #[test]
+    fn a_log_tells_what_was_evaluated_last() {
+        let log = b"{\"event\":\"step\",\"step\":3}\n{\"event\":\"evaluation\",\"step\":4}\n";
+        assert_eq!(evaluated_last(log), Some(4));
+        assert_eq!(evaluated_last(&log[..26]), None);
+        assert_eq!(evaluated_last(b""), None);
+    }
+}

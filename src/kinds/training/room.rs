@@ -1,0 +1,156 @@
+//! What training takes of memory, told before its first step and held against what there is. Knows no model.
+
+use engine::arena::Footprint;
+use flow::event::Progress;
+use flow::kind::{StageContext, StageError};
+use flow::store::record::total_memory_bytes;
+
+/// Most tokens a device takes at once, where the pipeline does not say.
+const USUAL_TOKENS: usize = 4_096;
+
+/// Tokens of a micro-batch: `resources.micro_batch` sequences of `longest` tokens, or the usual number. Says what that
+/// takes; `footprint` counts it for so many tokens.
+///
+/// # Errors
+/// When it is more than there is, with a micro-batch that fits.
+pub(in crate::kinds) fn micro_tokens(
+    stage: &StageContext,
+    longest: usize,
+    footprint: &dyn Fn(usize) -> Footprint,
+) -> Result<usize, StageError> {
+    let tokens = match stage.micro_batch {
+        Some(sequences) => (sequences as usize).saturating_mul(longest),
+        None => USUAL_TOKENS.max(longest),
+    };
+    let plan = fitting(tokens, longest, total_memory_bytes(), footprint)?;
+    let text = format!(
+        "plans {}: {}; micro-batch {tokens} tokens",
+        size(plan.total()),
+        parts(&plan)
+    );
+    (stage.say)(&text);
+    stage.progress(&Progress {
+        unit: "steps".to_owned(),
+        text,
+        ..Progress::default()
+    });
+    Ok(tokens)
+}
+
+fn parts(plan: &Footprint) -> String {
+    format!(
+        "weights {}, gradients and moments {}, activations {}, copy for checkpoints {}",
+        size(plan.weights),
+        size(plan.states),
+        size(plan.activations),
+        size(plan.copy)
+    )
+}
+
+/// What so many tokens take, if it is at most `available` bytes (0: not known).
+fn fitting(
+    tokens: usize,
+    longest: usize,
+    available: u64,
+    footprint: &dyn Fn(usize) -> Footprint,
+) -> Result<Footprint, StageError> {
+    // More tokens than this are beyond every machine, and beyond what may be counted.
+    const MOST: usize = 1 << 32;
+    let plan = footprint(tokens.min(MOST));
+    let fits = |sequences: usize| footprint(sequences * longest).total() <= available;
+    if available == 0 || plan.total() <= available {
+        return Ok(plan);
+    }
+    let error = StageError::new(
+        "engine::out_of_memory",
+        format!(
+            "this machine cannot hold the training: it needs {}, there are {}",
+            size(plan.total()),
+            size(available)
+        ),
+    )
+    .detail(format!("{}; micro-batch {tokens} tokens", parts(&plan)))
+    .environment();
+    if !fits(1) {
+        let help = "take a smaller `size` or shorter examples, or a larger machine";
+        return Err(error.help(help));
+    }
+    // The largest number of sequences that fits: `least` does, `most` does not.
+    let (mut least, mut most) = (1, tokens.min(MOST).div_ceil(longest).max(2));
+    while most - least > 1 {
+        let middle = least.midpoint(most);
+        match fits(middle) {
+            true => least = middle,
+            false => most = middle,
+        }
+    }
+    let help = format!("`resources.micro_batch: {least}` fits; same updates up to rounding");
+    Err(error.help(help))
+}
+
+/// `312 KiB`, `4.2 MiB`, `1.2 GiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match value < 9.95 {
+        true => format!("{value:.1} {}", UNITS[unit]),
+        false => format!("{value:.0} {}", UNITS[unit]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1 MiB of weights, and 1 KiB of activations a token.
+    fn footprint(tokens: usize) -> Footprint {
+        Footprint {
+            weights: 1 << 20,
+            states: 3 << 20,
+            activations: (tokens as u64) << 10,
+            copy: 3 << 20,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_does() {
+        let fits = fitting(4_096, 128, 11 << 20, &footprint).expect("4 MiB beside 7");
+        assert_eq!(fits.total(), 11 << 20);
+        assert!(fitting(1 << 20, 128, 0, &footprint).is_ok());
+        let error = fitting(4_097, 128, 11 << 20, &footprint).expect_err("too much");
+        let help = error.diagnostic.help.as_deref().unwrap_or_default();
+        assert!(
+            help.starts_with("`resources.micro_batch: 32` fits"),
+            "{help}"
+        );
+        let text = &error.diagnostic.message;
+        assert!(
+            text.ends_with("it needs 11 MiB, there are 11 MiB"),
+            "{text}"
+        );
+        let details = error.diagnostic.details.join("\n");
+        assert!(details.contains("weights 1.0 MiB") && details.contains("4097 tokens"));
+        let error = fitting(4_096, 128, 7 << 20, &footprint).expect_err("nothing fits");
+        let help = error.diagnostic.help.unwrap_or_default();
+        assert!(help.contains("smaller `size`"), "{help}");
+        let error = fitting(usize::MAX, 128, 8 << 20, &footprint).expect_err("too much");
+        let help = error.diagnostic.help.unwrap_or_default();
+        assert!(
+            help.starts_with("`resources.micro_batch: 8` fits"),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(size(512), "0.5 KiB");
+        assert_eq!(size(1 << 20), "1.0 MiB");
+        assert_eq!(size(1_288_490_188), "1.2 GiB");
+        assert_eq!(size(45 << 20), "45 MiB");
+    }
+}
