@@ -148,6 +148,7 @@ impl StageKind for Finetune {
     const NAME: &'static str = "finetune";
     /// 1: first.
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const DOC: &'static str = "fine-tune a model on a labelled set";
 
     fn ports(&self) -> Ports {

@@ -11,8 +11,7 @@ use data::labels::LabelSet;
 use data::metrics::{self, Options, Work, find_metric};
 use data::predictions::Predictions;
 use data::wordpiece::WordPiece;
-use engine::cpu::Cpu;
-use engine::finetune::{TaskExample, TaskNumbers, TaskTrainer, footprint};
+use engine::finetune::{TaskExample, TaskNumbers};
 use engine::model::heads::HeadKind;
 use engine::random::{Draw, Purpose, Stream};
 use engine::weights;
@@ -22,11 +21,12 @@ use flow::metric::MetricRow;
 
 use super::{Begin, Data, Finetune, Keep};
 use crate::kinds::dataset::stage_error;
+use crate::kinds::device::{self, Finetunes, Made};
 use crate::kinds::model::{self, Model, Spelling, weights_error};
 use crate::kinds::tasks::{Encoding, Reading};
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
-use crate::kinds::training::{Pace, room, step_error, train_error};
+use crate::kinds::training::{Pace, step_error, train_error};
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub(super) struct Run<'a> {
     compiled: &'a WordPiece,
     data: Data,
     head: HeadKind,
-    trainer: TaskTrainer<Cpu>,
+    trainer: Box<dyn Finetunes>,
     steps_per_epoch: u64,
     so_far: Progressed,
     /// The best epochs of the last checkpoints: their tensors must stay, since any of those may be gone back to.
@@ -126,12 +126,10 @@ impl<'a> Run<'a> {
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
         let longest = reading.max_length;
-        let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-            footprint(&settings, longest, tokens)
-        })?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
-        let mut trainer =
-            TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
+        let Made {
+            mut trainer,
+            made_on,
+        } = device::task_trainer(stage, kind.precision, settings, longest, true)?;
         if let Some(tensors) = &begin.tensors {
             let begun = trainer.start_from(tensors).map_err(train_error)?;
             if begun.has_other_head {
@@ -157,7 +155,7 @@ impl<'a> Run<'a> {
                 );
             }
         }
-        let mut keeper = Keeper::new(stage, micro_tokens);
+        let mut keeper = Keeper::new(stage, made_on);
         let so_far = match keeper.resume(|_, place| trainer.resume(place))? {
             Some(notes) => serde_json::from_slice(&notes).map_err(std::io::Error::other)?,
             None => Progressed::default(),

@@ -210,6 +210,7 @@ impl StageKind for Pretrain {
     const NAME: &'static str = "pretrain";
     /// 1: first.
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const DOC: &'static str = "pre-train a discriminator by replaced token detection";
 
     fn ports(&self) -> Ports {
