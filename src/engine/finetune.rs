@@ -125,6 +125,14 @@ pub struct Begun {
     pub has_other_head: bool,
 }
 
+/// The encoder's tensors alone.
+#[must_use]
+pub fn without_head(tensors: &Tensors) -> Tensors {
+    let mut body = tensors.clone();
+    body.retain(|name, _| name.starts_with(BODY));
+    body
+}
+
 /// Where the encoder's tensors are.
 const BODY: &str = "electra.";
 
@@ -137,11 +145,7 @@ pub fn body_of_other_head(parameters: &Parameters, tensors: &Tensors) -> Option<
                 .find(name)
                 .is_some_and(|own| own.shape != tensors[name].shape)
     };
-    tensors.keys().any(is_other).then(|| {
-        let mut body = tensors.clone();
-        body.retain(|name, _| name.starts_with(BODY));
-        body
-    })
+    tensors.keys().any(is_other).then(|| without_head(tensors))
 }
 
 /// A model for a task on a device.
