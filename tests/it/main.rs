@@ -3,6 +3,7 @@
 mod cache_commands;
 mod cache_damage;
 mod checkpoint;
+mod cooperate;
 mod corpus;
 mod datasets;
 mod document;
