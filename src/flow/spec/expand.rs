@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::choices::{self, Chooser, Grids, Pick, Reference, Settled};
 use super::keys::{Template, check_top, claims_json, template, text};
 use super::link::Linker;
 use super::manifest::{Lines, step};
@@ -11,8 +12,8 @@ use super::needs::{self, Need};
 use super::node::{Entry, Node, Value};
 use super::outputs::{self, Occupant};
 use super::settings::{self, Settings};
-use super::substitute::{AxisValue, Params};
-use super::{Axis, Input, Launch, Origin, OutputSpec, StageId, StageSpec};
+use super::substitute::{AxisValue, Chosen, Params, Stages};
+use super::{Axis, ChoiceRef, Input, Launch, Origin, OutputSpec, StageId, StageSpec, Variant};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::kind::{BindContext, Bound, KindEntry, Ports};
@@ -57,6 +58,20 @@ struct Instance<'a> {
     needs: Vec<Need>,
 }
 
+/// A stage in one cell: one instance, or where it hangs on choices one for each way they may come out.
+struct Made<'a> {
+    picks: Vec<Pick>,
+    /// Each with the values of the picks; never empty.
+    ways: Vec<(Vec<String>, Instance<'a>)>,
+}
+
+impl<'a> Made<'a> {
+    /// What all ways share: name, cell, outputs, axes chosen.
+    fn any(&self) -> &Instance<'a> {
+        &self.ways[0].1
+    }
+}
+
 /// Expands a document whose `extends`, profile, settings and recipes are merged in.
 pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let mut problems = Vec::new();
@@ -69,7 +84,8 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let params = Params::new(
         section("params"),
         context.limit.saturating_mul(NODES_PER_STAGE),
-    );
+    )
+    .beside(stages_of(section("stages"), context.kinds));
     params.resolve_all();
     let claims = document.find("expect").map_or_else(
         || Value::Sequence(Vec::new()),
@@ -98,41 +114,18 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         })
         .collect();
     let cells = matrix::expand(&axes, context.limit, &mut problems);
-    let mut instances = Vec::new();
     let mut incomplete: BTreeSet<&str> = BTreeSet::new();
-    let mut environment = BTreeMap::new();
-    let mut loose = Vec::new();
-    for (template, cells) in templates.iter().zip(cells) {
-        let (Some(template), Some(cells)) = (template, cells) else {
-            continue;
-        };
-        if instances.len() + cells.len() > context.limit {
-            problems.push(
-                Diagnostic::error(
-                    "spec::too_large",
-                    format!("there are more than {} stages", context.limit),
-                )
-                .at(template.entry.key_span, "the limit is reached here")
-                .help("split the pipeline into several files"),
-            );
-            break;
-        }
-        for cell in cells {
-            let maker = Maker {
-                template,
-                context,
-                params: &params,
-                claims: &claims,
-            };
-            match maker.instance(cell, &mut environment, &mut loose, &mut problems) {
-                Some(instance) => instances.push(instance),
-                None => {
-                    incomplete.insert(&template.entry.key);
-                }
-            }
-        }
-    }
-    let stages = link_all(section("stages"), &incomplete, instances, &mut problems);
+    let mut found = Found::default();
+    let makers = Makers {
+        templates: &templates,
+        cells: &cells,
+        context,
+        params: &params,
+        claims: &claims,
+    };
+    let made = makers.all(&mut incomplete, &mut found, &mut problems);
+    let Found { environment, loose } = found;
+    let stages = link_all(section("stages"), &incomplete, made, &mut problems);
     let mut warnings = params.unused();
     let is_report = |stage: &StageSpec| {
         let kind = context.kinds.iter().find(|kind| kind.name == stage.kind);
@@ -166,6 +159,118 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     }
 }
 
+/// What references may begin with beside the words that are always there.
+fn stages_of<'a>(stages: &'a [Entry], kinds: &'a [KindEntry]) -> Stages<'a> {
+    let choosing = || {
+        kinds
+            .iter()
+            .filter(|kind| kind.chooses)
+            .map(|kind| kind.name)
+    };
+    let chooses = |entry: &Entry| {
+        let kind = entry
+            .value
+            .find("kind")
+            .and_then(|kind| kind.value.as_str());
+        kind.is_some_and(|kind| choosing().any(|name| name == kind))
+    };
+    Stages {
+        by_name: stages
+            .iter()
+            .map(|entry| (entry.key.as_str(), chooses(entry)))
+            .collect(),
+        kinds: choosing().collect(),
+    }
+}
+
+/// What is found beside instances.
+#[derive(Default)]
+struct Found {
+    environment: BTreeMap<String, Option<String>>,
+    loose: Vec<(String, Origin, Span)>,
+}
+
+/// Makes the instances of every stage.
+struct Makers<'a> {
+    templates: &'a [Option<Template<'a>>],
+    cells: &'a [Option<Vec<Cell>>],
+    context: Context<'a>,
+    params: &'a Params<'a>,
+    claims: &'a serde_json::Value,
+}
+
+impl<'a> Makers<'a> {
+    /// In the order of the file, however choices hang on each other.
+    fn all(
+        &self,
+        incomplete: &mut BTreeSet<&'a str>,
+        found: &mut Found,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Vec<Made<'a>> {
+        let stages: Vec<(&Template<'a>, &'a [Cell])> = (self.templates.iter().zip(self.cells))
+            .filter_map(|(template, cells)| Some((template.as_ref()?, cells.as_deref()?)))
+            .collect();
+        let by_name: BTreeMap<&str, &[Cell]> = stages
+            .iter()
+            .map(|(template, cells)| (template.entry.key.as_str(), *cells))
+            .collect();
+        let references: Vec<(&str, Vec<Reference>)> = stages
+            .iter()
+            .map(|(template, _)| {
+                let references = choices::references(template, self.params.stages());
+                (template.entry.key.as_str(), references)
+            })
+            .collect();
+        let mut grids = Grids::default();
+        let mut made: Vec<Vec<Made<'a>>> = stages.iter().map(|_| Vec::new()).collect();
+        let mut count = 0_usize;
+        for at in choices::order(&references, problems) {
+            let (template, cells) = stages[at];
+            let name = template.entry.key.as_str();
+            if count + cells.len() > self.context.limit {
+                problems.push(
+                    Diagnostic::error(
+                        "spec::too_large",
+                        format!("there are more than {} stages", self.context.limit),
+                    )
+                    .at(template.entry.key_span, "the limit is reached here")
+                    .help("split the pipeline into several files"),
+                );
+                break;
+            }
+            let maker = Maker {
+                template,
+                context: self.context,
+                params: self.params,
+                claims: self.claims,
+            };
+            for cell in cells {
+                let Some(one) = maker.cell(cell, &references[at].1, &grids, found, problems) else {
+                    incomplete.insert(name);
+                    continue;
+                };
+                count += one.ways.len();
+                for (_, instance) in &one.ways {
+                    let Some(choosing) = &instance.bound.choosing else {
+                        continue;
+                    };
+                    let chooser = Chooser {
+                        template,
+                        cell,
+                        needs: &instance.needs,
+                        choosing,
+                    };
+                    if let Some(rows) = chooser.rows(&by_name, problems) {
+                        grids.add(name, cell, &choosing.axes, rows);
+                    }
+                }
+                made[at].push(one);
+            }
+        }
+        made.into_iter().flatten().collect()
+    }
+}
+
 struct Maker<'a> {
     template: &'a Template<'a>,
     context: Context<'a>,
@@ -174,17 +279,73 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
+    /// The stage in one cell, bound under every choice that may be made.
+    fn cell(
+        &self,
+        cell: &Cell,
+        references: &[Reference],
+        grids: &Grids<'_>,
+        found: &mut Found,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Made<'a>> {
+        let name = self.template.entry.key.as_str();
+        let Some(Settled { picks, ways }) = grids.settle(references, name, cell, problems) else {
+            // Looked at all the same, so that what else is wrong with it is said too.
+            let mut others = Vec::new();
+            self.instance(cell.clone(), &[], found, &mut others);
+            let is_apart = |problem: &Diagnostic| {
+                let spans = problem.labels.iter().map(|label| label.span);
+                spans
+                    .into_iter()
+                    .all(|at| references.iter().all(|one| one.span != at))
+            };
+            problems.extend(others.into_iter().filter(is_apart));
+            return None;
+        };
+        let mut made = Vec::with_capacity(ways.len());
+        let mut is_whole = true;
+        for way in ways {
+            match self.instance(cell.clone(), &way, found, problems) {
+                Some(instance) => {
+                    let values = way.into_iter().map(|one| one.value.text).collect();
+                    made.push((values, instance));
+                }
+                None => is_whole = false,
+            }
+        }
+        let outputs = made.first().map(|(_, instance)| &instance.outputs);
+        if made
+            .iter()
+            .any(|(_, other)| Some(&other.outputs) != outputs)
+        {
+            problems.push(
+                Diagnostic::error(
+                    "spec::choice",
+                    format!("what stage `{name}` leaves hangs on a choice"),
+                )
+                .at(
+                    self.template.entry.key_span,
+                    "its outputs must be the same whatever is chosen",
+                )
+                .help("take the choice out of what decides its outputs"),
+            );
+            return None;
+        }
+        is_whole.then_some(Made { picks, ways: made })
+    }
+
     fn instance(
         &self,
         cell: Cell,
-        environment: &mut BTreeMap<String, Option<String>>,
-        loose: &mut Vec<(String, Origin, Span)>,
+        chosen: &[Chosen],
+        found: &mut Found,
         problems: &mut Vec<Diagnostic>,
     ) -> Option<Instance<'a>> {
+        let Found { environment, loose } = found;
         let entry = self.template.entry;
         let (stage, kind) = (entry.key.as_str(), self.template.kind);
         let name = display_name(stage, &cell);
-        let body = self.body(&cell);
+        let body = self.body(&cell, chosen);
         let find = |key: &str| body.find(key).map(|entry| &entry.value);
         let mut settings = settings::read(&body, stage, problems);
         environment.extend(std::mem::take(&mut settings.environment));
@@ -283,7 +444,7 @@ impl<'a> Maker<'a> {
     }
 
     /// The stage's map with references replaced; what is decided already is left out.
-    fn body(&self, cell: &[AxisValue]) -> Node {
+    fn body(&self, cell: &[AxisValue], chosen: &[Chosen]) -> Node {
         let scope = self.params.stage_scope(cell);
         let value = &self.template.entry.value;
         let entries = value
@@ -298,10 +459,12 @@ impl<'a> Maker<'a> {
             .map(|entry| Entry {
                 key: entry.key.clone(),
                 key_span: entry.key_span,
-                value: if entry.key == "with" {
-                    scope.apply_but(&entry.value, "script")
-                } else {
-                    scope.apply(&entry.value)
+                value: match entry.key.as_str() {
+                    "with" => scope.with_choices(chosen).apply_but(&entry.value, "script"),
+                    key if choices::KEYS.contains(&key) => {
+                        scope.with_choices(chosen).apply(&entry.value)
+                    }
+                    _ => scope.apply(&entry.value),
                 },
             })
             .collect();
@@ -364,7 +527,7 @@ impl<'a> Maker<'a> {
 fn link_all(
     stages: &[Entry],
     incomplete: &BTreeSet<&str>,
-    instances: Vec<Instance<'_>>,
+    made: Vec<Made<'_>>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<StageSpec> {
     let mut linker = Linker::new(stages.iter().map(|entry| entry.key.as_str()));
@@ -373,7 +536,8 @@ fn link_all(
             linker.miss(&entry.key);
         }
     }
-    for (id, instance) in (0_u32..).zip(&instances) {
+    for (id, made) in (0_u32..).zip(&made) {
+        let instance = made.any();
         linker.add(
             &instance.template.entry.key,
             StageId(id),
@@ -383,16 +547,59 @@ fn link_all(
             instance.bound.launch == Launch::Builtin || !instance.settings.numbers.is_empty(),
         );
     }
-    let inputs: Vec<Vec<Input>> = instances
+    let links: Vec<(Vec<ChoiceRef>, Vec<Vec<Input>>)> = made
         .iter()
-        .map(|instance| inputs_of(instance, &linker, problems))
+        .map(|made| {
+            let choices = made.picks.iter().filter_map(|pick| {
+                Some(ChoiceRef {
+                    stage: linker.instance(&pick.stage, &pick.cell)?,
+                    axis: pick.axis.clone(),
+                    span: pick.span,
+                })
+            });
+            let inputs = |(_, instance): &(_, _)| inputs_of(instance, &linker, problems);
+            (choices.collect(), made.ways.iter().map(inputs).collect())
+        })
         .collect();
     drop(linker);
-    instances
+    made.into_iter()
+        .zip(links)
+        .map(|(made, (choices, inputs))| joined(made, choices, inputs, problems))
+        .collect()
+}
+
+/// One stage of all the ways it may come out: until the choice is made it needs what any of them needs.
+fn joined(
+    made: Made<'_>,
+    choices: Vec<ChoiceRef>,
+    inputs: Vec<Vec<Input>>,
+    problems: &mut Vec<Diagnostic>,
+) -> StageSpec {
+    let mut variants: Vec<Variant> = made
+        .ways
         .into_iter()
         .zip(inputs)
-        .map(|(instance, inputs)| concrete(instance, inputs, problems))
-        .collect()
+        .map(|((values, instance), inputs)| {
+            let mut stage = concrete(instance, inputs, problems);
+            stage.choices.clone_from(&choices);
+            Variant { values, stage }
+        })
+        .collect();
+    if choices.is_empty() {
+        return variants.swap_remove(0).stage;
+    }
+    let mut stage = variants[0].stage.clone();
+    for variant in &variants[1..] {
+        for input in &variant.stage.inputs {
+            if !stage.inputs.contains(input) {
+                stage.inputs.push(input.clone());
+            }
+        }
+    }
+    stage.config.clear();
+    stage.lines_before.clear();
+    stage.lines_after.clear();
+    StageSpec { variants, ..stage }
 }
 
 fn inputs_of(
@@ -401,12 +608,20 @@ fn inputs_of(
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Input> {
     let stage = &instance.template.entry.key;
+    let choosing = instance.bound.choosing.as_ref();
+    let grouped = |need: &Need| choosing.is_some_and(|choosing| choosing.port == need.port);
     let mut inputs: Vec<Input> = instance
         .needs
         .iter()
         .filter_map(|need| {
-            let origin =
-                linker.origin(need, stage, &instance.cell, &instance.bound.ports, problems)?;
+            let origin = linker.origin(
+                need,
+                stage,
+                &instance.cell,
+                &instance.bound.ports,
+                grouped(need),
+                problems,
+            )?;
             Some(Input {
                 port: need.port.clone(),
                 place: need.place.clone(),
@@ -502,6 +717,12 @@ fn concrete(
         outputs,
         launch,
         policy: settings.policy,
+        chooses: bound
+            .choosing
+            .map(|choosing| choosing.axes)
+            .unwrap_or_default(),
+        choices: Vec::new(),
+        variants: Vec::new(),
         span: entry.key_span,
     }
 }
@@ -529,19 +750,29 @@ fn sort(stages: Vec<StageSpec>) -> Result<Vec<StageSpec>, (Vec<StageSpec>, Vec<D
     let mut sorted = Vec::with_capacity(slots.len());
     for old in order {
         let mut stage = slots[old].take().expect("an order names each stage once");
-        for input in &mut stage.inputs {
-            let references = match &mut input.origin {
-                Origin::Stage(reference) => std::slice::from_mut(reference),
-                Origin::Many(references) => references.as_mut_slice(),
-                Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &mut [],
-            };
-            for reference in references {
-                reference.stage = position[reference.stage.index()];
-            }
-        }
+        renumber(&mut stage, &position);
         sorted.push(stage);
     }
     Ok(sorted)
+}
+
+fn renumber(stage: &mut StageSpec, position: &[StageId]) {
+    for input in &mut stage.inputs {
+        let references = match &mut input.origin {
+            Origin::Stage(reference) => std::slice::from_mut(reference),
+            Origin::Many(references) => references.as_mut_slice(),
+            Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &mut [],
+        };
+        for reference in references {
+            reference.stage = position[reference.stage.index()];
+        }
+    }
+    for choice in &mut stage.choices {
+        choice.stage = position[choice.stage.index()];
+    }
+    for variant in &mut stage.variants {
+        renumber(&mut variant.stage, position);
+    }
 }
 
 /// Each problem once, in the order of the texts. Where a value could not be had at all, what it then is not is left out.
