@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::processes::{of_stages, signal, supervisors};
+use crate::shipped::Shipped;
 use crate::space::{Ran, Space, wait_until};
 
 /// Three rates over three seeds, each with its score in a file of its own; `final` takes the best rate to other seeds.
@@ -36,6 +37,11 @@ stages:
     needs: { start: { stage: tune, where: { rate: '${choose.rate}', seed: 1 } } }
     with: { script: 'cat params.json start > model', params: { rate: '${choose.rate}', name: 'run at ${choose.rate}', seed: '${replicate.seed}' } }
     outputs: { model: model }
+  ensemble:
+    kind: command
+    needs: { models: { all: tune, where: { rate: '${choose.rate}' } } }
+    with: { script: 'cat models/*/* > all' }
+    outputs: { all: all }
   test:
     kind: command
     matrix: { from: final }
@@ -113,7 +119,7 @@ fn a_sweep_is_chosen_on_dev_and_a_flip_reruns_only_what_hangs_on_it() {
     );
     assert_eq!(planned(&space, "final[seed=11]"), waits);
     let ran = space.run(&["--json", "-j2"]).exits(0);
-    assert_eq!(ran.counts(), [30, 30, 0, 0, 0]);
+    assert_eq!(ran.counts(), [31, 31, 0, 0, 0]);
     assert_eq!(choice(&space, "choose"), json!({"rate": 3e-4}));
     let model = result(&space, "final[seed=11].model");
     assert!(
@@ -124,6 +130,12 @@ fn a_sweep_is_chosen_on_dev_and_a_flip_reruns_only_what_hangs_on_it() {
         model.matches("\"rate\": 0.0003").count(),
         2,
         "its own and that of the instance it began from: {model}"
+    );
+    let all = result(&space, "ensemble");
+    assert_eq!(
+        all.matches("\"rate\": 0.0003").count(),
+        3,
+        "every seed of the chosen rate: {all}"
     );
     let table = result(&space, "choose.table");
     assert!(table.contains("chosen: `rate=0.0003`"), "{table}");
@@ -136,7 +148,7 @@ fn a_sweep_is_chosen_on_dev_and_a_flip_reruns_only_what_hangs_on_it() {
         page.contains("rate=0.0003") && page.contains("f1 mean"),
         "the ranking is in the report"
     );
-    assert_eq!(space.run(&["--json"]).exits(0).counts(), [30, 0, 30, 0, 0]);
+    assert_eq!(space.run(&["--json"]).exits(0).counts(), [31, 0, 31, 0, 0]);
 
     // Better, but not the best: the same choice, and nothing below runs but the report, which shows the ranking.
     space.write("dev/0.0001-2", "81.9\n");
@@ -148,7 +160,7 @@ fn a_sweep_is_chosen_on_dev_and_a_flip_reruns_only_what_hangs_on_it() {
     // One number flips the choice: all that hangs on it runs, and nothing else.
     space.write("dev/0.0001-2", "99.9\n");
     assert_eq!(planned(&space, "test[seed=11]").0, "may_run");
-    let mut expected = set(&["score[rate=0.0001,seed=2]", "choose", "table"]);
+    let mut expected = set(&["score[rate=0.0001,seed=2]", "choose", "ensemble", "table"]);
     for seed in 11..=15 {
         expected.insert(format!("final[seed={seed}]"));
         expected.insert(format!("test[seed={seed}]"));
@@ -183,7 +195,7 @@ fn a_value_written_by_hand_has_the_same_key() {
             .replace("name: 'run at 3.0e-4'", "name: 'run at 0.0003'")
             .replace("rate: '3.0e-4'", "rate: 3.0e-4"),
     );
-    assert_eq!(space.run(&["--json"]).exits(0).counts(), [30, 0, 30, 0, 0]);
+    assert_eq!(space.run(&["--json"]).exits(0).counts(), [31, 0, 31, 0, 0]);
 }
 
 #[test]
@@ -244,7 +256,7 @@ fn missing_replicates_are_refused_and_allowed() {
     space
         .run(&["choose", "-j2"])
         .exits(1)
-        .says("1 number `f1` missing")
+        .says("1 number `f1` is missing")
         .says("`rate=0.0003` has no `f1` for seed=2")
         .says("`missing: allow`");
     let text = space
@@ -430,4 +442,44 @@ fn a_kept_choice_that_is_no_value_any_more_is_explained() {
         }
     }
     assert_eq!(executed(&space, &[]), set(&["choose"]));
+}
+
+#[test]
+fn the_shipped_sweep_chooses_on_real_data() {
+    let Some(shipped) = Shipped::with_data("the shipped sweep") else {
+        return;
+    };
+    let file = "pipelines/sweep.yaml";
+    let run = |more: &[&str]| {
+        let fixed = [
+            "run",
+            file,
+            "--profile",
+            "smoke",
+            "--mirrors",
+            "tests/mirrors.txt",
+            "--offline",
+            "--json",
+        ];
+        shipped.space.call(&[&fixed, more].concat()).exits(0)
+    };
+    assert_eq!(run(&["-j2"]).counts(), [15, 15, 0, 0, 0]);
+    let records = shipped.space.records();
+    let chosen = records["choose"]["choice"]["rate"]
+        .as_str()
+        .expect("a choice");
+    assert!(["0.0006", "0.002"].contains(&chosen), "{chosen}");
+    let manifest = records["final[seed=11]"]["manifest"]
+        .as_str()
+        .expect("a text");
+    assert!(
+        manifest.contains(&format!("config.learning_rate = {chosen}\n")),
+        "{manifest}"
+    );
+    let page = shipped.report("sweep", "report.md");
+    assert!(
+        page.contains("## The choice") && page.contains("| ncbi-disease |"),
+        "{page}"
+    );
+    assert_eq!(run(&[]).counts(), [15, 0, 15, 0, 0]);
 }

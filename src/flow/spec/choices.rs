@@ -46,16 +46,18 @@ pub(crate) struct Pick {
 /// What the instances of a stage may choose.
 #[derive(Debug, Default)]
 pub(crate) struct Grids<'a> {
-    by_stage: BTreeMap<&'a str, Vec<Grid>>,
+    by_stage: BTreeMap<&'a str, Grid>,
 }
 
-/// What one instance may choose.
+/// What the instances of one stage may choose.
 #[derive(Debug)]
 struct Grid {
-    cell: Cell,
+    /// The names of its own axes.
+    own: Vec<String>,
+    /// The axes it chooses.
     axes: Vec<String>,
-    /// The combinations there are, each with a value for each of `axes`.
-    rows: Vec<Vec<AxisValue>>,
+    /// By the texts of `own`: the combinations there are, each with a value for each of `axes`.
+    rows: BTreeMap<Vec<String>, Vec<Cell>>,
 }
 
 /// A stage in one cell with its references settled: what they mean, and each way they may come out.
@@ -126,83 +128,65 @@ pub(crate) fn order(
         .enumerate()
         .map(|(at, (name, _))| (*name, at))
         .collect();
-    let mut walk = Walk {
-        stages,
-        by_name,
-        placed: vec![false; stages.len()],
-        chain: Vec::new(),
-        order: Vec::with_capacity(stages.len()),
-        problems,
-    };
-    for at in 0..stages.len() {
-        walk.visit(at);
-    }
-    walk.order
-}
-
-struct Walk<'a, 'p> {
-    stages: &'a [(&'a str, Vec<Reference>)],
-    by_name: BTreeMap<&'a str, usize>,
-    placed: Vec<bool>,
-    chain: Vec<usize>,
-    order: Vec<usize>,
-    problems: &'p mut Vec<Diagnostic>,
-}
-
-impl Walk<'_, '_> {
-    /// As deep as choices hang on choices.
-    fn visit(&mut self, at: usize) {
-        if self.placed[at] {
-            return;
-        }
-        if let Some(begin) = self.chain.iter().position(|one| *one == at) {
-            return self.refuse(begin);
-        }
-        self.chain.push(at);
-        for reference in &self.stages[at].1 {
-            if let Some(next) = self.by_name.get(reference.stage.as_str()) {
-                self.visit(*next);
+    let mut placed = vec![false; stages.len()];
+    let mut order = Vec::with_capacity(stages.len());
+    for start in 0..stages.len() {
+        // Stages on the way, each with how many of its references were followed. A row of choices may be long: no recursion.
+        let mut chain = vec![(start, 0_usize)];
+        let mut on_chain = BTreeSet::from([start]);
+        while let Some((at, followed)) = chain.last_mut() {
+            let at = *at;
+            let next = stages[at].1.get(*followed);
+            *followed += 1;
+            let Some(reference) = next.filter(|_| !placed[at]) else {
+                chain.pop();
+                on_chain.remove(&at);
+                if !std::mem::replace(&mut placed[at], true) {
+                    order.push(at);
+                }
+                continue;
+            };
+            match by_name.get(reference.stage.as_str()) {
+                Some(next) if placed[*next] => {}
+                Some(next) if on_chain.insert(*next) => chain.push((*next, 0)),
+                Some(next) => {
+                    let begin = chain.iter().position(|(at, _)| at == next).unwrap_or(0);
+                    let ring: Vec<usize> = chain[begin..].iter().map(|(at, _)| *at).collect();
+                    problems.push(ring_problem(stages, &ring));
+                }
+                None => {}
             }
         }
-        self.chain.pop();
-        if !std::mem::replace(&mut self.placed[at], true) {
-            self.order.push(at);
-        }
     }
+    order
+}
 
-    fn refuse(&mut self, begin: usize) {
-        let ring = &self.chain[begin..];
-        let names: Vec<&str> = ring.iter().map(|at| self.stages[*at].0).collect();
-        let path = [names.as_slice(), &names[..1]].concat();
-        let mut problem = Diagnostic::error(
-            "spec::cycle",
-            format!("stages form a cycle: {}", path.join(" -> ")),
-        );
-        for (at, next) in ring.iter().zip(&path[1..]) {
-            let (name, references) = &self.stages[*at];
-            if let Some(reference) = references.iter().find(|one| one.stage == *next) {
-                let text = format!("`{name}` waits for what `{next}` chooses");
-                problem = problem.at(reference.span, text);
-            }
+fn ring_problem(stages: &[(&str, Vec<Reference>)], ring: &[usize]) -> Diagnostic {
+    let names: Vec<&str> = ring.iter().map(|at| stages[*at].0).collect();
+    let path = [names.as_slice(), &names[..1]].concat();
+    let mut problem = Diagnostic::error(
+        "spec::cycle",
+        format!("stages form a cycle: {}", path.join(" -> ")),
+    );
+    for (at, next) in ring.iter().zip(&path[1..]) {
+        let (name, references) = &stages[*at];
+        if let Some(reference) = references.iter().find(|one| one.stage == *next) {
+            let text = format!("`{name}` waits for what `{next}` chooses");
+            problem = problem.at(reference.span, text);
         }
-        self.problems
-            .push(problem.help("give one of them a value of its own"));
     }
+    problem.help("give one of them a value of its own")
 }
 
 impl<'a> Grids<'a> {
     /// Notes what an instance may choose; several times where that hangs on another choice.
     pub(crate) fn add(&mut self, stage: &'a str, cell: &Cell, axes: &[String], rows: Vec<Cell>) {
-        let grids = self.by_stage.entry(stage).or_default();
-        let same = |grid: &&mut Grid| texts(&grid.cell) == texts(cell);
-        match grids.iter_mut().find(same) {
-            Some(grid) => grid.rows.extend(rows),
-            None => grids.push(Grid {
-                cell: cell.clone(),
-                axes: axes.to_vec(),
-                rows,
-            }),
-        }
+        let grid = self.by_stage.entry(stage).or_insert_with(|| Grid {
+            own: cell.iter().map(|axis| axis.name.clone()).collect(),
+            axes: axes.to_vec(),
+            rows: BTreeMap::new(),
+        });
+        grid.rows.entry(texts(cell)).or_default().extend(rows);
     }
 
     /// What the references of a stage mean in one cell. `None` where one of them has no meaning, which is said unless
@@ -228,13 +212,13 @@ impl<'a> Grids<'a> {
         }
         for (chooser, references) in axes_of {
             let found = self.find(chooser, &references, stage, cell, problems);
-            let Some((grid, columns)) = found else {
+            let Some((chooser_cell, rows, columns)) = found else {
                 is_whole = false;
                 continue;
             };
             let mut seen = BTreeSet::new();
             let mut ways = Vec::new();
-            for row in &grid.rows {
+            for row in rows {
                 let values: Vec<&AxisValue> = columns.iter().map(|at| &row[*at]).collect();
                 if seen.insert(
                     values
@@ -259,7 +243,7 @@ impl<'a> Grids<'a> {
             }
             settled.picks.extend(references.iter().map(|one| Pick {
                 stage: chooser.to_owned(),
-                cell: texts(&grid.cell),
+                cell: chooser_cell.clone(),
                 axis: one.axis.clone(),
                 span: one.span,
             }));
@@ -277,7 +261,7 @@ impl<'a> Grids<'a> {
         is_whole.then_some(settled)
     }
 
-    /// The instance a reference means in this cell, and where the axes stand in what it chooses.
+    /// The instance a reference means in this cell, what it may choose, and where the axes stand in that.
     fn find(
         &self,
         chooser: &str,
@@ -285,16 +269,15 @@ impl<'a> Grids<'a> {
         stage: &str,
         cell: &Cell,
         problems: &mut Vec<Diagnostic>,
-    ) -> Option<(&Grid, Vec<usize>)> {
-        let grids = self.by_stage.get(chooser)?;
-        let first = grids.first()?;
+    ) -> Option<(Vec<String>, &[Cell], Vec<usize>)> {
+        let grid = self.by_stage.get(chooser)?;
         let before = problems.len();
         let columns = references
             .iter()
             .filter_map(|reference| {
-                let at = first.axes.iter().position(|axis| *axis == reference.axis);
+                let at = grid.axes.iter().position(|axis| *axis == reference.axis);
                 if at.is_none() {
-                    problems.push(unknown_axis(reference, chooser, &first.axes));
+                    problems.push(unknown_axis(reference, chooser, &grid.axes));
                 }
                 at
             })
@@ -302,32 +285,33 @@ impl<'a> Grids<'a> {
         if problems.len() > before {
             return None;
         }
-        let own = |name: &str| cell.iter().find(|axis| axis.name == name);
         let reference = references[0];
-        if let Some(open) = first.cell.iter().find(|axis| own(&axis.name).is_none()) {
-            let axis = &open.name;
-            problems.push(
-                Diagnostic::error(
-                    "spec::reference",
-                    format!("`${{{}}}` could be the choice of any instance of `{chooser}`", reference.text),
-                )
-                .at(reference.span, format!("`{chooser}` has the axis `{axis}`, which `{stage}` has not"))
-                .help(format!("give `{stage}` the axis too: `matrix: {{ {axis}: […] }}`, or `matrix: {{ from: {chooser} }}`")),
-            );
-            return None;
+        let mut wanted = Vec::with_capacity(grid.own.len());
+        for axis in &grid.own {
+            let Some(mine) = cell.iter().find(|mine| mine.name == *axis) else {
+                problems.push(
+                    Diagnostic::error(
+                        "spec::reference",
+                        format!(
+                            "`${{{}}}` could be the choice of any instance of `{chooser}`",
+                            reference.text
+                        ),
+                    )
+                    .at(
+                        reference.span,
+                        format!("`{chooser}` has the axis `{axis}`, which `{stage}` has not"),
+                    )
+                    .help(format!(
+                        "give `{stage}` the axis too: `matrix: {{ {axis}: […] }}`, or `matrix: {{ from: {chooser} }}`"
+                    )),
+                );
+                return None;
+            };
+            wanted.push(mine.text.clone());
         }
-        let fits = |grid: &&Grid| {
-            let same =
-                |axis: &AxisValue| own(&axis.name).is_some_and(|mine| mine.text == axis.text);
-            grid.cell.iter().all(same)
-        };
-        let found = grids.iter().find(fits);
-        if found.is_none() {
-            let here: Vec<String> = first
-                .cell
-                .iter()
-                .filter_map(|axis| Some(format!("{}={}", axis.name, own(&axis.name)?.text)))
-                .collect();
+        let Some(rows) = grid.rows.get(&wanted) else {
+            let pairs = grid.own.iter().zip(&wanted);
+            let here: Vec<String> = pairs.map(|(axis, text)| format!("{axis}={text}")).collect();
             problems.push(
                 Diagnostic::error(
                     "spec::reference",
@@ -339,8 +323,9 @@ impl<'a> Grids<'a> {
                 )
                 .help(format!("compare the axes of `{stage}` and `{chooser}`")),
             );
-        }
-        found.map(|grid| (grid, columns))
+            return None;
+        };
+        Some((wanted, rows, columns))
     }
 }
 

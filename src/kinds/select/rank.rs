@@ -156,13 +156,12 @@ fn by_size(a: &Axis, b: &Axis) -> Ordering {
 
 fn refused(select: &Select, gaps: &[String]) -> StageError {
     let count = match gaps.len() {
-        1 => "1 number".to_owned(),
-        many => format!("{many} numbers"),
+        1 => format!("1 number `{}` is", select.metric),
+        many => format!("{many} numbers `{}` are", select.metric),
     };
-    let metric = &select.metric;
     let mut failure = StageError::new(
         "select::missing",
-        format!("{count} `{metric}` missing: means over different repetitions are no fair choice"),
+        format!("{count} missing: means over different repetitions are no fair choice"),
     );
     failure.diagnostic.details = shown(gaps);
     failure.help("let the stages behind them leave the number, exclude the combination, or write `missing: allow`")

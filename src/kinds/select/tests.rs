@@ -186,7 +186,7 @@ fn gaps_are_refused_or_allowed() {
         |missing: &str| config(json!({"over": ["rate"], "metric": "f1", "missing": missing}));
     let said = refusal(&config("refuse"), &instances);
     assert!(
-        said.starts_with("select::missing 3 numbers `f1` missing"),
+        said.starts_with("select::missing 3 numbers `f1` are missing"),
         "{said}"
     );
     assert!(said.contains("`rate=2` has no `f1` for seed=2"), "{said}");
@@ -203,7 +203,7 @@ fn gaps_are_refused_or_allowed() {
     // An instance that is not there at all is as missing as one without the number.
     let said = refusal(&config("refuse"), &instances[..3]);
     assert!(
-        said.contains("1 number `f1` missing") && said.contains("`rate=2`"),
+        said.contains("1 number `f1` is missing") && said.contains("`rate=2`"),
         "{said}"
     );
 }

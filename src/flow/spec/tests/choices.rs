@@ -261,3 +261,24 @@ fn what_does_not_fit_is_said_at_its_place() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_long_row_of_choices_loads() {
+    const LONG: usize = 2000;
+    let mut text =
+        "stages:\n  t: {kind: tool, with: {argv: [x]}, matrix: {k: [1, 2]}, outputs: {o: o}}\n"
+            .to_owned();
+    for at in 0..LONG {
+        let filter = if at + 1 < LONG {
+            format!(", where: {{k: '${{c{}.k}}'}}", at + 1)
+        } else {
+            String::new()
+        };
+        text.push_str(&format!(
+            "  c{at}: {{kind: pick, needs: {{scores: {{all: t{filter}}}}}, with: {{over: [k]}}}}\n"
+        ));
+    }
+    let loaded = good(&text);
+    assert_eq!(names(&loaded).last(), Some(&"c0"));
+    assert_eq!(values(stage(&loaded, "c0")), [["1"], ["2"]]);
+}
