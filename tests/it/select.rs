@@ -59,7 +59,7 @@ fn sweep(pipeline: &str) -> Space {
     let space = Space::with(pipeline);
     for (rate, base) in RATES.iter().zip([80, 84, 82]) {
         for seed in 1..=3 {
-            space.write(&format!("dev/{rate}-{seed}"), format!("{}.{seed}\n", base));
+            space.write(&format!("dev/{rate}-{seed}"), format!("{base}.{seed}\n"));
         }
     }
     space

@@ -28,6 +28,8 @@ pub(crate) struct Context<'a> {
     pub(crate) root: &'a Path,
     pub(crate) kinds: &'a [KindEntry],
     pub(crate) mirrors: &'a [(String, String)],
+    /// The device of all kinds that use one, over what stages say.
+    pub(crate) device: Option<&'a str>,
     /// Digests of the lock file by concrete stage.
     pub(crate) locked: &'a BTreeMap<String, String>,
     /// How many instances there may be in all.
@@ -349,6 +351,14 @@ impl<'a> Maker<'a> {
         let find = |key: &str| body.find(key).map(|entry| &entry.value);
         let mut settings = settings::read(&body, stage, problems);
         environment.extend(std::mem::take(&mut settings.environment));
+        let device = &mut settings.policy.resources.device;
+        if let (true, Some(chosen)) = (kind.uses_device, self.context.device) {
+            *device = Some(chosen.to_owned());
+        }
+        // The one device whose results are its own: it is there to be compared with the others.
+        if device.as_deref() == Some("reference") {
+            settings.lines.text("device", "reference");
+        }
         let nothing = Node {
             value: Value::Null,
             span: entry.key_span,
@@ -564,14 +574,14 @@ fn link_all(
     drop(linker);
     made.into_iter()
         .zip(links)
-        .map(|(made, (choices, inputs))| joined(made, choices, inputs, problems))
+        .map(|(made, (choices, inputs))| joined(made, &choices, inputs, problems))
         .collect()
 }
 
 /// One stage of all the ways it may come out: until the choice is made it needs what any of them needs.
 fn joined(
     made: Made<'_>,
-    choices: Vec<ChoiceRef>,
+    choices: &[ChoiceRef],
     inputs: Vec<Vec<Input>>,
     problems: &mut Vec<Diagnostic>,
 ) -> StageSpec {
@@ -581,7 +591,7 @@ fn joined(
         .zip(inputs)
         .map(|((values, instance), inputs)| {
             let mut stage = concrete(instance, inputs, problems);
-            stage.choices.clone_from(&choices);
+            stage.choices = choices.to_vec();
             Variant { values, stage }
         })
         .collect();

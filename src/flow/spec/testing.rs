@@ -165,6 +165,7 @@ impl Scene {
             set: &set,
             kinds: KINDS,
             mirrors: &[],
+            device: None,
         })
     }
 
