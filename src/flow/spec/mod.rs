@@ -18,6 +18,7 @@ mod keys;
 mod layers;
 mod link;
 pub mod load;
+mod make;
 mod manifest;
 mod matrix;
 mod merge;
