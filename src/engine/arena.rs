@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::backend::Precision;
+
 /// A range of activations, in the device's compute type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Act {
@@ -190,7 +192,7 @@ const WORD: u64 = 4;
 /// Bytes that training takes on a device that computes in f32, known before anything is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// Parameters.
+    /// Parameters, and what is made of them for products.
     pub weights: u64,
     /// Gradients, both moments of Adam, and gradients that are held.
     pub states: u64,
@@ -212,6 +214,20 @@ impl Footprint {
             states: weights * (3 + held),
             activations: words * WORD,
             copy: 3 * weights,
+        }
+    }
+
+    /// The same with products in this precision: in bf16 weights that are used again before they change are laid out
+    /// for products with rows and with columns side by side, each in half of the bytes.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let layouts = match precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => self.weights,
+        };
+        Self {
+            weights: self.weights + layouts,
+            ..self
         }
     }
 
@@ -254,6 +270,8 @@ mod tests {
         );
         assert_eq!(plain.activations, 4 * 128);
         assert_eq!(plain.total(), 28_512);
+        assert_eq!(plain.with_precision(Precision::F32), plain);
+        assert_eq!(plain.with_precision(Precision::Bf16).total(), 32_512);
         plan.hold_gradients();
         assert_eq!(Footprint::new(&plan, 1_000).states, 16_000);
     }

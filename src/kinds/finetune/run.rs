@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         }
         let longest = reading.max_length;
         let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-            footprint(&settings, longest, tokens)
+            footprint(&settings, longest, tokens).with_precision(kind.precision)
         })?;
         let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
         let mut trainer =

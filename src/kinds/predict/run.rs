@@ -102,7 +102,7 @@ fn load(
         let copy = 0;
         Footprint {
             copy,
-            ..footprint(&settings, longest, tokens)
+            ..footprint(&settings, longest, tokens).with_precision(kind.precision)
         }
     })?;
     let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);

@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         let longest = phases.iter().map(|phase| phase.longest).max();
         let longest = longest.expect("there is a phase");
         let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-            footprint(&settings, longest, tokens)
+            footprint(&settings, longest, tokens).with_precision(kind.precision)
         })?;
         let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
         let mut trainer =
