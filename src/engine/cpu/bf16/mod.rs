@@ -10,9 +10,16 @@ use super::memory::Numbers;
 use super::vectors;
 use kept::Kept;
 
+#[cfg(not(target_arch = "x86_64"))]
+mod absent;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kept;
+
+#[cfg(not(target_arch = "x86_64"))]
+use absent as native;
+#[cfg(target_arch = "x86_64")]
+use avx512 as native;
 
 /// Room for operands laid out in strips; it grows to the largest product and stays. And weights laid out, where they
 /// are asked for again before they change.
@@ -32,14 +39,7 @@ impl Packed {
 
 /// Whether this processor sums bf16 products itself.
 pub(crate) fn is_native() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        avx512::is_here()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    native::is_here()
 }
 
 /// The bits of the nearest bf16 number, ties to even.
@@ -66,28 +66,20 @@ pub(crate) unsafe fn product_packed(
     done: &(dyn Fn(Range<usize>, Range<usize>) + Sync),
     packed: &mut Packed,
 ) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let [m, n, k] = shape;
-        let Packed { left, right, kept } = packed;
-        let key = weight.map(|start| kept::Key {
-            start,
-            n,
-            k,
-            column: b.column,
-        });
-        // SAFETY: the operands may be read, by the caller's promise; so does the rest hold.
-        unsafe {
-            let left = avx512::pack_left(a, [m, k], left);
-            let (right, was_there) = kept.get(key, right, |to| avx512::pack_right(b, [n, k], to));
-            avx512::product(shape, left, right, c, adds, done);
-            was_there
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (shape, a, b, weight, c, adds, done, packed);
-        unreachable!("there are no such instructions, as `is_native` says")
+    let [m, n, k] = shape;
+    let Packed { left, right, kept } = packed;
+    let key = weight.map(|start| kept::Key {
+        start,
+        n,
+        k,
+        column: b.column,
+    });
+    // SAFETY: the operands may be read, by the caller's promise; so does the rest hold.
+    unsafe {
+        let left = native::pack_left(a, [m, k], left);
+        let (right, was_there) = kept.get(key, right, |to| native::pack_right(b, [n, k], to));
+        native::product(shape, left, right, c, adds, done);
+        was_there
     }
 }
 
