@@ -97,6 +97,7 @@ pub struct Plan {
     reals: Counter,
     ints: Counter,
     holds_gradients: bool,
+    is_forward_only: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,6 +151,17 @@ impl Plan {
     #[must_use]
     pub fn holds_gradients(&self) -> bool {
         self.holds_gradients
+    }
+
+    /// Says that no gradients are going to be taken: parameters then have neither gradients nor moments.
+    pub fn forward_only(&mut self) {
+        self.is_forward_only = true;
+    }
+
+    /// Whether no gradients are going to be taken.
+    #[must_use]
+    pub fn is_forward_only(&self) -> bool {
+        self.is_forward_only
     }
 
     /// Where the plan stands; what is laid out from here on may be given up together.
@@ -207,13 +219,16 @@ impl Footprint {
     #[must_use]
     pub fn new(plan: &Plan, n_parameters: usize) -> Self {
         let weights = n_parameters as u64 * WORD;
-        let held = u64::from(plan.holds_gradients());
+        let states = match plan.is_forward_only() {
+            true => 0,
+            false => 3 + u64::from(plan.holds_gradients()),
+        };
         let words = plan.acts() as u64 + plan.reals() as u64 + plan.integers() as u64;
         Self {
             weights,
-            states: weights * (3 + held),
+            states: weights * states,
             activations: words * WORD,
-            copy: 3 * weights,
+            copy: 3 * weights * u64::from(!plan.is_forward_only()),
         }
     }
 
@@ -274,5 +289,7 @@ mod tests {
         assert_eq!(plain.with_precision(Precision::Bf16).total(), 32_512);
         plan.hold_gradients();
         assert_eq!(Footprint::new(&plan, 1_000).states, 16_000);
+        plan.forward_only();
+        assert_eq!(Footprint::new(&plan, 1_000).total(), 4_512);
     }
 }

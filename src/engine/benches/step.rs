@@ -305,7 +305,10 @@ impl Case {
         let mut plan = Plan::default();
         let tokens = self.batch * self.length;
         let rows = BatchPlan::new(&mut plan, tokens, self.batch);
-        let room = model.plan(&mut plan, tokens, self.batch);
+        let room = match trains {
+            true => model.plan(&mut plan, tokens, self.batch),
+            false => model.plan_forward(&mut plan, tokens, self.batch),
+        };
         let labels = plan.ints(tokens);
         let (sum, norm) = (plan.real(1), plan.real(1));
         let mut cpu = self.cpu();

@@ -102,15 +102,18 @@ impl Memory for Cpu {
         self.ints = Block::new(plan.integers());
         self.values = Numbers::new(n_parameters);
         self.products.weights_changed();
-        self.gradients = Block::new(n_parameters);
-        let n_held = if plan.holds_gradients() {
-            n_parameters
-        } else {
-            0
+        let n_states = match plan.is_forward_only() {
+            true => 0,
+            false => n_parameters,
+        };
+        self.gradients = Block::new(n_states);
+        let n_held = match plan.holds_gradients() {
+            true => n_states,
+            false => 0,
         };
         self.held = Numbers::new(n_held);
-        self.first = Numbers::new(n_parameters);
-        self.second = Numbers::new(n_parameters);
+        self.first = Numbers::new(n_states);
+        self.second = Numbers::new(n_states);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! What a device does with products: that none is forgotten where they are written down, and that what is kept of
-//! weights is that of the weights as they are.
+//! weights is that of the weights as they are. And that prediction in less room says the same.
 
 use engine::arena::Plan;
 use engine::backend::{Array, Memory, Precision};
@@ -27,11 +27,19 @@ struct Predictor {
 
 impl Predictor {
     fn new(precision: Precision, seed: u64) -> Self {
+        Self::with_room(precision, seed, TaskModel::plan_forward)
+    }
+
+    fn with_room(
+        precision: Precision,
+        seed: u64,
+        room: impl FnOnce(&TaskModel, &mut Plan, usize, usize) -> TaskPlan,
+    ) -> Self {
         let model = TaskModel::new(&config(), HeadKind::Tokens, CLASSES);
         let mut plan = Plan::default();
         let tokens = LENGTHS.iter().sum();
         let rows = BatchPlan::new(&mut plan, tokens, LENGTHS.len());
-        let room = model.plan(&mut plan, tokens, LENGTHS.len());
+        let room = room(&model, &mut plan, tokens, LENGTHS.len());
         let mut cpu = Cpu::new(2).expect("threads").with_precision(precision);
         cpu.allocate(&plan, model.parameters.memory())
             .expect("fits");
@@ -69,6 +77,17 @@ impl Predictor {
 
     fn weights(&mut self) -> Tensors {
         save(&mut self.cpu, &self.model.parameters, Array::Value)
+    }
+}
+
+/// Layers that share their room say what layers with room of their own say.
+#[test]
+fn room_of_one_layer_is_enough_to_go_forward() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut small = Predictor::new(precision, 1);
+        let mut large = Predictor::with_room(precision, 1, TaskModel::plan);
+        let (small, large) = (small.logits(), large.logits());
+        assert!(small == large, "{precision:?}");
     }
 }
 
