@@ -146,7 +146,7 @@ fn is_stride(value: &usize) -> bool {
 
 impl StageKind for Finetune {
     const NAME: &'static str = "finetune";
-    /// 1: first. 2: a head for as many classes of other names is not kept.
+    /// 1: first. 2: a head for as many classes of other names is not kept; `1 - beta` exact.
     const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
     const DOC: &'static str = "fine-tune a model on a labelled set";

@@ -208,8 +208,8 @@ fn is_default(duplicates: &Duplicates) -> bool {
 
 impl StageKind for Pretrain {
     const NAME: &'static str = "pretrain";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: `1 - beta` exact.
+    const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
     const DOC: &'static str = "pre-train a discriminator by replaced token detection";
 
