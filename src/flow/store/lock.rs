@@ -148,6 +148,42 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Who seems to work on a key, by what its work folder says. Takes nothing that would keep a worker waiting: on this
+    /// host it asks whether the process is there; of another host's file lock it asks for a shared look.
+    #[must_use]
+    pub fn holder(&self, key: &Digest) -> Option<String> {
+        let folder = self.work_path(key);
+        let claim = folder.join("claim");
+        if let Ok(text) = fs_err::read_to_string(&claim)
+            && !is_stale(&claim, &text)
+        {
+            return Some(holder_name(&text));
+        }
+        let path = folder.join("lock");
+        let text = fs_err::read_to_string(&path).ok()?;
+        let is_at_work = match is_alive_here(&text) {
+            Some(is_alive) => is_alive,
+            None => {
+                let file = fs_err::File::open(&path).ok()?.into_parts().0;
+                matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+            }
+        };
+        is_at_work.then(|| holder_name(&text))
+    }
+}
+
+/// Whether the process that a holder's text names lives; `None` when it is of another host, or no text.
+fn is_alive_here(text: &str) -> Option<bool> {
+    let (pid, on) = text.strip_prefix("process ")?.split_once(" on ")?;
+    let uname = rustix::system::uname();
+    if on.split(" since ").next() != Some(uname.nodename().to_string_lossy().as_ref()) {
+        return None;
+    }
+    let pid = rustix::process::Pid::from_raw(pid.parse::<i32>().ok()?)?;
+    Some(rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
 fn holder_name(text: &str) -> String {
     let name = text.lines().next().unwrap_or_default();
     let name = name.split(" since ").next().unwrap_or_default();
@@ -218,17 +254,7 @@ fn keep_fresh(path: PathBuf, text: String) -> io::Result<Claim> {
 }
 
 fn is_stale(path: &Path, text: &str) -> bool {
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    if let Some(rest) = text.strip_prefix("process ")
-        && let Some((pid, on)) = rest.split_once(" on ")
-        && on.split(" since ").next() == Some(host.as_str())
-        && let Ok(pid) = pid.parse::<i32>()
-        && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        && rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-    {
+    if is_alive_here(text) == Some(false) {
         return true;
     }
     static SEEN: OnceLock<Mutex<HashMap<PathBuf, (i64, Instant)>>> = OnceLock::new();
