@@ -120,9 +120,15 @@ pub fn instances(
             }
             Decision::Miss { key, manifest } => {
                 instance.key = Some(key);
-                if !stand_by_attempts(&mut instance, planner.store, &key) {
-                    let stage = planner.stage(id);
-                    instance.because = planner.why(stage, &key, &manifest).words();
+                match by_attempts(planner.store, &key) {
+                    Some((standing, because, seconds)) => {
+                        (instance.standing, instance.because) = (standing, because);
+                        instance.seconds = seconds;
+                    }
+                    None => {
+                        let stage = planner.stage(id);
+                        instance.because = planner.why(stage, &key, &manifest).words();
+                    }
                 }
                 wait(&mut instance, &ahead);
             }
@@ -152,32 +158,30 @@ fn wait(instance: &mut Instance, ahead: &BTreeSet<StageId>) {
     }
 }
 
-/// Where an instance without a result stands by the attempts at its key; whether they tell.
-fn stand_by_attempts(instance: &mut Instance, store: &Store, key: &Digest) -> bool {
+/// Where a key without a result stands by the attempts at it, why, and seconds since the one that is running began.
+/// `None` when they do not tell. Nothing is locked and nothing made.
+#[must_use]
+pub fn by_attempts(store: &Store, key: &Digest) -> Option<(Standing, String, Option<f64>)> {
     if !store.work_path(key).is_dir() {
-        return false;
+        return None;
     }
-    let Some(attempt) = last_attempt(store, key) else {
-        return false;
-    };
+    let attempt = last_attempt(store, key)?;
+    let started = &attempt.started;
+    let outdated = |how: &str| Some((Standing::Outdated, format!("{how} {started}"), None));
     match attempt.end.as_str() {
         // An attempt without an end: somebody works on it, or was killed.
         "lost" => match store.holder(key) {
-            Some(holder) => {
-                instance.standing = Standing::Running;
-                instance.because = format!("by {holder}");
-                instance.seconds = clock::seconds_since(&attempt.started);
-            }
-            None => instance.because = format!("killed {}", attempt.started),
+            Some(holder) => Some((
+                Standing::Running,
+                format!("by {holder}"),
+                clock::seconds_since(started),
+            )),
+            None => outdated("killed"),
         },
-        "failed" => {
-            instance.standing = Standing::Failed;
-            instance.because = format!("failed {}", attempt.started);
-        }
-        "stopped" => instance.because = format!("stopped {}", attempt.started),
-        _ => return false,
+        "failed" => Some((Standing::Failed, format!("failed {started}"), None)),
+        "stopped" => outdated("stopped"),
+        _ => None,
     }
-    true
 }
 
 /// The rows of each object, read once; `None` for one that cannot be read.
