@@ -78,9 +78,9 @@ pub enum Command {
         after_help = "Examples:\n  pipeline log pipelines/paper.yaml pretrain\n  pipeline log pipelines/paper.yaml 'finetune[ddi,1]'"
     )]
     Log(StageArgs),
-    /// Set parameters and metrics of two runs side by side
+    /// Set two runs side by side: parameters, numbers, times, devices, environments
     #[command(
-        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
+        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml latest~1 latest 'finetune[task=ddi]' --json\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
     )]
     Diff(DiffArgs),
     /// Draw the graph of stages, a matrix as one node
@@ -389,6 +389,12 @@ pub struct DiffArgs {
     /// The run on the right.
     #[arg(value_name = "RUN")]
     pub right: RunSelector,
+    /// Only these stages [default: all].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Print what differs as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `pipeline graph`.

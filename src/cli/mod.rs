@@ -92,6 +92,7 @@ fn wants(command: &Command) -> (bool, Option<&Path>) {
         Command::Plan(plan) => (plan.json, None),
         Command::Status(status) => (status.json, None),
         Command::Results(results) => (results.json, None),
+        Command::Diff(diff) => (diff.json, None),
         Command::Cache(CacheCommand::Stats { json, .. }) => (*json, None),
         _ => (false, None),
     }

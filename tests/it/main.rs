@@ -36,6 +36,7 @@ mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;
+mod results;
 mod shell;
 mod shipped;
 mod space;

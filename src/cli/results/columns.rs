@@ -175,7 +175,7 @@ impl Parameters {
             let values = &values[path];
             let label = label(path, &paths, rows);
             let is_long = |value: &&str| value.len() > LONGEST_SETTING || value.contains('\n');
-            if values.iter().flatten().any(|value| is_long(value)) {
+            if values.iter().flatten().any(is_long) {
                 parameters.long.push(label);
             } else if is_axis(rows, values) {
                 // A column of the axis says it already.

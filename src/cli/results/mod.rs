@@ -20,6 +20,7 @@ mod rows;
 mod sheet;
 mod table;
 
+pub(super) use rows::full_name;
 use rows::{Filter, Row, Subject, resolve};
 
 /// A column that was asked for.

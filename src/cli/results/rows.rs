@@ -204,7 +204,7 @@ pub(super) fn is_meant(number: &MetricRow, selector: &str) -> bool {
 }
 
 /// The whole name of a number.
-pub(super) fn full_name(number: &MetricRow) -> String {
+pub(in crate::cli) fn full_name(number: &MetricRow) -> String {
     let parts = [
         number.dataset.as_deref(),
         number.split.as_deref(),
@@ -258,9 +258,12 @@ pub(super) fn resolve(name: &str, rows: &[Row<'_>]) -> Result<Subject, Diagnosti
         names.iter().map(String::as_str),
         "no stage is selected",
     );
+    let help = match help.ends_with('?') {
+        true => help,
+        false => format!("{help}; a number is known when an instance has it"),
+    };
     let message = format!("no row has an axis, a parameter or a number `{name}`");
-    Err(Diagnostic::error("results::unknown", message)
-        .help(format!("{help}; a number is known when an instance has it")))
+    Err(Diagnostic::error("results::unknown", message).help(help))
 }
 
 fn has_axis(rows: &[Row<'_>], name: &str) -> bool {
