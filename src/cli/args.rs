@@ -9,8 +9,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 pub use clap_complete::Shell;
 
 use super::values::{
-    Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_duration,
-    parse_selector, parse_size,
+    Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_device,
+    parse_duration, parse_selector, parse_size,
 };
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
@@ -104,6 +104,11 @@ pub enum Command {
         after_help = "Examples:\n  pipeline cache stats\n  pipeline cache gc --keep-runs 5 --dry-run"
     )]
     Cache(CacheCommand),
+    /// Show what this machine computes with, how fast, and whether its numbers are right
+    #[command(
+        after_help = "Takes some seconds. Exit codes: 0 all within bounds, 70 numbers differ, 3 a device cannot be used.\n\nExamples:\n  pipeline doctor\n  pipeline doctor --verbose\n  pipeline doctor --json"
+    )]
+    Doctor(DoctorArgs),
     /// Print the JSON Schema of pipeline files, for editors
     #[command(after_help = "Examples:\n  pipeline schema > pipeline.schema.json")]
     Schema,
@@ -183,6 +188,10 @@ pub struct PipelineArgs {
     /// Read mirrors from a file, a line each.
     #[arg(long = "mirrors", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Settings")]
     pub mirrors_file: Option<PathBuf>,
+    /// What pretrain, finetune and predict compute on, over what the file says: auto, cpu, cuda, cuda:N, or reference,
+    /// slow and made to check the others; its results have keys of their own.
+    #[arg(long = "device", value_name = "DEVICE", value_parser = parse_device, help_heading = "Settings")]
+    pub device: Option<String>,
     /// Where results are kept [default: `cache` in the pipeline's root].
     #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
     pub cache: Option<PathBuf>,
@@ -226,6 +235,9 @@ pub struct RunArgs {
     /// Refuse to run while an unpinned download is not in the lock file; what differs from it is refused always.
     #[arg(long)]
     pub locked: bool,
+    /// Make again what these kinds made on another device; results of all devices share a key.
+    #[arg(long, value_name = "DEVICE", value_enum, default_value_t = AcceptDevice::Any)]
+    pub accept_device: AcceptDevice,
     /// Also fail when a claim of the file (`expect:`) is not met.
     #[arg(long)]
     pub strict: bool,
@@ -244,6 +256,17 @@ pub struct RunArgs {
     /// Print a summary as JSON on standard output.
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+}
+
+/// Which records count, by the device they were made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AcceptDevice {
+    /// The processor's.
+    Cpu,
+    /// A GPU's.
+    Cuda,
+    /// All.
+    Any,
 }
 
 /// `pipeline check`.
@@ -267,6 +290,17 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// Print the plan as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pipeline doctor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// Show every tensor that was compared, worst first.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Print everything as JSON on standard output.
     #[arg(long)]
     pub json: bool,
 }

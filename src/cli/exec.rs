@@ -65,6 +65,7 @@ pub(super) fn exec(file: &Path) -> u8 {
             offline,
             root,
             cores,
+            device,
             micro_batch,
             live,
         } => {
@@ -75,6 +76,7 @@ pub(super) fn exec(file: &Path) -> u8 {
                 offline,
                 root,
                 cores,
+                device,
                 micro_batch,
                 progress_file: Some(progress),
                 live: Some(live),

@@ -14,6 +14,7 @@ mod cache;
 mod check;
 mod dev;
 mod diff;
+mod doctor;
 mod exec;
 mod get;
 mod graph;
@@ -93,6 +94,7 @@ fn wants(command: &Command) -> (bool, Option<&Path>) {
         Command::Status(status) => (status.json, None),
         Command::Results(results) => (results.json, None),
         Command::Diff(diff) => (diff.json, None),
+        Command::Doctor(doctor) => (doctor.json, None),
         Command::Cache(CacheCommand::Stats { json, .. }) => (*json, None),
         _ => (false, None),
     }
@@ -114,6 +116,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Accept(args) => accept::accept(&args, console),
         Command::Lock(args) => lock::lock(&args, console),
         Command::Cache(command) => cache::cache(&command, console),
+        Command::Doctor(args) => doctor::doctor(&args, console),
         Command::Schema => {
             let schema = flow::spec::schema::schema(crate::kinds::KINDS);
             console.text(&format!("{schema:#}"));

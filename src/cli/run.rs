@@ -7,13 +7,16 @@ use flow::run::{RunOptions, run as run_stages};
 use flow::spec::StageId;
 
 use super::Done;
-use super::args::RunArgs;
+use super::args::{AcceptDevice, RunArgs};
 use super::session::Session;
 use crate::console::Console;
-use crate::kinds::KINDS;
+use crate::kinds::{KINDS, device};
 
 /// Brings the selected stages about.
 pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
+    if let Some(device) = &args.pipeline.device {
+        device::check(device).map_err(|diagnostic| Failure::one(Class::Environment, diagnostic))?;
+    }
     let session = Session::open(&args.pipeline, console)?;
     let mut set = |selectors: &[String]| -> Result<BTreeSet<StageId>, Failure> {
         if selectors.is_empty() {
@@ -42,6 +45,11 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         yes,
         keep_old,
         confirm_over_seconds: args.confirm_over.as_secs_f64(),
+        accept_device: match args.accept_device {
+            AcceptDevice::Cpu => Some("cpu".to_owned()),
+            AcceptDevice::Cuda => Some("cuda".to_owned()),
+            AcceptDevice::Any => None,
+        },
         offline: args.offline,
         program: std::path::PathBuf::new(),
         arguments: std::env::args().collect(),

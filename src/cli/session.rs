@@ -71,6 +71,7 @@ impl Session {
             set: &set,
             kinds: KINDS,
             mirrors: &mirrors,
+            device: args.device.as_deref(),
         };
         let ready = match load_cached(&options, &store) {
             Ok(ready) => ready,

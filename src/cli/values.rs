@@ -40,6 +40,19 @@ pub fn parse_size(text: &str) -> Result<u64, ValueError> {
     }
 }
 
+/// What training stages compute on: `auto`, `cpu`, `cuda`, `cuda:N` or `reference`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn parse_device(text: &str) -> Result<String, ValueError> {
+    let is_numbered = |rest: &str| rest.parse::<u8>().is_ok();
+    match text {
+        "auto" | "cpu" | "cuda" | "reference" => Ok(text.to_owned()),
+        _ if text.strip_prefix("cuda:").is_some_and(is_numbered) => Ok(text.to_owned()),
+        _ => refuse("expected `auto`, `cpu`, `cuda`, `cuda:N` or `reference`"),
+    }
+}
+
 /// A stage of the file: `finetune`, `finetune[task=ddi,seed=*]`, `finetune[ddi,1]`. Only the form is checked here.
 ///
 /// # Errors

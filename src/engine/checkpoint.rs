@@ -66,6 +66,18 @@ impl Snapshot {
         }
     }
 
+    /// Of tensors by name: values, first and second moments.
+    #[must_use]
+    pub fn new(state: State, arrays: [Tensors; 3]) -> Self {
+        Self { state, arrays }
+    }
+
+    /// The values, first and second moments.
+    #[must_use]
+    pub fn into_arrays(self) -> [Tensors; 3] {
+        self.arrays
+    }
+
     /// Updates done.
     #[must_use]
     pub fn step(&self) -> u64 {
@@ -205,15 +217,11 @@ pub fn exists(folder: &Path) -> bool {
     folder.join(STATE).is_file()
 }
 
-/// Reads a checkpoint back, with its owner's notes.
+/// Reads a checkpoint of a model, with its owner's notes: all parameters, in their shapes.
 ///
 /// # Errors
-/// When it is damaged, of another layout, or of another model; then nothing is changed.
-pub fn load<M: Memory>(
-    memory: &mut M,
-    parameters: &Parameters,
-    folder: &Path,
-) -> Result<(State, Vec<u8>), WeightsError> {
+/// When it is damaged, of another layout, or of another model.
+pub fn read(folder: &Path, parameters: &Parameters) -> Result<(Snapshot, Vec<u8>), WeightsError> {
     let path = folder.join(STATE);
     let text = fs_err::read(&path).map_err(|source| fault(&path, source))?;
     let wrong = |reason: String| WeightsError::Checkpoint {
@@ -240,8 +248,8 @@ pub fn load<M: Memory>(
             return Err(wrong(format!("`{name}` does not match its checksum")));
         }
     }
-    let mut arrays = Vec::new();
-    for (array, name) in ARRAYS {
+    let mut arrays = ARRAYS.map(|_| Tensors::new());
+    for ((_, name), array) in ARRAYS.iter().zip(&mut arrays) {
         let tensors = weights::read(&folder.join(name))?;
         for parameter in parameters.list() {
             match tensors.get(&parameter.name) {
@@ -256,20 +264,33 @@ pub fn load<M: Memory>(
                 None => return Err(wrong(format!("`{}` is not in `{name}`", parameter.name))),
             }
         }
-        arrays.push((array, tensors));
+        *array = tensors;
     }
     let path = folder.join(NOTES);
     let notes = fs_err::read(&path).map_err(|source| fault(&path, source))?;
-    for (array, tensors) in &arrays {
-        for parameter in parameters.list() {
-            memory.write_weights(*array, parameter.at, &tensors[&parameter.name].values);
-        }
-    }
     let state = State {
         step: state.step,
         seed: state.seed,
     };
-    Ok((state, notes))
+    Ok((Snapshot { state, arrays }, notes))
+}
+
+/// Reads a checkpoint back into a device's memory, with its owner's notes.
+///
+/// # Errors
+/// When it is damaged, of another layout, or of another model; then nothing is changed.
+pub fn load<M: Memory>(
+    memory: &mut M,
+    parameters: &Parameters,
+    folder: &Path,
+) -> Result<(State, Vec<u8>), WeightsError> {
+    let (found, notes) = read(folder, parameters)?;
+    for ((array, _), tensors) in ARRAYS.iter().zip(&found.arrays) {
+        for parameter in parameters.list() {
+            memory.write_weights(*array, parameter.at, &tensors[&parameter.name].values);
+        }
+    }
+    Ok((found.state, notes))
 }
 
 #[cfg(test)]

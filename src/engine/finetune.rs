@@ -15,6 +15,7 @@ use crate::model::heads::{HeadKind, TaskModel, TaskPlan};
 use crate::model::joint::{ANSWERABLE_WEIGHT, Answers, Beams, is_choice};
 use crate::ops::adamw::{Group, Update};
 use crate::ops::losses::{IGNORED, RTD_SUMS};
+use crate::parameters::Parameters;
 use crate::schedule::{Schedule, groups};
 use crate::weights::{self, Tensors, Unmatched};
 
@@ -124,8 +125,28 @@ pub struct Begun {
     pub has_other_head: bool,
 }
 
+/// The encoder's tensors alone.
+#[must_use]
+pub fn without_head(tensors: &Tensors) -> Tensors {
+    let mut body = tensors.clone();
+    body.retain(|name, _| name.starts_with(BODY));
+    body
+}
+
 /// Where the encoder's tensors are.
 const BODY: &str = "electra.";
+
+/// The encoder's tensors out of those of a model whose head is for other classes; `None` where the head fits.
+#[must_use]
+pub fn body_of_other_head(parameters: &Parameters, tensors: &Tensors) -> Option<Tensors> {
+    let is_other = |name: &String| {
+        !name.starts_with(BODY)
+            && parameters
+                .find(name)
+                .is_some_and(|own| own.shape != tensors[name].shape)
+    };
+    tensors.keys().any(is_other).then(|| without_head(tensors))
+}
 
 /// A model for a task on a device.
 #[derive(Debug)]
@@ -196,23 +217,17 @@ impl<B: Backend + Send> TaskTrainer<B> {
     /// When a tensor of the encoder has another shape than the model's; then nothing is copied.
     pub fn start_from(&mut self, tensors: &Tensors) -> Result<Begun, TrainError> {
         let parameters = &self.model.parameters;
-        let is_other = |name: &String| {
-            !name.starts_with(BODY)
-                && parameters
-                    .find(name)
-                    .is_some_and(|own| own.shape != tensors[name].shape)
-        };
-        let has_other_head = tensors.keys().any(is_other);
-        let body = has_other_head.then(|| {
-            let mut body = tensors.clone();
-            body.retain(|name, _| name.starts_with(BODY));
-            body
-        });
+        let body = body_of_other_head(parameters, tensors);
         let tensors = body.as_ref().unwrap_or(tensors);
         Ok(Begun {
             unmatched: weights::load(&mut self.backend, parameters, tensors)?,
-            has_other_head,
+            has_other_head: body.is_some(),
         })
+    }
+
+    /// The gradients of the last update before they were clipped, by name: for comparison with other programs.
+    pub fn gradients(&mut self) -> Tensors {
+        weights::save(&mut self.backend, &self.model.parameters, Array::Gradient)
     }
 
     /// The parameters by name.
@@ -221,56 +236,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
     }
 
     fn check(&self, examples: &[TaskExample<'_>]) -> Result<(), TrainError> {
-        let config = &self.settings.config;
-        let outputs = self.settings.outputs;
-        let room = config.max_position_embeddings.min(self.batch.tokens());
-        for (index, example) in examples.iter().enumerate() {
-            let n = example.ids.len();
-            let class = |class: u32| class == IGNORED || (class as usize) < outputs;
-            let label_fits = match (self.settings.head, example.label) {
-                (HeadKind::Tokens | HeadKind::TokensPlain, Label::Tokens(labels)) => {
-                    labels.len() == n && labels.iter().all(|label| class(*label))
-                }
-                (HeadKind::Span, Label::Span(start, end)) => {
-                    (start as usize) < n && (end as usize) < n
-                }
-                (HeadKind::Joint, Label::Answer { start, end, .. }) => {
-                    let fits =
-                        |row: u32| (row as usize) < n && is_choice(example.types, row as usize);
-                    fits(start) && fits(end)
-                }
-                (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
-                    Label::Class(label) => class(label),
-                    Label::Classes(labels) => {
-                        labels.len() == outputs && labels.iter().all(|label| *label < 2)
-                    }
-                    Label::Number(value) => outputs == 1 && value.is_finite(),
-                    Label::Tokens(_) | Label::Span(..) | Label::Answer { .. } => false,
-                },
-                _ => false,
-            };
-            let reason = if example.types.len() != n {
-                "it has not one segment a token".to_owned()
-            } else if n < 2 || n > room {
-                format!("it has {n} tokens")
-            } else if let Some(id) = example
-                .ids
-                .iter()
-                .find(|id| **id as usize >= config.vocab_size)
-            {
-                format!("id {id} is outside the vocabulary of {}", config.vocab_size)
-            } else if !label_fits {
-                format!("its label {:?} does not fit the head", example.label)
-            } else {
-                continue;
-            };
-            return Err(TrainError::Example {
-                step: self.step,
-                index,
-                reason,
-            });
-        }
-        Ok(())
+        check(examples, &self.settings, self.batch.tokens(), self.step)
     }
 
     fn parts(&self, examples: &[TaskExample<'_>]) -> Vec<Range<usize>> {
@@ -403,25 +369,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
             Some(longest) => vec![IGNORED; longest],
             None => return Ok(Some(Vec::new())),
         };
-        let examples: Vec<TaskExample<'_>> = inputs
-            .iter()
-            .map(|(ids, types)| TaskExample {
-                ids,
-                types,
-                label: match self.settings.head {
-                    HeadKind::Tokens | HeadKind::TokensPlain => {
-                        Label::Tokens(&ignored[..ids.len()])
-                    }
-                    HeadKind::Joint => Label::Answer {
-                        start: 0,
-                        end: 0,
-                        is_impossible: false,
-                    },
-                    HeadKind::Span => Label::Span(0, 0),
-                    HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
-                },
-            })
-            .collect();
+        let examples = unlabelled(inputs, self.settings.head, &ignored);
         self.check(&examples)?;
         let parts = self.parts(&examples);
         let (model, room, batch_plan) = (&self.model, &self.room, self.batch);
@@ -522,6 +470,90 @@ impl Layout {
             norm,
         }
     }
+}
+
+/// Whether examples of at most `room` tokens fit a model and its head, before the update that follows `step`.
+///
+/// # Errors
+/// The first example that does not.
+pub fn check(
+    examples: &[TaskExample<'_>],
+    settings: &Finetuning,
+    room: usize,
+    step: u64,
+) -> Result<(), TrainError> {
+    let (config, outputs) = (&settings.config, settings.outputs);
+    let room = config.max_position_embeddings.min(room);
+    for (index, example) in examples.iter().enumerate() {
+        let n = example.ids.len();
+        let class = |class: u32| class == IGNORED || (class as usize) < outputs;
+        let label_fits = match (settings.head, example.label) {
+            (HeadKind::Tokens | HeadKind::TokensPlain, Label::Tokens(labels)) => {
+                labels.len() == n && labels.iter().all(|label| class(*label))
+            }
+            (HeadKind::Span, Label::Span(start, end)) => (start as usize) < n && (end as usize) < n,
+            (HeadKind::Joint, Label::Answer { start, end, .. }) => {
+                let fits = |row: u32| (row as usize) < n && is_choice(example.types, row as usize);
+                fits(start) && fits(end)
+            }
+            (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
+                Label::Class(label) => class(label),
+                Label::Classes(labels) => {
+                    labels.len() == outputs && labels.iter().all(|label| *label < 2)
+                }
+                Label::Number(value) => outputs == 1 && value.is_finite(),
+                Label::Tokens(_) | Label::Span(..) | Label::Answer { .. } => false,
+            },
+            _ => false,
+        };
+        let reason = if example.types.len() != n {
+            "it has not one segment a token".to_owned()
+        } else if n < 2 || n > room {
+            format!("it has {n} tokens")
+        } else if let Some(id) = example
+            .ids
+            .iter()
+            .find(|id| **id as usize >= config.vocab_size)
+        {
+            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+        } else if !label_fits {
+            format!("its label {:?} does not fit the head", example.label)
+        } else {
+            continue;
+        };
+        return Err(TrainError::Example {
+            step,
+            index,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// Examples to be predicted: with labels that do not count, of which `ignored` holds as many as the longest has tokens.
+#[must_use]
+pub fn unlabelled<'a>(
+    inputs: &[(&'a [u32], &'a [u32])],
+    head: HeadKind,
+    ignored: &'a [u32],
+) -> Vec<TaskExample<'a>> {
+    inputs
+        .iter()
+        .map(|(ids, types)| TaskExample {
+            ids,
+            types,
+            label: match head {
+                HeadKind::Tokens | HeadKind::TokensPlain => Label::Tokens(&ignored[..ids.len()]),
+                HeadKind::Span => Label::Span(0, 0),
+                HeadKind::Joint => Label::Answer {
+                    start: 0,
+                    end: 0,
+                    is_impossible: false,
+                },
+                HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
+            },
+        })
+        .collect()
 }
 
 /// `sqrt(1 - beta2^t) / (1 - beta1^t)`: Kingma and Ba 2015, end of section 2. Spec E.2.

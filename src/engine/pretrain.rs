@@ -187,52 +187,7 @@ impl<B: Backend + Send> Pretrainer<B> {
 
     fn check(&self, examples: &[Example<'_>]) -> Result<(), TrainError> {
         let config = &self.settings.discriminator;
-        for (index, example) in examples.iter().enumerate() {
-            let reason = if example.ids.len() != example.types.len() {
-                "it has not one segment a token".to_owned()
-            } else if example.ids.len() < 3 {
-                "it has no token between its specials".to_owned()
-            } else if example.ids.len() > config.max_position_embeddings.min(self.micro_tokens) {
-                format!("it has {} tokens", example.ids.len())
-            } else if let Some(id) = example
-                .ids
-                .iter()
-                .find(|id| **id as usize >= config.vocab_size)
-            {
-                format!("id {id} is outside the vocabulary of {}", config.vocab_size)
-            } else {
-                continue;
-            };
-            return Err(TrainError::Example {
-                step: self.step,
-                index,
-                reason,
-            });
-        }
-        Ok(())
-    }
-
-    fn masked<'a>(&self, examples: &[Example<'a>], step: u32) -> Vec<MaskedSequence<'a>> {
-        (0_u32..)
-            .zip(examples)
-            .map(|(index, example)| {
-                let draw = Draw {
-                    step,
-                    sequence: index,
-                };
-                let seed = self.settings.seed;
-                let masked = self.settings.masking.mask(example.ids, seed, draw);
-                MaskedSequence {
-                    original: Sequence {
-                        ids: example.ids,
-                        types: example.types,
-                        index,
-                    },
-                    positions: masked.positions,
-                    keeps: masked.keeps,
-                }
-            })
-            .collect()
+        check(examples, config, self.micro_tokens, self.step)
     }
 
     /// Micro-batches of some of the examples.
@@ -299,7 +254,7 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Option<StepNumbers>, TrainError> {
         self.check(examples)?;
         let step = u32::try_from(self.step).expect("fewer than 2^32 steps");
-        let batch = self.masked(examples, step);
+        let batch = masked(examples, &self.settings, step);
         let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
         let scales = self.scales(&batch);
@@ -402,7 +357,7 @@ impl<B: Backend + Send> Pretrainer<B> {
         go_on: GoOn<'_>,
     ) -> Result<Option<EvaluationNumbers>, TrainError> {
         self.check(examples)?;
-        let batch = self.masked(examples, 0);
+        let batch = masked(examples, &self.settings, 0);
         let from = self.sampling(0);
         let parts = self.parts(examples, 0..examples.len());
         let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
@@ -424,7 +379,15 @@ impl<B: Backend + Send> Pretrainer<B> {
             Some((backend.read_reals(room.mlm_sums), judged))
         });
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
-        Ok(found.map(|(mlm_sums, judged)| summarise(&mlm_sums, slots, judged)))
+        Ok(found.map(|(mlm_sums, judged)| {
+            let sum = |what: MlmSum| f64::from(mlm_sums[what as usize]);
+            let mlm = MlmCounts {
+                loss: sum(MlmSum::Loss),
+                correct: sum(MlmSum::Correct),
+                sampled_correct: sum(MlmSum::SampledCorrect),
+            };
+            EvaluationNumbers::new(mlm, slots, judged)
+        }))
     }
 
     /// The discriminator as `transformers` names it.
@@ -498,11 +461,89 @@ fn lay_out(
     (model, plan, room)
 }
 
+/// Whether examples of at most `room` tokens fit a model of these sizes, before the update that follows `step`.
+///
+/// # Errors
+/// The first example that does not.
+pub fn check(
+    examples: &[Example<'_>],
+    config: &ElectraConfig,
+    room: usize,
+    step: u64,
+) -> Result<(), TrainError> {
+    for (index, example) in examples.iter().enumerate() {
+        let reason = if example.ids.len() != example.types.len() {
+            "it has not one segment a token".to_owned()
+        } else if example.ids.len() < 3 {
+            "it has no token between its specials".to_owned()
+        } else if example.ids.len() > config.max_position_embeddings.min(room) {
+            format!("it has {} tokens", example.ids.len())
+        } else if let Some(id) = example
+            .ids
+            .iter()
+            .find(|id| **id as usize >= config.vocab_size)
+        {
+            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+        } else {
+            continue;
+        };
+        return Err(TrainError::Example {
+            step,
+            index,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// The batch of a step as it is masked.
+#[must_use]
+pub fn masked<'a>(
+    examples: &[Example<'a>],
+    settings: &Pretraining,
+    step: u32,
+) -> Vec<MaskedSequence<'a>> {
+    (0_u32..)
+        .zip(examples)
+        .map(|(index, example)| {
+            let draw = Draw {
+                step,
+                sequence: index,
+            };
+            let masked = settings.masking.mask(example.ids, settings.seed, draw);
+            MaskedSequence {
+                original: Sequence {
+                    ids: example.ids,
+                    types: example.types,
+                    index,
+                },
+                positions: masked.positions,
+                keeps: masked.keeps,
+            }
+        })
+        .collect()
+}
+
+/// What the generator says of the slots of a batch, summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MlmCounts {
+    /// Cross-entropy in nats.
+    pub loss: f64,
+    /// Slots whose best entry is the target.
+    pub correct: f64,
+    /// Slots whose sample is the target.
+    pub sampled_correct: f64,
+}
+
 /// A token in evaluation: its example, its logit, whether it was replaced.
-struct Judged {
-    example: usize,
-    logit: f32,
-    is_replaced: bool,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// Number of its example; those of a batch come in order.
+    pub example: usize,
+    /// The discriminator's logit.
+    pub logit: f32,
+    /// Whether it was replaced.
+    pub is_replaced: bool,
 }
 
 fn judge(corrupted: &Corrupted, logits: &[f32], judged: &mut Vec<Judged>) {
@@ -517,34 +558,37 @@ fn judge(corrupted: &Corrupted, logits: &[f32], judged: &mut Vec<Judged>) {
     }
 }
 
-fn summarise(mlm_sums: &[f32], slots: usize, mut judged: Vec<Judged>) -> EvaluationNumbers {
-    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-    let count = |is: &dyn Fn(&Judged) -> bool| judged.iter().filter(|j| is(j)).count() as f64;
-    let n = judged.len() as f64;
-    let replaced = count(&|j| j.is_replaced);
-    let predicted = count(&|j| j.logit > 0.0);
-    let both = count(&|j| j.is_replaced && j.logit > 0.0);
-    let correct = count(&|j| j.is_replaced == (j.logit > 0.0));
-    let examples = judged.last().map_or(0, |last| last.example + 1);
-    let mut losses = vec![(0.0_f64, 0.0_f64); examples];
-    for j in &judged {
-        let (x, y) = (f64::from(j.logit), f64::from(u8::from(j.is_replaced)));
-        let loss = x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
-        losses[j.example].0 += loss;
-        losses[j.example].1 += 1.0;
-    }
-    let disc_loss = losses.iter().map(|(sum, n)| sum / n).sum::<f64>();
-    let sums = |what: MlmSum| f64::from(mlm_sums[what as usize]);
-    let slots = slots as f64;
-    EvaluationNumbers {
-        masked_lm_loss: share(sums(MlmSum::Loss), slots),
-        masked_lm_accuracy: share(sums(MlmSum::Correct), slots),
-        sampled_masked_lm_accuracy: share(sums(MlmSum::SampledCorrect), slots),
-        disc_loss: share(disc_loss, examples as f64),
-        disc_accuracy: share(correct, n),
-        disc_precision: share(both, predicted),
-        disc_recall: share(both, replaced),
-        disc_auc: area_under_curve(&mut judged),
+impl EvaluationNumbers {
+    /// Of a batch with so many slots.
+    #[must_use]
+    pub fn new(mlm: MlmCounts, slots: usize, mut judged: Vec<Judged>) -> Self {
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let count = |is: &dyn Fn(&Judged) -> bool| judged.iter().filter(|j| is(j)).count() as f64;
+        let n = judged.len() as f64;
+        let replaced = count(&|j| j.is_replaced);
+        let predicted = count(&|j| j.logit > 0.0);
+        let both = count(&|j| j.is_replaced && j.logit > 0.0);
+        let correct = count(&|j| j.is_replaced == (j.logit > 0.0));
+        let examples = judged.last().map_or(0, |last| last.example + 1);
+        let mut losses = vec![(0.0_f64, 0.0_f64); examples];
+        for j in &judged {
+            let (x, y) = (f64::from(j.logit), f64::from(u8::from(j.is_replaced)));
+            let loss = x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
+            losses[j.example].0 += loss;
+            losses[j.example].1 += 1.0;
+        }
+        let disc_loss = losses.iter().map(|(sum, n)| sum / n).sum::<f64>();
+        let slots = slots as f64;
+        Self {
+            masked_lm_loss: share(mlm.loss, slots),
+            masked_lm_accuracy: share(mlm.correct, slots),
+            sampled_masked_lm_accuracy: share(mlm.sampled_correct, slots),
+            disc_loss: share(disc_loss, examples as f64),
+            disc_accuracy: share(correct, n),
+            disc_precision: share(both, predicted),
+            disc_recall: share(both, replaced),
+            disc_auc: area_under_curve(&mut judged),
+        }
     }
 }
 

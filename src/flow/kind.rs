@@ -129,6 +129,9 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// Whether its first output is a report, to be placed under `reports/`.
     const IS_REPORT: bool = false;
 
+    /// Whether it computes on a device that is chosen: `resources.device`, `--device`.
+    const USES_DEVICE: bool = false;
+
     /// Its inputs and outputs under this configuration.
     fn ports(&self) -> Ports;
 
@@ -192,6 +195,8 @@ pub struct KindEntry {
     pub reads_records: bool,
     /// See [`StageKind::IS_REPORT`].
     pub is_report: bool,
+    /// See [`StageKind::USES_DEVICE`].
+    pub uses_device: bool,
     /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
     pub bind: fn(&Node, &BindContext<'_>) -> Result<Bound, Vec<Diagnostic>>,
     /// Runs it from the JSON of [`Bound::config`].
@@ -215,6 +220,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         doc: T::DOC,
         reads_records: T::READS_RECORDS,
         is_report: T::IS_REPORT,
+        uses_device: T::USES_DEVICE,
         bind: bind_typed::<T>,
         run: run_typed::<T>,
         schema: schema_of::<T>,
@@ -292,6 +298,8 @@ pub struct StageContext {
     pub root: PathBuf,
     /// CPU cores it was given.
     pub cores: u32,
+    /// The device it is to compute on, as `resources.device` or `--device` names it; `None` leaves it to the kind.
+    pub device: Option<String>,
     /// Sequences a device is to take at once, where the pipeline says so.
     pub micro_batch: Option<u32>,
     /// Where progress goes: a file the supervisor reads.

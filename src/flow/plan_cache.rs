@@ -151,6 +151,7 @@ fn name(options: &LoadOptions<'_>) -> Digest {
         options.profiles,
         options.set,
         options.mirrors,
+        options.device,
         kinds,
     ]);
     Use::Plan.digest(text.to_string().as_bytes())

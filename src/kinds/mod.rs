@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod command;
 pub mod corpus;
 pub mod dataset;
+pub mod device;
 pub mod fetch;
 pub mod finetune;
 mod model;

@@ -268,6 +268,7 @@ mod tests {
             inputs,
             offline: true,
             cores: 1,
+            device: None,
             micro_batch: None,
             progress_file: None,
             live: None,

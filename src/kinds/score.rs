@@ -334,6 +334,7 @@ mod tests {
             offline: true,
             root: folder.to_owned(),
             cores: 1,
+            device: None,
             micro_batch: None,
             progress_file: None,
             live: None,

@@ -253,6 +253,7 @@ pub(super) mod testing {
             offline: true,
             root: folder.to_owned(),
             cores: 2,
+            device: None,
             micro_batch: None,
             progress_file: None,
             live: None,

@@ -53,6 +53,7 @@ pages! {
     cmd_cache: "tests/cmd/cache.md";
     cmd_check: "tests/cmd/check.md";
     cmd_diff: "tests/cmd/diff.md";
+    cmd_doctor: "tests/cmd/doctor.md";
     cmd_get: "tests/cmd/get.md";
     cmd_graph: "tests/cmd/graph.md";
     cmd_init: "tests/cmd/init.md";

@@ -31,10 +31,12 @@ const DOORS: &[(&str, &str)] = &[
     ("clap", "src/cli/"),
     ("crc32c", "src/kinds/training/tfevents.rs"),
     ("csv", "src/flow/numbers.rs"),
+    ("dfdx", "src/reference/"),
     ("flate2", "src/kinds/fetch/unpack.rs"),
     ("gemm", "src/engine/cpu/matmul.rs"),
     ("jiff", "src/flow/clock.rs"),
     ("landlock", "src/flow/exec/sandbox.rs"),
+    ("libm", "src/reference/ops.rs"),
     ("lzma_rust2", "src/kinds/fetch/unpack.rs"),
     ("memmap2", "src/data/packed/map.rs"),
     ("miette", "src/console/"),
@@ -155,6 +157,11 @@ fn rooms_that_are_crates_do_not_see_each_other() {
                 "{room} sees {other}"
             );
         }
+        // Nothing waits for dfdx but what computes with it.
+        assert!(
+            !tree.iter().any(|name| name == "dfdx"),
+            "dfdx in the tree of {room}"
+        );
         let has_polars = tree.iter().any(|name| name.starts_with("polars"));
         assert_eq!(has_polars, room == "report", "polars in the tree of {room}");
     }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::space::{Ran, Space, wait_until};
+use crate::space::{Ran, Space, files_below, wait_until};
 
 const PIPELINE: &str = "\
 params: { steps: 600 }
@@ -146,6 +146,105 @@ fn a_model_is_trained_once_and_an_interrupted_one_is_the_same() {
     assert_eq!(attempts.len(), 2, "{attempts:?}");
     assert_eq!(attempts[1]["resumed"], true);
     assert_eq!(outputs(&straight), outputs(&stopped));
+}
+
+/// Thirty steps of the same stage by the engine and by the reference: masks, samples and dropout are drawn alike, so the
+/// losses are the same up to rounding, and the reference stops and goes on like the engine.
+#[test]
+fn the_reference_follows_the_engine_step_by_step() {
+    let space = space();
+    let text = PIPELINE
+        .replace("steps: 600", "steps: 30")
+        .replace("warmup_steps: 60", "warmup_steps: 5")
+        .replace("log_every: 50", "log_every: 1");
+    space.write("p.yaml", text);
+    space.run(&[]).exits(0);
+    let log = |more: &[&str]| -> Vec<Value> {
+        let path = [&["path", "p.yaml", "pretrain.log"], more].concat();
+        let ran = space.call(&path).exits(0);
+        let text = fs_err::read_to_string(ran.stdout.trim()).expect("there");
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    let engine = log(&[]);
+    // Its results are its own: what was trained on the processor is no hit.
+    let ran = space.run(&["--json", "--device", "reference"]).exits(0);
+    assert_eq!(ran.counts(), [3, 1, 2, 0, 0]);
+    let ran = space.run(&["--json", "--device", "reference"]).exits(0);
+    assert_eq!(ran.counts(), [3, 0, 3, 0, 0]);
+    assert_eq!(space.run(&["--json"]).exits(0).counts(), [3, 0, 3, 0, 0]);
+    let reference = log(&["--device", "reference"]);
+    assert_eq!((engine.len(), reference.len()), (31, 31));
+    for (ours, theirs) in engine.iter().zip(&reference) {
+        let fields = ours.as_object().expect("an object");
+        for (name, value) in fields {
+            let Some(value) = value.as_f64() else {
+                assert_eq!(*value, theirs[name]);
+                continue;
+            };
+            let other = theirs[name].as_f64().expect("a number");
+            let apart = (value - other).abs() / value.abs().max(1.0);
+            assert!(apart < 1e-4, "{name}: {ours} {theirs}");
+        }
+    }
+    // Both results of the one stage, by the device they state.
+    let records: BTreeMap<String, Value> = files_below(&space.path("cache/records-v1"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .map(|path| -> Value {
+            let text = fs_err::read(path).expect("readable");
+            serde_json::from_slice(&text).expect("JSON")
+        })
+        .filter(|record| record["stage"] == "pretrain")
+        .map(|record| (record["device"].as_str().expect("text").to_owned(), record))
+        .collect();
+    let devices: Vec<&String> = records.keys().collect();
+    assert_eq!(devices, ["cpu", "reference"]);
+    let manifest = records["reference"]["manifest"].as_str().expect("text");
+    assert!(manifest.contains("device = \"reference\""), "{manifest}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_said_with_what_to_do() {
+    let space = space();
+    space
+        .run(&["--device", "cuda:1"])
+        .exits(3)
+        .says("`cuda:1` cannot be computed on: this program has no CUDA backend")
+        .says("--device cpu");
+    space
+        .run(&["--device", "tpu"])
+        .exits(2)
+        .says("expected `auto`");
+    let text = PIPELINE
+        .replace("steps: 600", "steps: 2")
+        .replace("warmup_steps: 60", "warmup_steps: 1");
+    let of = |more: &str| text.replace("      seed: 1\n", &format!("      seed: 1\n{more}"));
+    space.write(
+        "p.yaml",
+        of("      precision: bf16\n    resources: { device: reference }\n"),
+    );
+    space.run(&[]).exits(1).says("computes in f32, not in bf16");
+    space.write(
+        "p.yaml",
+        of("      clip: { every: 4 }\n    resources: { device: reference }\n"),
+    );
+    (space.run(&[]).exits(1))
+        .says("`device: reference` clips over the whole batch")
+        .says("leave `clip.every` out");
+    // `auto` is the processor here, and what was made on another device is made again where it is not accepted.
+    space.write("p.yaml", of("    resources: { device: auto }\n"));
+    assert_eq!(space.run(&["--json"]).exits(0).counts(), [3, 1, 2, 0, 0]);
+    let accept = |device| {
+        space
+            .run(&["--json", "--accept-device", device])
+            .exits(0)
+            .counts()
+    };
+    assert_eq!(accept("cpu"), [3, 0, 3, 0, 0]);
+    assert_eq!(accept("cuda"), [3, 1, 2, 0, 0]);
 }
 
 #[test]

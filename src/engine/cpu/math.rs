@@ -9,6 +9,19 @@ pub(crate) fn dispatch<R>(kernel: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(kernel)
 }
 
+/// The vectors that [`dispatch`] takes on this processor.
+pub(crate) fn vector_set() -> &'static str {
+    match Arch::new() {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(_) => "AVX2",
+        #[cfg(target_arch = "aarch64")]
+        Arch::Neon(_) => "NEON",
+        _ => "what every processor of its kind has",
+    }
+}
+
 /// An expression compiled for the widest vectors of this processor. The closure must be inlined where the wide
 /// instructions are allowed, and so must all that it calls: mark those `#[inline(always)]`, or each fused
 /// multiplication becomes a call of the C library.

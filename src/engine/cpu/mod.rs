@@ -79,6 +79,12 @@ impl Cpu {
         self
     }
 
+    /// The vector instructions that are used, such as `AVX-512`.
+    #[must_use]
+    pub fn vectors() -> &'static str {
+        math::vector_set()
+    }
+
     /// Whether the processor has instructions for products in bf16; without them they are rounded and taken in f32.
     pub fn has_bf16() -> bool {
         bf16::is_native()

@@ -112,7 +112,8 @@ pub struct Beams {
 }
 
 /// Whether a row may be an answer's first or last.
-pub(crate) fn is_choice(sequence: &[u32], row: usize) -> bool {
+#[must_use]
+pub fn is_choice(sequence: &[u32], row: usize) -> bool {
     row == 0 || sequence.get(row) == Some(&1)
 }
 
@@ -386,7 +387,8 @@ fn small(n: usize) -> u32 {
     u32::try_from(n).expect("batches are small")
 }
 
-fn log_softmax(logits: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
+/// Logarithms of the shares that logits stand for.
+pub fn log_softmax(logits: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
     let top = logits.clone().fold(f32::NEG_INFINITY, f32::max);
     let top = f64::from(top);
     let sum: f64 = logits.clone().map(|l| (f64::from(l) - top).exp()).sum();
@@ -395,7 +397,8 @@ fn log_softmax(logits: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
 }
 
 /// The places of the [`BEAM`] greatest, greatest first, of equals the first.
-fn best(scores: &[f32]) -> Vec<usize> {
+#[must_use]
+pub fn best(scores: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     order.truncate(BEAM);

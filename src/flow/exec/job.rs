@@ -251,6 +251,8 @@ pub enum ExecWork {
         root: PathBuf,
         /// Cores it was given.
         cores: u32,
+        /// The device it is to compute on.
+        device: Option<String>,
         /// Sequences a device is to take at once.
         micro_batch: Option<u32>,
         /// A stable folder for what is looked at while it runs.

@@ -206,6 +206,14 @@ impl<'a> Planner<'a> {
             .any(|entry| entry.name == kind && entry.is_report)
     }
 
+    /// Whether this kind computes on a device that is chosen.
+    #[must_use]
+    pub fn uses_device(&self, kind: &str) -> bool {
+        self.kinds
+            .iter()
+            .any(|entry| entry.name == kind && entry.uses_device)
+    }
+
     /// The file server's time when planning began, in nanoseconds.
     #[must_use]
     pub fn clock_ns(&self) -> i64 {

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::event::{End, Event};
 use crate::exec::job::{Force, entry_of};
 use crate::plan::{Decision, Known, Why, inputs_of};
-use crate::spec::StageId;
+use crate::spec::{StageId, StageSpec};
 
 impl Run<'_, '_> {
     /// Looks at every selected stage once, in order. Whatever forbids the run is found here, before any work.
@@ -96,11 +96,22 @@ impl Run<'_, '_> {
         }
     }
 
+    /// Whether a result that was made on this device counts. The reference's are asked for by name.
+    fn accepts(&self, stage: &StageSpec, device: &str) -> bool {
+        match &self.options.accept_device {
+            Some(wanted) if self.planner.uses_device(&stage.kind) => {
+                device.starts_with(wanted.as_str()) || device == "reference"
+            }
+            _ => true,
+        }
+    }
+
     /// Decides a stage whose upstream is known. Returns the message of a guard that holds it back.
     pub(super) fn consider(&mut self, id: StageId) -> Result<Option<Diagnostic>, Diagnostic> {
         let stage = self.planner.stage(id);
         let decision = self.planner.decide(id)?;
-        let is_forced = self.options.force.contains(&id) && self.histories[id.index()].tries == 0;
+        let is_first = self.histories[id.index()].tries == 0;
+        let is_forced = is_first && self.options.force.contains(&id);
         match decision {
             Decision::Open => {
                 let open = inputs_of(stage)
@@ -111,6 +122,14 @@ impl Run<'_, '_> {
             Decision::Hit(known) if is_forced => {
                 let history = &mut self.histories[id.index()];
                 (history.force, history.because) = (Force::Always, "forced".to_owned());
+                history.before = Some(known.entry);
+                self.planner.forget(id);
+                self.set(id, State::Ready);
+            }
+            Decision::Hit(known) if is_first && !self.accepts(stage, &known.entry.device) => {
+                let because = format!("made on `{}`", known.entry.device);
+                let history = &mut self.histories[id.index()];
+                (history.force, history.because) = (Force::Always, because);
                 history.before = Some(known.entry);
                 self.planner.forget(id);
                 self.set(id, State::Ready);

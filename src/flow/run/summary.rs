@@ -26,6 +26,8 @@ pub struct RunOptions {
     pub keep_old: BTreeSet<StageId>,
     /// Past seconds above which a stage is not remade without consent.
     pub confirm_over_seconds: f64,
+    /// The beginning of the device's name in records of kinds that use one; others are made again. `None` takes all.
+    pub accept_device: Option<String>,
     /// No network.
     pub offline: bool,
     /// The program that supervises (`supervise`) and executes (`exec`); this one when empty.

@@ -27,6 +27,8 @@ pub(crate) struct Context<'a> {
     pub(crate) root: &'a Path,
     pub(crate) kinds: &'a [KindEntry],
     pub(crate) mirrors: &'a [(String, String)],
+    /// The device of all kinds that use one, over what stages say.
+    pub(crate) device: Option<&'a str>,
     /// Digests of the lock file by concrete stage.
     pub(crate) locked: &'a BTreeMap<String, String>,
     /// How many instances there may be in all.
@@ -188,6 +190,14 @@ impl<'a> Maker<'a> {
         let find = |key: &str| body.find(key).map(|entry| &entry.value);
         let mut settings = settings::read(&body, stage, problems);
         environment.extend(std::mem::take(&mut settings.environment));
+        let device = &mut settings.policy.resources.device;
+        if let (true, Some(chosen)) = (kind.uses_device, self.context.device) {
+            *device = Some(chosen.to_owned());
+        }
+        // The one device whose results are its own: it is there to be compared with the others.
+        if device.as_deref() == Some("reference") {
+            settings.lines.text("device", "reference");
+        }
         let nothing = Node {
             value: Value::Null,
             span: entry.key_span,

@@ -27,6 +27,8 @@ pub struct LoadOptions<'a> {
     pub kinds: &'a [KindEntry],
     /// `--mirror` and `--mirrors`: URL prefix and what stands in for it.
     pub mirrors: &'a [(String, String)],
+    /// `--device`, over what stages say.
+    pub device: Option<&'a str>,
 }
 
 /// A workflow with what is needed to talk about it.
@@ -113,6 +115,7 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
         root: &root,
         kinds: options.kinds,
         mirrors: options.mirrors,
+        device: options.device,
         locked: &locked,
         limit: MAX_STAGES,
     };
@@ -131,6 +134,7 @@ pub(super) fn load_text(text: &str, kinds: &[KindEntry]) -> Result<Loaded, LoadF
         root: Path::new("/"),
         kinds,
         mirrors: &[],
+        device: None,
         locked: &locked,
         limit: MAX_TEXT_STAGES,
     };

@@ -321,9 +321,6 @@ impl Reader<'_> {
         let Some(keys) = self.typed::<ResourceKeys>(entry) else {
             return;
         };
-        if keys.device.as_ref().is_some_and(|d| d.0 == "reference") {
-            self.settings.lines.text("device", "reference");
-        }
         self.settings.policy.resources = Resources {
             cores: keys.cores.map_or(1, NonZeroU32::get),
             memory_bytes: keys.memory.map_or(0, |bytes| bytes.0),

@@ -132,6 +132,7 @@ impl Scene {
             set: &set,
             kinds: KINDS,
             mirrors: &[],
+            device: None,
         })
     }
 

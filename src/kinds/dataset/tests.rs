@@ -52,6 +52,7 @@ fn stage(folder: &Path, files: &[(&str, &str, &str)]) -> StageContext {
         offline: true,
         root: folder.to_owned(),
         cores: 1,
+        device: None,
         micro_batch: None,
         progress_file: None,
         live: None,

@@ -1,6 +1,7 @@
 //! Fine-tuning under way: epochs, the dev split, checkpoints, the best epoch, and what comes out. Knows no configuration
 //! text.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,7 @@ use data::labels::LabelSet;
 use data::metrics::{self, Options, Work, find_metric};
 use data::predictions::Predictions;
 use data::wordpiece::WordPiece;
-use engine::cpu::Cpu;
-use engine::finetune::{TaskExample, TaskNumbers, TaskTrainer, footprint};
+use engine::finetune::{TaskExample, TaskNumbers, without_head};
 use engine::model::heads::HeadKind;
 use engine::random::{Draw, Purpose, Stream};
 use engine::weights;
@@ -22,11 +22,12 @@ use flow::metric::MetricRow;
 
 use super::{Begin, Data, Finetune, Keep};
 use crate::kinds::dataset::stage_error;
+use crate::kinds::device::{self, Finetunes, Made};
 use crate::kinds::model::{self, Model, Spelling, weights_error};
 use crate::kinds::tasks::{Encoding, Reading};
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
-use crate::kinds::training::{Pace, room, step_error, train_error};
+use crate::kinds::training::{Pace, step_error, train_error};
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +68,7 @@ pub(super) struct Run<'a> {
     compiled: &'a WordPiece,
     data: Data,
     head: HeadKind,
-    trainer: TaskTrainer<Cpu>,
+    trainer: Box<dyn Finetunes>,
     steps_per_epoch: u64,
     so_far: Progressed,
     /// The best epochs of the last checkpoints: their tensors must stay, since any of those may be gone back to.
@@ -126,15 +127,17 @@ impl<'a> Run<'a> {
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
         let longest = reading.max_length;
-        let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-            footprint(&settings, longest, tokens)
-        })?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
-        let mut trainer =
-            TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
+        let Made {
+            mut trainer,
+            made_on,
+        } = device::task_trainer(stage, kind.precision, settings, longest, true)?;
         if let Some(tensors) = &begin.tensors {
-            let begun = trainer.start_from(tensors).map_err(train_error)?;
-            if begun.has_other_head {
+            let is_for_others =
+                (begin.labels.as_deref()).is_some_and(|labels| *labels != *labels_of(reading));
+            let encoder = is_for_others.then(|| without_head(tensors));
+            let begun = trainer.start_from(encoder.as_ref().unwrap_or(tensors));
+            let begun = begun.map_err(train_error)?;
+            if begun.has_other_head || is_for_others {
                 let message =
                     "the head of `start` is for other classes: a new one begins at random";
                 data.warnings
@@ -157,7 +160,7 @@ impl<'a> Run<'a> {
                 );
             }
         }
-        let mut keeper = Keeper::new(stage, micro_tokens);
+        let mut keeper = Keeper::new(stage, made_on);
         let so_far = match keeper.resume(|_, place| trainer.resume(place))? {
             Some(notes) => serde_json::from_slice(&notes).map_err(std::io::Error::other)?,
             None => Progressed::default(),
@@ -401,15 +404,10 @@ impl<'a> Run<'a> {
             }
             _ => self.trainer.tensors(),
         };
-        // Without a name for its one output a regression would be read as a head of two.
-        let value = ["value".to_owned()];
-        let (labels, problem): (&[String], _) = match self.reading.task() {
-            Task::Regression => (&value, Some("regression")),
-            Task::MultiLabel => (
-                &self.reading.labels.labels,
-                Some("multi_label_classification"),
-            ),
-            _ => (&self.reading.labels.labels, None),
+        let problem = match self.reading.task() {
+            Task::Regression => Some("regression"),
+            Task::MultiLabel => Some("multi_label_classification"),
+            _ => None,
         };
         let written = Model {
             architecture: match self.head {
@@ -426,7 +424,7 @@ impl<'a> Run<'a> {
                 lower_case: self.kind.lower_case,
                 strip_accents: None,
             },
-            labels,
+            labels: &labels_of(self.reading),
             problem,
         };
         let folder = stage.output("model");
@@ -474,6 +472,15 @@ impl<'a> Run<'a> {
             warnings: self.data.warnings,
             ..StageReport::default()
         })
+    }
+}
+
+/// The names of a head's outputs in `config.json`.
+fn labels_of(reading: &Reading) -> Cow<'_, [String]> {
+    match reading.task() {
+        // Without a name for its one output a regression would be read as a head of two.
+        Task::Regression => Cow::Owned(vec!["value".to_owned()]),
+        _ => Cow::Borrowed(&reading.labels.labels),
     }
 }
 

@@ -58,6 +58,7 @@ impl StageKind for Predict {
     const NAME: &'static str = "predict";
     /// 1: first.
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const DOC: &'static str = "predict with a fine-tuned model";
 
     fn ports(&self) -> Ports {

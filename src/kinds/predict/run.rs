@@ -5,9 +5,7 @@ use data::example::{Example, Task};
 use data::features::Featuriser;
 use data::passages::{self, Cutting, Passage};
 use data::predictions::{Prediction, Writer};
-use engine::arena::Footprint;
-use engine::cpu::Cpu;
-use engine::finetune::{Finetuning, Said, TaskTrainer, footprint};
+use engine::finetune::{Finetuning, Said};
 use engine::schedule::{Schedule, Shape};
 use flow::diagnostic::Diagnostic;
 use flow::event::Progress;
@@ -16,12 +14,13 @@ use flow::metric::MetricRow;
 
 use super::Predict;
 use crate::kinds::dataset::stage_error;
+use crate::kinds::device::{self, Finetunes};
 use crate::kinds::fetch::decompressed;
 use crate::kinds::finetune::{compiled, split};
 use crate::kinds::model;
 use crate::kinds::tasks::{Encoding, Reading, Rows};
 use crate::kinds::texts::{find_files, load_vocabulary};
-use crate::kinds::training::{room, train_error};
+use crate::kinds::training::train_error;
 
 /// Examples that are predicted together.
 const EXAMPLES: usize = 64;
@@ -74,7 +73,7 @@ fn load(
     kind: &Predict,
     stage: &StageContext,
     reading: &Reading,
-) -> Result<TaskTrainer<Cpu>, StageError> {
+) -> Result<Box<dyn Finetunes>, StageError> {
     let (config, tensors) = model::read(&stage.input("model")?)?;
     let (head, outputs) = reading.head().map_err(stage_error)?;
     // Nothing is trained: what concerns updates is not read.
@@ -97,16 +96,9 @@ fn load(
         seed: 0,
     };
     let longest = reading.max_length;
-    let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-        // Nothing is kept for a checkpoint.
-        let copy = 0;
-        Footprint {
-            copy,
-            ..footprint(&settings, longest, tokens)
-        }
-    })?;
-    let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
-    let mut model = TaskTrainer::new(cpu, settings, longest, micro_tokens).map_err(train_error)?;
+    // Nothing is kept for a checkpoint.
+    let made = device::task_trainer(stage, kind.precision, settings, longest, false)?;
+    let mut model = made.trainer;
     let begun = model.start_from(&tensors).map_err(train_error)?;
     if let Some(missing) = begun.unmatched.missing.first() {
         let message = format!("the model has no tensor `{missing}`");
@@ -173,7 +165,7 @@ struct Run<'a> {
     kind: &'a Predict,
     stage: &'a StageContext,
     reading: &'a Reading,
-    model: TaskTrainer<Cpu>,
+    model: Box<dyn Finetunes>,
     encoding: Encoding<'a>,
     numbers: Vec<MetricRow>,
     warnings: Vec<Diagnostic>,
@@ -195,7 +187,10 @@ impl Run<'_> {
             .flat_map(|(inputs, _)| inputs)
             .map(|input| (&input.ids[..], &input.types[..]))
             .collect();
-        let mut said = self.model.predict(&rows).map_err(train_error)?.into_iter();
+        // A signal ends this process at once: there is nothing to keep.
+        let said = self.model.predict_while(&rows, &|_| true);
+        let said = said.map_err(train_error)?.expect("nobody asked to stop");
+        let mut said = said.into_iter();
         let judged = encoded.into_iter().map(|(inputs, rows)| Judged {
             rows,
             said: said.by_ref().take(inputs.len()).collect(),

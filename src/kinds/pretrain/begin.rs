@@ -3,14 +3,14 @@
 //! Both networks stand on one embeddings module (spec C.3), so of two models given one must say what it holds: it is that of
 //! `start`, the discriminator that is wanted; a generator's counts where there is no `start`.
 
-use engine::backend::Backend;
 use engine::config::ElectraConfig;
 use engine::model::pretraining::GENERATOR;
-use engine::pretrain::{Pretrainer, Pretraining};
+use engine::pretrain::Pretraining;
 use engine::weights::Tensors;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
+use crate::kinds::device::Pretrains;
 use crate::kinds::model;
 use crate::kinds::training::train_error;
 
@@ -18,8 +18,8 @@ use crate::kinds::training::train_error;
 const EMBEDDINGS: &str = "electra.embeddings.";
 
 /// Copies the tensors of `start` and `start_generator`, where they are given; says what they did not hold.
-pub(super) fn begin_from<B: Backend + Send>(
-    trainer: &mut Pretrainer<B>,
+pub(super) fn begin_from(
+    trainer: &mut dyn Pretrains,
     settings: &Pretraining,
     stage: &StageContext,
 ) -> Result<Vec<Diagnostic>, StageError> {

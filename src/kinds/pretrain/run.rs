@@ -6,21 +6,19 @@ use serde::Serialize;
 
 use data::packed::read::PackedExamples;
 use data::vocabulary::Vocabulary;
-use engine::cpu::Cpu;
 use engine::error::{TrainError, WeightsError};
 use engine::mask::Masking;
-use engine::pretrain::{
-    EvaluationNumbers, Example, Pretrainer, Pretraining, StepNumbers, footprint,
-};
+use engine::pretrain::{EvaluationNumbers, Example, Pretraining, StepNumbers};
 use engine::weights::Tensors;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError, StageReport};
 
 use super::{Pretrain, begin, snapshot_name};
+use crate::kinds::device::{self, Made, Pretrains};
 use crate::kinds::model::{self, Model, Spelling};
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
-use crate::kinds::training::{Pace, room, step_error, train_error};
+use crate::kinds::training::{Pace, step_error, train_error};
 
 /// A part of the training: from a step on, the examples of a file.
 pub(super) struct Phase<'a> {
@@ -106,7 +104,7 @@ pub(super) struct Run<'a> {
     phases: Vec<Phase<'a>>,
     vocabulary: &'a Vocabulary,
     settings: Pretraining,
-    trainer: Pretrainer<Cpu>,
+    trainer: Box<dyn Pretrains>,
     log: Vec<u8>,
     warnings: Vec<Diagnostic>,
     keeper: Keeper,
@@ -125,14 +123,12 @@ impl<'a> Run<'a> {
         let settings = kind.settings(vocabulary, &phases[0]);
         let longest = phases.iter().map(|phase| phase.longest).max();
         let longest = longest.expect("there is a phase");
-        let micro_tokens = room::micro_tokens(stage, longest, &|tokens| {
-            footprint(&settings, longest, tokens)
-        })?;
-        let cpu = Cpu::new(stage.cores.max(1) as usize)?.with_precision(kind.precision);
-        let mut trainer =
-            Pretrainer::new(cpu, settings.clone(), longest, micro_tokens).map_err(train_error)?;
-        let warnings = begin::begin_from(&mut trainer, &settings, stage)?;
-        let mut keeper = Keeper::new(stage, micro_tokens);
+        let Made {
+            mut trainer,
+            made_on,
+        } = device::pretrainer(stage, kind.precision, settings.clone(), longest)?;
+        let warnings = begin::begin_from(&mut *trainer, &settings, stage)?;
+        let mut keeper = Keeper::new(stage, made_on);
         let log = keeper.resume(|step, place| {
             // Snapshots are written before the checkpoints that follow them.
             let gone =

@@ -28,13 +28,13 @@ pub(in crate::kinds) struct Keeper {
 }
 
 impl Keeper {
-    /// For training in micro-batches of so many tokens.
-    pub(in crate::kinds) fn new(stage: &StageContext, micro_tokens: usize) -> Self {
+    /// For training with what shows in the last bits.
+    pub(in crate::kinds) fn new(stage: &StageContext, made_on: String) -> Self {
         Self {
             parent: stage.scratch.join("checkpoints"),
             writing: None,
             kept: None,
-            made_on: format!("cpu, micro-batch {micro_tokens} tokens"),
+            made_on,
             warnings: Vec::new(),
         }
     }

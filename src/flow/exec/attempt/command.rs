@@ -37,6 +37,7 @@ impl Attempt {
                     offline: job.offline,
                     root: job.root.clone(),
                     cores: job.policy.resources.cores,
+                    device: job.policy.resources.device.clone(),
                     micro_batch: job.policy.resources.micro_batch,
                     live: live_folder(job),
                 })?;

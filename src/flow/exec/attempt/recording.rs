@@ -174,6 +174,7 @@ fn device(job: &Job, notes: &Notes) -> String {
         return device.clone();
     }
     match &job.gpus {
+        _ if job.policy.resources.device.as_deref() == Some("reference") => "reference".to_owned(),
         Some(gpus) if !gpus.is_empty() => format!("cuda:{}", gpus.join(",")),
         _ => "cpu".to_owned(),
     }

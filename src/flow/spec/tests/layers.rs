@@ -155,6 +155,7 @@ fn the_folder_pipelines_is_not_the_root() {
         set: &[],
         kinds: KINDS,
         mirrors: &[],
+        device: None,
     };
     let loaded = load(&options).expect("loads");
     assert_eq!(loaded.workflow.root, scene.path());

@@ -92,6 +92,7 @@ impl Bench {
             offline: self.offline,
             root: self.root(),
             cores: 1,
+            device: None,
             micro_batch: None,
             progress_file: Some(self.home.path().join("progress")),
             live: None,
