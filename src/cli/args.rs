@@ -9,8 +9,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 pub use clap_complete::Shell;
 
 use super::values::{
-    Mirror, OutputSelector, RunSelector, Setting, parse_device, parse_duration, parse_selector,
-    parse_size,
+    Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_device,
+    parse_duration, parse_selector, parse_size,
 };
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
@@ -58,6 +58,11 @@ pub enum Command {
         after_help = "Examples:\n  pipeline status pipelines/paper.yaml\n  pipeline status pipelines/paper.yaml --json"
     )]
     Status(StatusArgs),
+    /// Show axes, parameters, numbers, state and time of each instance, also while a run is going on
+    #[command(
+        after_help = "Examples:\n  pipeline results pipelines/paper.yaml finetune --sort -f1\n  pipeline results pipelines/paper.yaml finetune --where task=ddi --where 'f1>=0.8'\n  pipeline results pipelines/paper.yaml finetune --mean --columns f1,precision\n  pipeline results pipelines/paper.yaml finetune --compare learning_rate=1e-4,3e-4 --columns f1\n\nA name is an axis, a parameter (its path or the end of it), a number (`f1`, `dev/f1`, `ddi/dev/f1[effect]`) or one of stage, instance, kind, state, time, device, because, key. `axis.`, `with.` and `number.` before it say which."
+    )]
+    Results(ResultsArgs),
     /// Copy an output of a stage out of the cache
     #[command(
         after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/"
@@ -73,9 +78,9 @@ pub enum Command {
         after_help = "Examples:\n  pipeline log pipelines/paper.yaml pretrain\n  pipeline log pipelines/paper.yaml 'finetune[ddi,1]'"
     )]
     Log(StageArgs),
-    /// Set parameters and metrics of two runs side by side
+    /// Set two runs side by side: parameters, numbers, times, devices, environments
     #[command(
-        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
+        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml latest~1 latest 'finetune[task=ddi]' --json\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
     )]
     Diff(DiffArgs),
     /// Draw the graph of stages, a matrix as one node
@@ -329,6 +334,62 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
+/// `pipeline results`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ResultsArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only these stages [default: all that have numbers or may come to have some].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Only instances of which this holds: `=`, `!=`, `<`, `<=`, `>`, `>=`; repeat for several.
+    #[arg(long = "where", value_name = "NAME=VALUE", help_heading = "Rows")]
+    pub conditions: Vec<Condition>,
+    /// Sort by this, upwards; `-NAME` downwards. Instances without it come last.
+    #[arg(
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "Rows"
+    )]
+    pub sort: Option<String>,
+    /// Sort downwards.
+    #[arg(long, requires = "sort", help_heading = "Rows")]
+    pub descending: bool,
+    /// Show these columns, in this order.
+    #[arg(
+        long,
+        value_name = "NAME,NAME",
+        value_delimiter = ',',
+        help_heading = "Rows"
+    )]
+    pub columns: Vec<String>,
+    /// Show means, standard deviations and n over the axis of repetition.
+    #[arg(long, help_heading = "Statistics")]
+    pub mean: bool,
+    /// Show means over this axis, or pair by it.
+    #[arg(long, value_name = "AXIS", help_heading = "Statistics")]
+    pub over: Option<String>,
+    /// Test whether the first value of an axis and the others differ, over the same repetitions.
+    #[arg(
+        long,
+        value_name = "AXIS=VALUE,VALUE",
+        conflicts_with = "mean",
+        help_heading = "Statistics"
+    )]
+    pub compare: Option<Settings>,
+    /// Print CSV on standard output, with every column.
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub csv: bool,
+    /// Print JSON on standard output, with every column.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Write a Parquet file, with every column.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub parquet: Option<PathBuf>,
+}
+
 /// `pipeline get`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GetArgs {
@@ -366,6 +427,12 @@ pub struct DiffArgs {
     /// The run on the right.
     #[arg(value_name = "RUN")]
     pub right: RunSelector,
+    /// Only these stages [default: all].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Print what differs as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `pipeline graph`.

@@ -23,6 +23,7 @@ mod lock;
 mod log;
 mod plan;
 mod report;
+mod results;
 mod run;
 mod session;
 mod status;
@@ -91,6 +92,8 @@ fn wants(command: &Command) -> (bool, Option<&Path>) {
         Command::Check(check) => (check.json, None),
         Command::Plan(plan) => (plan.json, None),
         Command::Status(status) => (status.json, None),
+        Command::Results(results) => (results.json, None),
+        Command::Diff(diff) => (diff.json, None),
         Command::Doctor(doctor) => (doctor.json, None),
         Command::Cache(CacheCommand::Stats { json, .. }) => (*json, None),
         _ => (false, None),
@@ -104,6 +107,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Plan(args) => plan::plan(&args, console),
         Command::Why(args) => why::why(&args, console),
         Command::Status(args) => status::status(&args, console),
+        Command::Results(args) => results::results(&args, console),
         Command::Get(args) => get::get(&args, console),
         Command::Path(args) => get::path(&args, console),
         Command::Log(args) => log::log(&args, console),

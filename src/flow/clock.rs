@@ -27,6 +27,18 @@ pub fn rfc3339(time_ns: i128) -> String {
     }
 }
 
+/// Seconds from a time as [`rfc3339`] writes it until now, not below 0; `None` when it is no time.
+#[must_use]
+pub fn seconds_since(text: &str) -> Option<f64> {
+    let then: jiff::Timestamp = text.parse().ok()?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds for people need no more than 53 bits"
+    )]
+    let seconds = (now_ns() - then.as_nanosecond()).max(0) as f64 / 1e9;
+    Some(seconds)
+}
+
 /// A new run id such as `20261121T011900Z-4f2a`: sorts by time; the tail tells runs of one second apart.
 #[must_use]
 pub fn new_run_id() -> String {

@@ -40,6 +40,7 @@ pages! {
     docs_corpus: "docs/corpus.md";
     docs_examples: "docs/examples.md";
     docs_experiments: "docs/experiments.md";
+    docs_results: "docs/results.md";
     docs_finetuning: "docs/finetuning.md";
     docs_getting_started: "docs/getting-started.md";
     docs_kinds: "docs/kinds.md";
@@ -61,6 +62,7 @@ pages! {
     cmd_lock: "tests/cmd/lock.md";
     cmd_log: "tests/cmd/log.md";
     cmd_plan: "tests/cmd/plan.md";
+    cmd_results: "tests/cmd/results.md";
     cmd_run: "tests/cmd/run.md";
     cmd_shell: "tests/cmd/shell.md";
     cmd_status: "tests/cmd/status.md";

@@ -38,6 +38,7 @@ mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;
+mod results;
 mod select;
 mod shell;
 mod shipped;

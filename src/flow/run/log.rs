@@ -1,7 +1,7 @@
 //! What happened in a run, as JSON lines under `runs-v1/`. Knows nothing of why.
 //!
 //! Each line is an event with its `time`. The first is `run_begun` (pipeline, file, host, process, program, command
-//! line, whether it is about the whole pipeline), the last `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
+//! line, whether it is about the whole pipeline and, if not, its `targets`), the last `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -13,7 +13,7 @@ use crate::clock;
 use crate::digest::{Digest, Use};
 use crate::event::Event;
 use crate::plan::pipeline_id;
-use crate::spec::Workflow;
+use crate::spec::{StageId, Workflow};
 use crate::store::Store;
 
 /// The log of one run. Nothing is written before something happens, so a run without work writes once.
@@ -28,13 +28,13 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// `whole` says that every stage of the pipeline is selected.
+    /// `targets` are the stages to bring about; `None` says that every stage of the pipeline is selected.
     pub(super) fn new(
         store: &Store,
         run: &str,
         workflow: &Workflow,
         arguments: &[String],
-        whole: bool,
+        targets: Option<&[StageId]>,
     ) -> Self {
         let id = pipeline_id(workflow);
         let machine = rustix::system::uname()
@@ -51,11 +51,19 @@ impl RunLog {
             pending: Vec::new(),
             file: None,
         };
-        log.push(&json!({
+        let targets = targets.map(|targets| {
+            let name = |id: &StageId| workflow.stages[id.index()].name.as_str();
+            targets.iter().map(name).collect::<Vec<_>>()
+        });
+        let mut begun = json!({
             "event": "run_begun", "run": run, "pipeline": id, "name": workflow.name, "host": machine,
             "process": std::process::id(), "program": concat!("pipeline ", env!("CARGO_PKG_VERSION")),
-            "arguments": arguments, "whole": whole,
-        }));
+            "arguments": arguments, "whole": targets.is_none(),
+        });
+        if let (Some(targets), Some(begun)) = (targets, begun.as_object_mut()) {
+            begun.insert("targets".to_owned(), json!(targets));
+        }
+        log.push(&begun);
         log
     }
 
@@ -143,6 +151,21 @@ pub struct RunLine {
     pub keys: BTreeMap<String, Digest>,
     /// Whether it brought about every stage of its pipeline, so that `keys` is all that the pipeline was then.
     pub whole: bool,
+    /// Where and how it ran.
+    pub facts: RunFacts,
+}
+
+/// What a run says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunFacts {
+    /// The host.
+    pub host: String,
+    /// The program and its version.
+    pub program: String,
+    /// Its command line.
+    pub arguments: Vec<String>,
+    /// Wall seconds from start to end; `None` when it has not ended.
+    pub wall_seconds: Option<f64>,
 }
 
 /// Every run in the store, oldest first.
@@ -173,6 +196,7 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
             age_seconds,
             keys: BTreeMap::new(),
             whole: false,
+            facts: RunFacts::default(),
         };
         let (mut same_as, mut selected_all, mut ended_well) = (None, false, false);
         for event in text
@@ -184,11 +208,18 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
                     line.begun = event["time"].as_str().unwrap_or_default().to_owned();
                     line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned();
                     selected_all = event["whole"].as_bool().unwrap_or_default();
+                    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+                    (line.facts.host, line.facts.program) = (text("host"), text("program"));
+                    let words = event["arguments"].as_array().into_iter().flatten();
+                    line.facts.arguments = words
+                        .filter_map(|word| word.as_str().map(str::to_owned))
+                        .collect();
                 }
                 Some("run_finished") => {
                     let none = |name: &str| event["counts"][name].as_u64() == Some(0);
                     ended_well =
                         none("failed") && none("skipped") && event["interrupted"].is_null();
+                    line.facts.wall_seconds = event["wall_seconds"].as_f64();
                 }
                 Some("stage_started" | "stage_finished") => {
                     if let (Some(stage), Some(Ok(key))) = (

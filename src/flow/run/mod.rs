@@ -18,6 +18,7 @@ use crate::store::Store;
 mod decide;
 mod finish;
 mod guard;
+pub mod live;
 mod log;
 mod outcome;
 mod pool;
@@ -28,7 +29,7 @@ mod state;
 mod summary;
 mod unkept;
 
-pub use log::{RunLine, RunLog, read_runs};
+pub use log::{RunFacts, RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
 pub use publish::conflicts as publish_conflicts;
 use slots::Slots;
@@ -125,7 +126,7 @@ pub fn run(
             &run,
             workflow,
             &options.arguments,
-            selected.len() == count,
+            (selected.len() < count).then_some(options.targets.as_slice()),
         ),
         summary: RunSummary {
             run,
