@@ -34,6 +34,13 @@ pub fn parse_rfc3339(text: &str) -> Option<i128> {
     Some(time.as_nanosecond())
 }
 
+/// The moment that many nanoseconds after 1970; none for one before.
+#[must_use]
+pub fn from_ns(time_ns: i128) -> Option<SystemTime> {
+    let nanos = u64::try_from(time_ns).ok()?;
+    UNIX_EPOCH.checked_add(std::time::Duration::from_nanos(nanos))
+}
+
 /// A new run id such as `20261121T011900Z-4f2a`: sorts by time; the tail tells runs of one second apart.
 #[must_use]
 pub fn new_run_id() -> String {

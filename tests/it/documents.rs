@@ -48,6 +48,7 @@ pages! {
     docs_reports: "docs/reports.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
+    docs_watching: "docs/watching.md";
     cmd_accept: "tests/cmd/accept.md";
     cmd_cache: "tests/cmd/cache.md";
     cmd_check: "tests/cmd/check.md";
@@ -60,6 +61,7 @@ pages! {
     cmd_log: "tests/cmd/log.md";
     cmd_plan: "tests/cmd/plan.md";
     cmd_run: "tests/cmd/run.md";
+    cmd_serve: "tests/cmd/serve.md";
     cmd_shell: "tests/cmd/shell.md";
     cmd_status: "tests/cmd/status.md";
     cmd_why: "tests/cmd/why.md";
