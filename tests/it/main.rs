@@ -30,6 +30,7 @@ mod gallery;
 mod harm_or_help;
 mod house;
 mod long_runs;
+mod native_heads;
 mod origin;
 mod packing;
 mod pretrain;
