@@ -317,16 +317,32 @@ impl Board {
                     self.set(cell, State::Cached);
                 }
             }
-            Line::Keys(keys) => {
-                for (name, key) in keys {
-                    let cell = self.known(name);
-                    self.cells[cell].key = Some(*key);
-                    if self.cells[cell].state == State::Left {
-                        self.set(cell, State::Cached);
-                    }
-                }
-            }
+            Line::Keys(keys) => self.keys(keys),
             Line::Event(event) => self.event(event, at),
+        }
+    }
+
+    /// The log ends with the keys that were reached, or says that they are those of an earlier run.
+    fn keys(&mut self, keys: &BTreeMap<String, Digest>) {
+        for (name, key) in keys {
+            let cell = self.known(name);
+            self.cells[cell].key = Some(*key);
+            if self.cells[cell].state == State::Left {
+                self.set(cell, State::Cached);
+            }
+        }
+        // What a run does not reach has no events.
+        if self.head.as_ref().is_some_and(|head| head.whole) {
+            let counts = self.ended.as_ref().map(|ended| ended.counts);
+            let is_complete = counts.is_some_and(|counts| counts.failed + counts.skipped == 0);
+            let state = match (is_complete, keys.is_empty()) {
+                (true, _) => State::Cached,
+                (false, false) => State::Skipped,
+                (false, true) => return,
+            };
+            for cell in self.in_state(State::Left).collect::<Vec<_>>() {
+                self.set(cell, state);
+            }
         }
     }
 
@@ -517,4 +533,106 @@ fn group_names(workflow: &Workflow) -> Vec<String> {
         return by_depth;
     }
     vec!["all stages".to_owned(); stages.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board(stages: &[&str]) -> Board {
+        let mut board = Board::default();
+        for name in stages {
+            let group = name.split('[').next().unwrap_or(name);
+            board.add(name, group, "command");
+        }
+        board
+    }
+
+    fn event(board: &mut Board, seconds: i128, event: Event) {
+        let time_ns = Some(seconds * 1_000_000_000);
+        let line = Line::Event(Box::new(event));
+        board.take(&Seen { time_ns, line });
+    }
+
+    fn started(stage: &str) -> Event {
+        Event::StageStarted {
+            stage: stage.into(),
+            key: Digest::ZERO,
+            because: "new".into(),
+            attempt: 1,
+            expected_seconds: None,
+        }
+    }
+
+    fn finished(stage: &str, end: End, seconds: f64) -> Event {
+        Event::StageFinished {
+            stage: stage.into(),
+            end,
+            seconds,
+            key: None,
+        }
+    }
+
+    #[test]
+    fn time_left_is_what_the_like_took_shared_among_those_at_work() {
+        let mut board = board(&["a[1]", "a[2]", "a[3]", "a[4]", "b"]);
+        event(&mut board, 100, started("a[1]"));
+        assert_eq!(board.seconds_left(105.0), None, "nothing is known yet");
+        event(&mut board, 110, finished("a[1]", End::Executed, 10.0));
+        event(&mut board, 110, started("a[2]"));
+        event(&mut board, 110, started("a[3]"));
+        // 6 s of each of two at work and 10 s of one to come, two at once; `b` is unknown.
+        assert_eq!(board.seconds_left(114.0), Some((11.0, false)));
+        board.cells[4].past_seconds = Some(30.0);
+        assert_eq!(
+            board.seconds_left(114.0),
+            Some((30.0, true)),
+            "no less than the longest"
+        );
+    }
+
+    #[test]
+    fn what_a_run_did_not_reach_is_skipped() {
+        let mut board = board(&["a", "b", "c", "d"]);
+        let head = Head {
+            whole: true,
+            ..Head::default()
+        };
+        let line = Line::Head(head);
+        board.take(&Seen {
+            time_ns: None,
+            line,
+        });
+        let line = Line::Cached(vec!["a".into()]);
+        board.take(&Seen {
+            time_ns: None,
+            line,
+        });
+        event(&mut board, 1, started("b"));
+        event(&mut board, 2, finished("b", End::Failed, 1.0));
+        let counts = Counts {
+            total: 4,
+            failed: 1,
+            skipped: 1,
+            ..Counts::default()
+        };
+        let over = Event::RunFinished {
+            counts,
+            wall_seconds: 2.0,
+            reports: Vec::new(),
+            interrupted: None,
+        };
+        event(&mut board, 2, over);
+        let keys = BTreeMap::from([
+            ("a".to_owned(), Digest::ZERO),
+            ("d".to_owned(), Digest::ZERO),
+        ]);
+        let line = Line::Keys(keys);
+        board.take(&Seen {
+            time_ns: None,
+            line,
+        });
+        let states: Vec<&str> = board.cells.iter().map(|cell| cell.state.word()).collect();
+        assert_eq!(states, ["cached", "failed", "skipped", "cached"]);
+    }
 }

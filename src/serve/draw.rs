@@ -278,7 +278,7 @@ fn node(html: &mut Html, board: &Board, at: usize, group: &Group, (x, y): (f64, 
                 .find(|(_, state)| *state == State::Failed);
             match failed.map_or(0, |(count, _)| *count) {
                 0 => format!("{} of {}", count(made), count(all)),
-                failed => format!("{} of {}, {failed} failed", count(made), count(all)),
+                failed => format!("{failed} failed of {}", count(all)),
             }
         }
     };

@@ -127,6 +127,8 @@ pub fn listen(
             busy.fetch_sub(1, Ordering::AcqRel);
             let full = Answer::refusal(503, "too many connections, try again");
             let _ = write(&stream, &full, true);
+            // Nobody is let in meanwhile.
+            linger(&stream, Duration::from_millis(10));
             continue;
         }
         let (gate, answer, leaves) = (
@@ -163,7 +165,9 @@ fn converse(
         Heard::Refused(refusal) => (refusal, true),
         Heard::Nothing => return Ok(()),
     };
-    write(stream, &said, with_body)
+    write(stream, &said, with_body)?;
+    linger(stream, Duration::from_millis(200));
+    Ok(())
 }
 
 enum Heard {
@@ -318,16 +322,22 @@ fn write(mut stream: &TcpStream, answer: &Answer, with_body: bool) -> io::Result
         text.extend_from_slice(&answer.body);
     }
     stream.write_all(&text)?;
-    // What a client still sends must not make the system throw the answer away.
-    stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    stream.shutdown(Shutdown::Write)
+}
+
+/// Takes in what a client still sends: a connection that is closed over it may lose the answer on its way. Not for long.
+fn linger(mut stream: &TcpStream, patience: Duration) {
+    let began = Instant::now();
     let mut rest = [0; 4096];
-    for _ in 0..16 {
-        if stream.read(&mut rest).unwrap_or(0) == 0 {
+    while let Some(left) = patience
+        .checked_sub(began.elapsed())
+        .filter(|left| !left.is_zero())
+    {
+        if stream.set_read_timeout(Some(left)).is_err() || stream.read(&mut rest).unwrap_or(0) == 0
+        {
             break;
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -102,4 +102,4 @@ if (box) {
   box.scrollLeft = Math.max(0, from - box.clientWidth / 3);
 }
 for (const log of parts.querySelectorAll("pre")) log.scrollTop = log.scrollHeight;
-again(Number(parts.dataset.next));
+again(Math.min(1000, Number(parts.dataset.next)));

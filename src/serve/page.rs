@@ -19,7 +19,7 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Failures told in full; the rest is found by the search.
-const MOST_FAILURES: usize = 12;
+const MOST_FAILURES: usize = 3;
 /// Stages at work that are shown.
 const MOST_RUNNING: usize = 12;
 /// Of these so many with a curve.
@@ -135,12 +135,12 @@ fn changes(live: &mut Live, request: &Request) -> String {
 
 fn parts(live: &mut Live, request: &Request) -> Vec<Part> {
     let mut parts = vec![Part::new("head", head(live))];
-    if let Some(html) = failures(live) {
-        parts.push(Part::new("failures", html));
-    }
     let chosen = chosen(live, request);
     if let Some(html) = detail::stage(live, chosen, request.value("stage")) {
         parts.push(Part::new("stage", html));
+    }
+    if let Some(html) = failures(live) {
+        parts.push(Part::new("failures", html));
     }
     if let Some(html) = running(live) {
         parts.push(Part::new("running", html));
@@ -354,7 +354,7 @@ fn failures(live: &Live) -> Option<Html> {
     }
     html.raw("</div>");
     if failed.len() > MOST_FAILURES {
-        html.raw("<p><a href=\"?find=failed#find\">All ")
+        html.raw("<p class=\"more\"><a href=\"?find=failed#find\">All ")
             .text(&format::count(failed.len() as u64));
         html.raw(" that failed</a></p>");
     }
@@ -392,7 +392,7 @@ fn running(live: &mut Live) -> Option<Html> {
     }
     html.raw("</div>");
     if cells.len() > MOST_RUNNING {
-        html.raw("<p><a href=\"?find=running#find\">All ")
+        html.raw("<p class=\"more\"><a href=\"?find=running#find\">All ")
             .text(&format::count(cells.len() as u64));
         html.raw(" at work</a></p>");
     }

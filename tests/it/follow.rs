@@ -189,6 +189,7 @@ fn a_killed_run_is_told_as_such() {
         .call(&["status", "p.yaml", "--follow"])
         .exits(3)
         .says("was killed");
+    // The run is still to be waited for by its parent, this test: dead, but with a process number.
     drop(run);
 }
 

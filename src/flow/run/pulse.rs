@@ -155,7 +155,16 @@ pub fn is_gone(pulse: &Pulse) -> bool {
     else {
         return false;
     };
-    rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH)
+    rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH) || is_dead(process)
+}
+
+/// Whether a process ended and nobody has taken notice of it yet. Only Linux tells.
+fn is_dead(process: rustix::process::Pid) -> bool {
+    let path = format!("/proc/{}/stat", process.as_raw_nonzero());
+    let stat = fs_err::read_to_string(path).unwrap_or_default();
+    // The name before it may hold anything, brackets too.
+    let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    state.starts_with(['Z', 'X'])
 }
 
 /// A container may share its host's name but not its processes: only what has not been written for a while goes.

@@ -253,6 +253,17 @@ impl Watch {
                     _ => {}
                 },
                 Line::Keys(_) => self.over = true,
+                // Until its pulse is seen, and where that is gone: who it was.
+                Line::Head(head) if self.last.is_none() => {
+                    self.last = Some(Pulse {
+                        run: head.run.clone(),
+                        pipeline: head.pipeline.clone(),
+                        host: head.host.clone(),
+                        process: head.process,
+                        time: head.time.clone(),
+                        ..Pulse::default()
+                    });
+                }
                 Line::Head(_) | Line::Cached(_) => {}
             }
         }
@@ -455,6 +466,22 @@ mod tests {
         let seen = watch.poll(1.0).expect("read");
         assert_eq!(seen[0].line, Line::Cached(vec!["a".into(), "b".into()]));
         assert_eq!(watch.standing(1.0), Standing::Over);
+    }
+
+    #[test]
+    fn a_log_without_an_end_and_without_a_pulse_was_killed() {
+        let (_folder, store) = store();
+        let here = rustix::system::uname();
+        let here = here.nodename().to_string_lossy();
+        let begun = BEGUN.replace(
+            "\"h\",\"process\":1",
+            &format!("\"{here}\",\"process\":2147483646"),
+        );
+        add(&log(&store), &format!("{begun}{STARTED}"));
+        let mut watch = Watch::run(&store, RUN);
+        watch.poll(0.0).expect("read");
+        assert_eq!(watch.standing(1.0), Standing::Going);
+        assert_eq!(watch.standing(4.0), Standing::Killed);
     }
 
     #[test]
