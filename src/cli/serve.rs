@@ -73,7 +73,7 @@ pub(super) fn serve(args: &ServeArgs, console: &mut Console) -> Done {
     };
     let live = Live::new(
         Store::to_read(&cache),
-        first,
+        &first,
         Box::new(move || load(&pipeline, None)),
     );
     crate::serve::serve(&listener, &gate, live);

@@ -17,6 +17,7 @@ pub mod predict;
 pub mod pretrain;
 pub mod report;
 pub mod score;
+pub mod select;
 mod tasks;
 mod texts;
 mod training;
@@ -34,6 +35,7 @@ pub const KINDS: &[KindEntry] = &[
     kind::<finetune::Finetune>(),
     kind::<predict::Predict>(),
     kind::<score::Score>(),
+    kind::<select::Select>(),
     kind::<report::Report>(),
     kind::<command::Command>(),
 ];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flow::diagnostic::{Diagnostic, Severity};
 use flow::digest::Digest;
 use flow::event::{Counts, End, Event, Progress, ReportPlace};
-use flow::graph::needed;
+use flow::graph::awaited;
 use flow::run::watch::{Head, Line, Seen};
 use flow::spec::Workflow;
 
@@ -211,7 +211,7 @@ impl Board {
                 board.set(cell, State::Cached);
             }
             let group = board.cells[cell].group;
-            for source in stage.inputs.iter().flat_map(needed) {
+            for source in awaited(stage) {
                 let from = board.cells[source.index()].group;
                 if from != group && !board.groups[group].needs.contains(&from) {
                     board.groups[group].needs.push(from);
@@ -522,7 +522,7 @@ fn group_names(workflow: &Workflow) -> Vec<String> {
     }
     let mut depths: Vec<usize> = Vec::with_capacity(stages.len());
     for stage in stages {
-        let sources = stage.inputs.iter().flat_map(needed);
+        let sources = awaited(stage);
         let above = sources.map(|source| depths[source.index()] + 1).max();
         depths.push(above.unwrap_or_default());
     }

@@ -94,7 +94,7 @@ pub(super) fn graph(html: &mut Html, board: &Board) {
     let columns = depths.iter().max().map_or(0, |depth| depth + 1);
     let mut rows: Vec<Vec<usize>> = vec![Vec::new(); columns];
     let mut heights = vec![0.0_f64; groups.len()];
-    for depth in 0..columns {
+    for (depth, place) in rows.iter_mut().enumerate() {
         let mut column: Vec<usize> = (0..groups.len())
             .filter(|at| depths[*at] == depth)
             .collect();
@@ -115,7 +115,7 @@ pub(super) fn graph(html: &mut Html, board: &Board) {
         for (row, at) in column.iter().enumerate() {
             heights[*at] = float(row) - float(column.len()) / 2.0;
         }
-        rows[depth] = column;
+        *place = column;
     }
     let tallest = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = float(columns) * (BOX_WIDTH + GAP_X) - GAP_X + 2.0 * EDGE;
@@ -487,13 +487,13 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let shown = [
-            0.0, 1.0, 0.25, 3.14159, 41.256, 12_345.6, 0.00005, -2_500.0, 1e20,
+            0.0, 1.0, 0.25, 3.141_49, 41.256, 12_345.6, 0.00005, -2_500.0, 1e20,
         ]
         .map(short);
         assert_eq!(
             shown,
             [
-                "0", "1", "0.25", "3.142", "41.26", "12,346", "5.0e-5", "-2,500", "1.0e20"
+                "0", "1", "0.25", "3.141", "41.26", "12,346", "5.0e-5", "-2,500", "1.0e20"
             ]
         );
     }

@@ -71,7 +71,7 @@ pub struct LogEnd {
 impl Live {
     /// The state of a loaded pipeline.
     #[must_use]
-    pub fn new(store: Store, first: Loaded, load: Load) -> Self {
+    pub fn new(store: Store, first: &Loaded, load: Load) -> Self {
         Self {
             store,
             load,

@@ -39,6 +39,7 @@ pages! {
     docs_commands: "docs/commands.md";
     docs_corpus: "docs/corpus.md";
     docs_examples: "docs/examples.md";
+    docs_experiments: "docs/experiments.md";
     docs_finetuning: "docs/finetuning.md";
     docs_getting_started: "docs/getting-started.md";
     docs_kinds: "docs/kinds.md";

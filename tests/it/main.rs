@@ -3,6 +3,7 @@
 mod cache_commands;
 mod cache_damage;
 mod checkpoint;
+mod cooperate;
 mod corpus;
 mod datasets;
 mod document;
@@ -38,6 +39,7 @@ mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;
+mod select;
 mod serve;
 mod shell;
 mod shipped;

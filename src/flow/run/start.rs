@@ -7,6 +7,7 @@ use super::{MOST_REMAKES, Run, Running, State};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
 use crate::exec::job::{Force, Job};
+use crate::graph::awaited;
 use crate::key::Manifest;
 use crate::plan::{Decision, Soundness, inputs_of};
 use crate::spec::StageId;
@@ -33,9 +34,8 @@ impl Run<'_, '_> {
         }
         while self.pool.has_room() && !self.is_ending() {
             let (planner, slots) = (&self.planner, &mut self.slots);
-            let next = self
-                .ready
-                .iter()
+            let next = (self.ready.range(self.first..))
+                .chain(self.ready.range(..self.first))
                 .copied()
                 .find(|id| slots.fits(planner.stage(*id)));
             match next {
@@ -72,6 +72,12 @@ impl Run<'_, '_> {
             }
             Err(problem) => return self.fail(id, problem, Class::Stage, End::Failed),
         };
+        // Asking here spares a supervisor, and word of a start that is none.
+        if self.options.cooperates
+            && let Some(holder) = self.planner.store.claimed_by(&key)
+        {
+            return self.wait_for(id, holder);
+        }
         if self.remake_missing_inputs(id) {
             return;
         }
@@ -102,6 +108,7 @@ impl Run<'_, '_> {
             policy: stage.policy.clone(),
             gpus,
             offline: self.options.offline,
+            cooperates: self.options.cooperates,
             force,
             with_records: self.planner.reads_records(&stage.kind),
         };
@@ -140,9 +147,9 @@ impl Run<'_, '_> {
         );
     }
 
-    fn open_upstream(&self, id: StageId) -> usize {
-        let mut open: Vec<StageId> = inputs_of(self.planner.stage(id))
-            .map(|output| output.stage)
+    /// How many stages this one waits for.
+    pub(super) fn open_upstream(&self, id: StageId) -> usize {
+        let mut open: Vec<StageId> = awaited(self.planner.stage(id))
             .filter(|producer| self.planner.known(*producer).is_none())
             .collect();
         open.sort_unstable();
