@@ -47,6 +47,7 @@ pages! {
     docs_pretraining: "docs/pretraining.md";
     docs_released_weights: "docs/released-weights.md";
     docs_reports: "docs/reports.md";
+    docs_speed: "docs/speed.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
     docs_watching: "docs/watching.md";
