@@ -1,6 +1,7 @@
 //! Every word of the command line, as types. Knows nothing of what the words make happen.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,9 +54,9 @@ pub enum Command {
     /// Show the changed lines of a stage's manifest
     #[command(after_help = "Examples:\n  pipeline why pipelines/paper.yaml 'finetune[ddi,1]'")]
     Why(StageArgs),
-    /// Show each stage: cached, outdated, running, failed
+    /// Show each stage: cached, outdated, running, failed; or follow a run
     #[command(
-        after_help = "Examples:\n  pipeline status pipelines/paper.yaml\n  pipeline status pipelines/paper.yaml --json"
+        after_help = "Examples:\n  pipeline status pipelines/paper.yaml\n  pipeline status pipelines/paper.yaml --json\n  pipeline status pipelines/paper.yaml --follow"
     )]
     Status(StatusArgs),
     /// Show axes, parameters, numbers, state and time of each instance, also while a run is going on
@@ -63,6 +64,11 @@ pub enum Command {
         after_help = "Examples:\n  pipeline results pipelines/paper.yaml finetune --sort -f1\n  pipeline results pipelines/paper.yaml finetune --where task=ddi --where 'f1>=0.8'\n  pipeline results pipelines/paper.yaml finetune --mean --columns f1,precision\n  pipeline results pipelines/paper.yaml finetune --compare learning_rate=1e-4,3e-4 --columns f1\n\nA name is an axis, a parameter (its path or the end of it), a number (`f1`, `dev/f1`, `ddi/dev/f1[effect]`) or one of stage, instance, kind, state, time, device, because, key. `axis.`, `with.` and `number.` before it say which."
     )]
     Results(ResultsArgs),
+    /// Show a pipeline and its run on a page in the browser, read-only
+    #[command(
+        after_help = "Prints the address of the page, and answers until it is interrupted. It reads the files of the run and writes nothing.\n\nExamples:\n  pipeline serve\n  pipeline serve pipelines/paper.yaml --port 8080"
+    )]
+    Serve(ServeArgs),
     /// Copy an output of a stage out of the cache
     #[command(
         after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/"
@@ -329,7 +335,16 @@ pub struct StatusArgs {
     /// Only these stages [default: all].
     #[arg(value_name = "STAGE", value_parser = parse_selector)]
     pub stages: Vec<String>,
-    /// Print the states as JSON on standard output.
+    /// Follow the run that is going on, here or elsewhere, until it ends; its exit code is the run's.
+    #[arg(short, long, conflicts_with = "stages")]
+    pub follow: bool,
+    /// Follow this run, also one that is over: an id or `latest` [default: the one that goes on and began last].
+    #[arg(long, value_name = "RUN", requires = "follow")]
+    pub run: Option<String>,
+    /// Follow the run that writes this file of events.
+    #[arg(long, value_name = "FILE", requires = "follow", conflicts_with = "run", value_hint = ValueHint::FilePath)]
+    pub events: Option<PathBuf>,
+    /// Print the states as JSON on standard output; with `--follow`, the summary of the run.
     #[arg(long)]
     pub json: bool,
 }
@@ -388,6 +403,32 @@ pub struct ResultsArgs {
     /// Write a Parquet file, with every column.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub parquet: Option<PathBuf>,
+}
+
+/// `pipeline serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The pipeline file [default: that of the run that began last].
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Where to listen; other addresses than this machine's own need `--public`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// The port; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Let other machines see the page. It is not encrypted: who reads along on the network sees it, too.
+    #[arg(long)]
+    pub public: bool,
+    /// Apply a profile of the file; repeat for several, later ones win.
+    #[arg(long = "profile", value_name = "NAME", help_heading = "Settings")]
+    pub profiles: Vec<String>,
+    /// Set a parameter, over file and profiles; the value is YAML.
+    #[arg(long = "set", value_name = "NAME=VALUE", help_heading = "Settings")]
+    pub settings: Vec<Setting>,
+    /// Where results are kept [default: `cache` in the pipeline's root].
+    #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
+    pub cache: Option<PathBuf>,
 }
 
 /// `pipeline get`.

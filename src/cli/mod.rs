@@ -16,6 +16,7 @@ mod dev;
 mod diff;
 mod doctor;
 mod exec;
+mod follow;
 mod get;
 mod graph;
 mod init;
@@ -25,6 +26,7 @@ mod plan;
 mod report;
 mod results;
 mod run;
+mod serve;
 mod session;
 mod status;
 pub mod values;
@@ -106,8 +108,10 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Check(args) => check::check(&args, console),
         Command::Plan(args) => plan::plan(&args, console),
         Command::Why(args) => why::why(&args, console),
+        Command::Status(args) if args.follow => follow::follow(&args, console),
         Command::Status(args) => status::status(&args, console),
         Command::Results(args) => results::results(&args, console),
+        Command::Serve(args) => serve::serve(&args, console),
         Command::Get(args) => get::get(&args, console),
         Command::Path(args) => get::path(&args, console),
         Command::Log(args) => log::log(&args, console),

@@ -51,6 +51,7 @@ pages! {
     docs_speed: "docs/speed.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
+    docs_watching: "docs/watching.md";
     cmd_accept: "tests/cmd/accept.md";
     cmd_cache: "tests/cmd/cache.md";
     cmd_check: "tests/cmd/check.md";
@@ -64,6 +65,7 @@ pages! {
     cmd_plan: "tests/cmd/plan.md";
     cmd_results: "tests/cmd/results.md";
     cmd_run: "tests/cmd/run.md";
+    cmd_serve: "tests/cmd/serve.md";
     cmd_shell: "tests/cmd/shell.md";
     cmd_status: "tests/cmd/status.md";
     cmd_why: "tests/cmd/why.md";

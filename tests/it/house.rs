@@ -34,6 +34,7 @@ const DOORS: &[(&str, &str)] = &[
     ("dfdx", "src/reference/"),
     ("flate2", "src/kinds/fetch/unpack.rs"),
     ("gemm", "src/engine/cpu/matmul.rs"),
+    ("httparse", "src/serve/http.rs"),
     ("jiff", "src/flow/clock.rs"),
     ("landlock", "src/flow/exec/sandbox.rs"),
     ("libm", "src/reference/ops.rs"),

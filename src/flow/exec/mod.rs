@@ -11,4 +11,4 @@ pub mod sandbox;
 pub mod supervisor;
 pub mod sweep;
 
-pub use attempt::{last_attempt, last_log};
+pub use attempt::{last_attempt, last_log, live_folder};

@@ -1,7 +1,9 @@
 //! What happened in a run, as JSON lines under `runs-v1/`. Knows nothing of why.
 //!
 //! Each line is an event with its `time`. The first is `run_begun` (pipeline, file, host, process, program, command
-//! line, whether it is about the whole pipeline and, if not, its `targets`), the last `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
+//! line, whether it is about the whole pipeline and, if not, its `targets`), the last `run_keys`: the key of every stage,
+//! or `same_as` the earlier run whose keys it repeats. In between `stages_cached` names stages that were found in the cache,
+//! once something else happens. How far stages are is not logged but stands in `pulse.rs`'s file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -9,6 +11,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::pulse::Heart;
 use crate::clock;
 use crate::digest::{Digest, Use};
 use crate::event::Event;
@@ -24,7 +27,10 @@ pub struct RunLog {
     temporary: PathBuf,
     run: String,
     pending: Vec<u8>,
+    /// Names of cached stages that were not written yet.
+    cached: Vec<String>,
     file: Option<fs_err::File>,
+    heart: Heart,
 }
 
 impl RunLog {
@@ -49,7 +55,9 @@ impl RunLog {
             temporary: store.temporary_path(),
             run: run.to_owned(),
             pending: Vec::new(),
+            cached: Vec::new(),
             file: None,
+            heart: Heart::new(store, run, &id, &machine),
         };
         let targets = targets.map(|targets| {
             let name = |id: &StageId| workflow.stages[id.index()].name.as_str();
@@ -77,14 +85,32 @@ impl RunLog {
     }
 
     pub(super) fn event(&mut self, event: &Event) {
+        match event {
+            Event::StageCached { stage, .. } => return self.cached.push(stage.clone()),
+            Event::StageProgress { stage, progress } => {
+                return self.heart.progress(stage, progress);
+            }
+            Event::StageStarted { stage, .. } | Event::StageFinished { stage, .. } => {
+                self.heart.forget(stage);
+                // A run that does nothing names no stage: its log stays small.
+                if !self.cached.is_empty() {
+                    let stages = std::mem::take(&mut self.cached);
+                    self.push(&json!({ "event": "stages_cached", "stages": stages }));
+                }
+            }
+            _ => {}
+        }
         self.push(&serde_json::to_value(event).expect("events serialise"));
-        if matches!(
-            event,
-            Event::StageStarted { .. } | Event::StageFinished { .. } | Event::Message { .. }
-        ) {
+        if !matches!(event, Event::RunStarted { .. } | Event::RunFinished { .. }) {
             // A log that cannot be written must not stop the work; the records are what counts.
             let _ = self.flush();
+            self.heart.begin();
         }
+    }
+
+    /// Called a few times a second while stages run.
+    pub(super) fn tick(&mut self) {
+        self.heart.tick();
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -128,6 +154,7 @@ impl RunLog {
             self.push(&json!({ "event": "run_keys", "keys": keys }));
         }
         self.flush()?;
+        self.heart.stop();
         if !is_same {
             fs_err::write(&self.temporary, format!("{} {digest}\n", self.run))?;
             fs_err::rename(&self.temporary, &self.latest)?;

@@ -23,11 +23,13 @@ mod log;
 mod outcome;
 mod pool;
 mod publish;
+pub mod pulse;
 pub mod slots;
 mod start;
 mod state;
 mod summary;
 mod unkept;
+pub mod watch;
 
 pub use log::{RunFacts, RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
@@ -261,7 +263,7 @@ impl Run<'_, '_> {
                 stage: stage.name.clone(),
                 key: known.key,
             };
-            self.observer.event(&event);
+            self.emit(&event);
         }
         self.over(id, end);
         for dependent in self.downstream[id.index()].clone() {
@@ -393,6 +395,7 @@ impl Run<'_, '_> {
                     self.observer.tick();
                 }
             }
+            self.log.tick();
         }
         for id in self.selected.clone() {
             if !matches!(self.states[id.index()], State::Over(_)) {

@@ -4,7 +4,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Attempt, TemporaryFolder};
@@ -39,7 +39,7 @@ impl Attempt {
                     cores: job.policy.resources.cores,
                     device: job.policy.resources.device.clone(),
                     micro_batch: job.policy.resources.micro_batch,
-                    live: live_folder(job),
+                    live: live_folder(&job.root, &job.pipeline, &job.stage),
                 })?;
                 command = this_program()?;
                 command.arg("exec").arg(&order);
@@ -181,12 +181,13 @@ impl Attempt {
 
 /// Where a person finds what a stage shows while it runs: `reports/<pipeline>/tensorboard/<stage>/<cell>`. A folder by
 /// the stage's name and not by its key, so that it can be left open over many runs.
-fn live_folder(job: &Job) -> PathBuf {
-    let mut folder = job.root.join("reports").join(&job.pipeline);
+#[must_use]
+pub fn live_folder(root: &Path, pipeline: &str, stage: &str) -> PathBuf {
+    let mut folder = root.join("reports").join(pipeline);
     folder.push("tensorboard");
-    let (stage, cell) = match job.stage.split_once('[') {
+    let (stage, cell) = match stage.split_once('[') {
         Some((stage, cell)) => (stage, cell.strip_suffix(']').unwrap_or(cell)),
-        None => (&*job.stage, ""),
+        None => (stage, ""),
     };
     folder.push(stage);
     if !cell.is_empty() {

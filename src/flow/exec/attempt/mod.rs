@@ -27,6 +27,8 @@ mod command;
 mod ending;
 mod recording;
 
+pub use command::live_folder;
+
 /// An attempt at work.
 #[derive(Debug)]
 pub(in crate::exec) struct Attempt {
