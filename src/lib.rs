@@ -2,4 +2,5 @@
 
 pub mod cli;
 pub mod console;
+pub mod import;
 pub mod kinds;

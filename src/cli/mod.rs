@@ -18,6 +18,7 @@ mod doctor;
 mod exec;
 mod get;
 mod graph;
+mod import_dvc;
 mod init;
 mod lock;
 mod log;
@@ -122,6 +123,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
             console.bytes(&args::completions(shell));
             Ok(0)
         }
+        Command::ImportDvc(args) => import_dvc::import_dvc(&args, console),
         Command::Init { folder } => init::init(&folder, console),
         Command::Man { command } => match args::man(command.as_deref()) {
             Some(page) => {

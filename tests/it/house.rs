@@ -55,6 +55,7 @@ const DOORS: &[(&str, &str)] = &[
     ("tar", "src/kinds/fetch/unpack.rs"),
     ("textwrap", "src/console/"),
     ("tokenizers", "src/data/vocabulary/train.rs"),
+    ("toml", "src/kinds/params_file.rs"),
     ("unicode_normalization", "src/data/wordpiece/unicode.rs"),
     ("unicode_properties", "src/data/wordpiece/unicode.rs"),
     ("unicode_width", "src/console/"),

@@ -52,6 +52,9 @@ impl Attempt {
             Launch::Program(program) => {
                 for (name, text) in &program.files {
                     let path = self.folder.join(name);
+                    if let Some(parent) = path.parent() {
+                        fs_err::create_dir_all(parent)?;
+                    }
                     fs_err::write(&path, text)?;
                 }
                 let Some((first, rest)) = program.argv.split_first() else {
