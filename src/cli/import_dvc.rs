@@ -47,7 +47,8 @@ pub(super) fn import_dvc(args: &ImportDvcArgs, console: &mut Console) -> Done {
 /// `pipelines/NAME.yaml` beside the `dvc.yaml`, with the name of its folder.
 fn default_out(file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let whole = whole.parent().unwrap_or(Path::new("/"));
     let name = whole
         .file_name()
         .and_then(|name| name.to_str())

@@ -385,10 +385,12 @@ mod tests {
 
     #[test]
     fn files_of_parameters_are_written_by_their_ending() {
-        let config =
-            json!({"argv": ["a"], "params_files": {"conf/p.yaml": {"a": {"b": 1e-5}}, "q.json": [1]}});
+        let config = json!({"argv": ["a"], "params_files": {"conf/p.yaml": {"a": {"b": 1e-5}}, "q.json": [1]}});
         assert_eq!(command(config.clone()).manifest_config(), config);
-        let files = [("conf/p.yaml", "a:\n  b: 1.0e-05\n"), ("q.json", "[\n  1\n]\n")];
+        let files = [
+            ("conf/p.yaml", "a:\n  b: 1.0e-05\n"),
+            ("q.json", "[\n  1\n]\n"),
+        ];
         assert_eq!(
             program(config).files,
             files.map(|(path, text)| (path.to_owned(), text.to_owned()))

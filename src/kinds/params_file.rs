@@ -174,9 +174,32 @@ fn scalar(text: &mut String, word: &str) {
     if is_plain {
         text.push_str(word);
     } else {
-        // What JSON escapes, YAML reads in double quotes.
-        text.push_str(&Value::from(word).to_string());
+        text.push_str(&double_quoted(word));
     }
+}
+
+/// Whether YAML has a character stand in a text as it is. Its own breaks of lines count as not.
+#[must_use]
+pub fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
+}
+
+/// A text in double quotes: what JSON escapes, YAML reads, and it wants more of it.
+#[must_use]
+pub fn double_quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for c in Value::from(text).to_string().chars() {
+        if is_printable(c) {
+            quoted.push(c);
+        } else {
+            let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+        }
+    }
+    quoted
 }
 
 /// A number as Python's `repr` writes it: `1e-05`, `1e+16`, `100000.0`. Shortest digits that read back as the same.
@@ -230,7 +253,7 @@ mod tests {
             .expect("held");
         assert_eq!(
             yaml,
-            "n: -3\ntrain:\n  deep:\n    \"on\": true\n  layers: [1, 2.0, \"a b\"]\n  lr: 1.0e-05\n  name: \"yes\"\n"
+            "\"n\": -3\ntrain:\n  deep:\n    \"on\": true\n  layers: [1, 2.0, \"a b\"]\n  lr: 1.0e-05\n  name: \"yes\"\n"
         );
         let toml = Format::Toml.write(&value).expect("held");
         let mut back = read_toml(&toml).expect("it reads");

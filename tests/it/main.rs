@@ -28,6 +28,7 @@ mod finetune;
 mod gallery;
 mod harm_or_help;
 mod house;
+mod import_dvc;
 mod long_runs;
 mod origin;
 mod packing;

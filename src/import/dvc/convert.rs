@@ -16,7 +16,7 @@ use super::stages::{Group, Role, left_out};
 use super::text::Text;
 use super::write::Yaml;
 use super::{is_filled, line, names};
-use crate::kinds::params_file::Format;
+use crate::kinds::params_file::{Format, is_printable};
 
 /// Where things lie.
 pub(super) struct Project<'p> {
@@ -83,6 +83,8 @@ pub(super) fn convert(
     // What was tried and not kept must not leave its mark.
     converter.parameters = Parameters::new(global);
     let stages = converter.stages()?;
+    let place = |note: &Diagnostic| note.labels.first().map(|l| (l.span.source, l.span.offset));
+    converter.notes.sort_by_key(place);
     Ok(converter.file(&stages))
 }
 
@@ -172,7 +174,11 @@ impl Converter<'_> {
         let Some(needs) = self.needs(id, with_axes) else {
             return Ok(None);
         };
-        let commands: Vec<Text> = member.commands.iter().map(|(text, _)| text.clone()).collect();
+        let commands: Vec<Text> = member
+            .commands
+            .iter()
+            .map(|(text, _)| text.clone())
+            .collect();
         let wdir = seen_from(&plan.wdir, &plan.base);
         let before = Before {
             folders: plan
@@ -228,7 +234,11 @@ impl Converter<'_> {
     fn output_names(&self, (g, m): Id, with_axes: bool) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for (path, _) in &self.plans[g][m].outs {
-            let path = if with_axes { path.literals() } else { path.plain() };
+            let path = if with_axes {
+                path.literals()
+            } else {
+                path.plain()
+            };
             // `metrics` is the name of a stage's numbers.
             let name = names::of_path(&path, "output", |name| {
                 name == "metrics" || names.iter().any(|other| other == name)
@@ -244,7 +254,11 @@ impl Converter<'_> {
         let plan = &self.plans[g][m];
         let mut needs: Vec<(String, Yaml, Option<String>)> = Vec::new();
         for (index, need) in plan.needs.iter().enumerate() {
-            let path = if with_axes { need.path.literals() } else { need.path.plain() };
+            let path = if with_axes {
+                need.path.literals()
+            } else {
+                need.path.plain()
+            };
             let port = names::of_path(&path, "input", |name| {
                 needs.iter().any(|(other, ..)| other == name)
             });
@@ -288,7 +302,11 @@ impl Converter<'_> {
     ) -> Option<Vec<(String, Yaml)>> {
         let (pg, pm) = producer;
         let is_lifted = self.lifted[pg];
-        let name = if is_lifted { &self.names[pg].0 } else { &self.names[pg].1[pm] };
+        let name = if is_lifted {
+            &self.names[pg].0
+        } else {
+            &self.names[pg].1[pm]
+        };
         let mut form = vec![("stage".to_owned(), Yaml::text(name.clone()))];
         if out > 0 {
             let output = self.output_names(producer, is_lifted)[out].clone();
@@ -299,7 +317,11 @@ impl Converter<'_> {
         }
         // Consumer by consumer: its own cell, and that of the instance it reads.
         let mut pairs = Vec::new();
-        let members = if with_axes { 0..self.plans[g].len() } else { m..m + 1 };
+        let members = if with_axes {
+            0..self.plans[g].len()
+        } else {
+            m..m + 1
+        };
         for member in members {
             let need = self.plans[g][member].needs.get(index)?;
             match need.source {
@@ -317,7 +339,10 @@ impl Converter<'_> {
                 found.map(|(_, value)| Yaml::of(value).inline())
             };
             let follows = |mine: &str| {
-                with_axes && pairs.iter().all(|(own, theirs)| of(own, mine) == of(theirs, axis))
+                with_axes
+                    && pairs
+                        .iter()
+                        .all(|(own, theirs)| of(own, mine) == of(theirs, axis))
             };
             if follows(axis) {
                 continue;
@@ -326,7 +351,10 @@ impl Converter<'_> {
             let other = own.map(|(name, _)| name).find(|name| follows(name));
             let form = match other {
                 Some(mine) => Yaml::text(format!("${{matrix.{mine}}}")),
-                None if pairs.iter().all(|(_, theirs)| of(theirs, axis) == of(pairs[0].1, axis)) => {
+                None if pairs
+                    .iter()
+                    .all(|(_, theirs)| of(theirs, axis) == of(pairs[0].1, axis)) =>
+                {
                     Yaml::of(value)
                 }
                 None => return None,
@@ -349,7 +377,11 @@ impl Converter<'_> {
         let mut files: Vec<(String, Yaml)> = Vec::new();
         for (params, path) in member.params.iter().zip(&plan.params) {
             let plain = path.plain();
-            if plan.needs.iter().any(|need| super::project::is_in(&plain, &need.path.plain())) {
+            if plan
+                .needs
+                .iter()
+                .any(|need| super::project::is_in(&plain, &need.path.plain()))
+            {
                 let what = format!(
                     "`{}` is a dependency of stage `{}` too",
                     params.file.plain(),
@@ -359,21 +391,31 @@ impl Converter<'_> {
                 self.note(left_out(what, params.span, help));
                 continue;
             }
-            let shown = self.project.shown_folder.join(super::plan::shown(&plain, self.project.folder));
+            let shown = self
+                .project
+                .shown_folder
+                .join(super::plan::shown(&plain, self.project.folder));
             let tree = self
                 .files
                 .values(&shown, params.span)
                 .map_err(|problem| vec![problem])?;
             let Some(tree) = tree else {
                 let is_there = Path::new(&plain).exists();
-                let what = format!("`{}` of stage `{}`", params.file.plain(), self.groups[g].name);
+                let what = format!(
+                    "`{}` of stage `{}`",
+                    params.file.plain(),
+                    self.groups[g].name
+                );
                 let (what, help) = if is_there && Format::of(&plain).is_none() {
                     (
                         format!("{what} is a program, not values"),
                         "add it under `needs` as a file: the stage then runs again whatever changes in it",
                     )
                 } else {
-                    (format!("{what} is not there"), "DVC needs it too; put it there")
+                    (
+                        format!("{what} is not there"),
+                        "DVC needs it too; put it there",
+                    )
                 };
                 self.note(left_out(what, params.span, help));
                 continue;
@@ -395,7 +437,11 @@ impl Converter<'_> {
     fn stages(&mut self) -> Result<Vec<(String, usize, Option<usize>, View)>, Vec<Diagnostic>> {
         let mut stages = Vec::new();
         for g in 0..self.groups.len() {
-            let members = if self.lifted[g] { 1 } else { self.plans[g].len() };
+            let members = if self.lifted[g] {
+                1
+            } else {
+                self.plans[g].len()
+            };
             for m in 0..members {
                 if self.plans[g][m].is_left_out {
                     continue;
@@ -412,7 +458,11 @@ impl Converter<'_> {
                 let group = &self.groups[g];
                 let what = format!("the stages of `{}` differ in more than values", group.name);
                 let help = "each is a stage of its own here; a `matrix` can join them once they read and write alike";
-                self.note(Diagnostic::warning("import::unrolled", what).at(group.span, "").help(help));
+                self.note(
+                    Diagnostic::warning("import::unrolled", what)
+                        .at(group.span, "")
+                        .help(help),
+                );
             }
         }
         self.left_over(&stages);
@@ -435,7 +485,8 @@ impl Converter<'_> {
             for (command, span) in commands {
                 if command.plain().contains("DVC_") {
                     let what = format!("the command of stage `{name}` speaks of a variable of DVC");
-                    let help = "`DVC_ROOT` and `DVC_STAGE` are not set here; write what they stand for";
+                    let help =
+                        "`DVC_ROOT` and `DVC_STAGE` are not set here; write what they stand for";
                     self.note(left_out(what, *span, help));
                 }
             }
@@ -461,7 +512,11 @@ impl Converter<'_> {
             let entry = self.global.entries().iter().find(|entry| entry.key == key);
             let holds = |span| entry.is_some_and(|entry| holds(&entry.value, span));
             let mut cells = cells;
-            cells.any(|(_, value)| holds(value.span)) || group.members.iter().any(|m| m.key.is_some() && m.cell.is_empty())
+            cells.any(|(_, value)| holds(value.span))
+                || group
+                    .members
+                    .iter()
+                    .any(|m| m.key.is_some() && m.cell.is_empty())
         })
     }
 
@@ -499,14 +554,20 @@ impl Converter<'_> {
             .collect();
         let mut out = String::new();
         let file = self.project.as_file;
-        out.push_str(&format!("# Imported from {} of DVC. It is yours now: change it as you like.\n", comment(self.project.file)));
+        out.push_str(&format!(
+            "# Imported from {} of DVC. It is yours now: change it as you like.\n",
+            comment(self.project.file)
+        ));
         out.push_str("# DVC writes results into the project; here they are in the cache, and copied out by\n");
         out.push_str(&format!("# `pipeline get {} STAGE.OUTPUT --to DIR`, or wherever `publish: DIR` of a stage says.\n", comment(file)));
         if !self.notes.is_empty() {
             out.push_str("#\n# What differs from DVC, or is added:\n");
         }
         for note in self.notes.iter() {
-            let place = note.labels.first().map(|label| line(&self.files.sources, label.span));
+            let place = note
+                .labels
+                .first()
+                .map(|label| line(&self.files.sources, label.span));
             let place = place.map_or_else(String::new, |place| format!("{}: ", comment(&place)));
             out.push_str(&format!("# - {place}{}\n", comment(&note.message)));
             if let Some(help) = &note.help {
@@ -545,7 +606,11 @@ impl Converter<'_> {
             _ => group.name.clone(),
         };
         if dvc_name != name {
-            out.push_str(&format!("  # {} in {}", comment(&dvc_name), comment(self.project.file)));
+            out.push_str(&format!(
+                "  # {} in {}",
+                comment(&dvc_name),
+                comment(self.project.file)
+            ));
         }
         out.push('\n');
         if let Some(doc) = &view.doc {
@@ -575,7 +640,9 @@ impl Converter<'_> {
         match view.numbers.as_slice() {
             [] => {}
             [one] => Yaml::text(one).entry(out, "numbers", 4),
-            several => Yaml::List(several.iter().map(Yaml::text).collect()).entry(out, "numbers", 4),
+            several => {
+                Yaml::List(several.iter().map(Yaml::text).collect()).entry(out, "numbers", 4)
+            }
         }
         if !view.env.is_empty() {
             let from = Yaml::Map(vec![("from".to_owned(), Yaml::text("environment"))]);
@@ -610,6 +677,6 @@ fn can_be_numbers(path: &str) -> bool {
 /// A text that cannot leave its comment.
 fn comment(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}') { ' ' } else { c })
+        .map(|c| if is_printable(c) { c } else { ' ' })
         .collect()
 }

@@ -82,20 +82,33 @@ fn convert_file(
         .map_err(|error| cannot(error.kind().to_string(), "it has to be a text in UTF-8"))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let normal = |path: &Path| {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         fs_err::canonicalize(path)
             .ok()
             .and_then(|path| path.to_str().map(str::to_owned))
     };
     let (Some(folder_path), Some(root)) = (normal(folder), normal(root)) else {
-        return Err(cannot("its folder has no plain name".to_owned(), "rename the folder"));
+        return Err(cannot(
+            "its folder has no plain name".to_owned(),
+            "rename the folder",
+        ));
     };
-    let tree = files.yaml(&name, file, text).map_err(|problem| vec![problem])?;
+    let tree = files
+        .yaml(&name, file, text)
+        .map_err(|problem| vec![problem])?;
     let unpacking = unpacking(Path::new(&folder_path));
     let read = stages::read(&tree, folder, files, unpacking)?;
     let mut notes = read.notes;
     let plans = plan::plan(&read.groups, &folder_path, &mut notes)?;
-    let stages = plans.iter().flatten().filter(|plan| !plan.is_left_out).count();
+    let stages = plans
+        .iter()
+        .flatten()
+        .filter(|plan| !plan.is_left_out)
+        .count();
     let project = convert::Project {
         file: &name,
         as_file,
@@ -103,7 +116,14 @@ fn convert_file(
         root: &root,
         shown_folder: folder,
     };
-    let text = convert::convert(&project, &read.groups, &plans, &read.global, files, &mut notes)?;
+    let text = convert::convert(
+        &project,
+        &read.groups,
+        &plans,
+        &read.global,
+        files,
+        &mut notes,
+    )?;
     Ok((text, notes, stages))
 }
 

@@ -41,6 +41,11 @@ pub(super) fn of_path(path: &str, otherwise: &str, is_taken: impl Fn(&str) -> bo
         _ => file,
     };
     let folder = steps.next().unwrap_or_default();
+    // Of `models/${key}.json` only the folder says what it is.
+    let stem = match stem.contains(|c: char| c.is_ascii_alphanumeric()) {
+        true => stem,
+        false => folder,
+    };
     let candidates = [
         name(stem, otherwise),
         name(file, otherwise),
@@ -69,6 +74,7 @@ mod tests {
             of_path("b/data.py", "input", taken(&["data", "data-py"])),
             "b-data-py"
         );
+        assert_eq!(of_path("models/-.json", "input", taken(&[])), "models");
         assert_eq!(of_path(".env", "input", taken(&[])), "env");
     }
 }

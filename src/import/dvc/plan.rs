@@ -101,10 +101,13 @@ pub(super) fn plan(
                 }
                 if let Some(((other, _), ..)) = producers.0.get(&text) {
                     problems.push(
-                        Diagnostic::error("import::dvc", format!("`{}` is written twice", shown(&text, folder)))
-                            .at(span, format!("by `{}`", group.name))
-                            .at(groups[*other].span, "and by this stage")
-                            .help("DVC refuses this too; let one of them write elsewhere"),
+                        Diagnostic::error(
+                            "import::dvc",
+                            format!("`{}` is written twice", shown(&text, folder)),
+                        )
+                        .at(span, format!("by `{}`", group.name))
+                        .at(groups[*other].span, "and by this stage")
+                        .help("DVC refuses this too; let one of them write elsewhere"),
                     );
                 }
                 producers.0.insert(text, ((g, m), o, path.clone()));
@@ -164,11 +167,22 @@ fn paths(member: &Member, folder: &str) -> Plan {
         .iter()
         .map(|out| (at(&out.path), out.role))
         .collect();
-    let params: Vec<Text> = member.params.iter().map(|params| at(&params.file)).collect();
-    let deps = member.deps.iter().filter(|(dep, _)| !is_elsewhere(&dep.plain()));
+    let params: Vec<Text> = member
+        .params
+        .iter()
+        .map(|params| at(&params.file))
+        .collect();
+    let deps = member
+        .deps
+        .iter()
+        .filter(|(dep, _)| !is_elsewhere(&dep.plain()));
     let deps: Vec<Text> = deps.map(|(dep, _)| at(dep)).collect();
     let mut base = wdir.plain();
-    let touched = outs.iter().map(|(path, _)| path).chain(&params).chain(&deps);
+    let touched = outs
+        .iter()
+        .map(|(path, _)| path)
+        .chain(&params)
+        .chain(&deps);
     for path in touched {
         base = common(&base, parent(&path.plain()));
     }
@@ -218,7 +232,10 @@ impl Finder<'_> {
             } else {
                 "add it under `needs` as `{ file: PATH, as: NAME }` and let the command read NAME"
             };
-            let what = format!("`{text}`, which stage `{}` reads, is not in the project", group.name);
+            let what = format!(
+                "`{text}`, which stage `{}` reads, is not in the project",
+                group.name
+            );
             self.notes.push(left_out(what, span, help));
             return;
         }
@@ -231,7 +248,11 @@ impl Finder<'_> {
                 self.notes.push(left_out(what, span, help));
                 return;
             }
-            let whole = if whole.plain() == plain { path } else { whole.clone() };
+            let whole = if whole.plain() == plain {
+                path
+            } else {
+                whole.clone()
+            };
             self.add(whole, Source::Stage(id, out), None);
             return;
         }
@@ -263,8 +284,12 @@ impl Finder<'_> {
             return;
         }
         let Some(names) = entries(&plain).filter(|_| deep < MAX_FOLDERS_DEEP) else {
-            let what = format!("`{}` holds outputs of stages and too much beside", shown(&plain, self.project));
-            let help = "name the files that the stage reads one by one in `deps`, then import again";
+            let what = format!(
+                "`{}` holds outputs of stages and too much beside",
+                shown(&plain, self.project)
+            );
+            let help =
+                "name the files that the stage reads one by one in `deps`, then import again";
             self.notes.push(left_out(what, span, help));
             return;
         };
@@ -303,7 +328,10 @@ impl Finder<'_> {
             if !is_in(&path, &plan.base) || self.is_there(&path, plan) {
                 continue;
             }
-            let producer = self.producers.of(&path).map(|(id, out, text)| (id, out, text.clone()));
+            let producer = self
+                .producers
+                .of(&path)
+                .map(|(id, out, text)| (id, out, text.clone()));
             let source = match producer {
                 Some((id, ..)) if id == self.id => continue,
                 Some((id, out, text)) => (text, Source::Stage(id, out)),
@@ -312,9 +340,16 @@ impl Finder<'_> {
             };
             let name = shown(&path, self.project);
             self.add(source.0, source.1, Some("the command names it".to_owned()));
-            let what = format!("the command of stage `{}` names `{name}`, which is not among its `deps`", group.name);
+            let what = format!(
+                "the command of stage `{}` names `{name}`, which is not among its `deps`",
+                group.name
+            );
             let help = "it is among the inputs now, since a stage sees nothing else: changing it runs the stage again";
-            self.notes.push(Diagnostic::warning("import::added", what).at(span, "").help(help));
+            self.notes.push(
+                Diagnostic::warning("import::added", what)
+                    .at(span, "")
+                    .help(help),
+            );
         }
     }
 
@@ -334,7 +369,11 @@ impl Finder<'_> {
                 if !self.is_there(&module, plan) && self.producers.of(&module).is_none() {
                     let by = shown(&script, self.project);
                     added.push(format!("`{}`", shown(&module, self.project)));
-                    self.add(Text::literal(module), Source::File, Some(format!("{by} imports it")));
+                    self.add(
+                        Text::literal(module),
+                        Source::File,
+                        Some(format!("{by} imports it")),
+                    );
                 }
             }
             if !added.is_empty() {
@@ -345,8 +384,11 @@ impl Finder<'_> {
                     added.join(", ")
                 );
                 let help = "it is among the inputs now, since a stage sees nothing else: changing it runs the stage again";
-                self.notes
-                    .push(Diagnostic::warning("import::added", what).at(group.span, "").help(help));
+                self.notes.push(
+                    Diagnostic::warning("import::added", what)
+                        .at(group.span, "")
+                        .help(help),
+                );
             }
         }
     }
@@ -375,7 +417,8 @@ impl Finder<'_> {
         let all: Vec<String> = self.needs.iter().map(|need| need.path.plain()).collect();
         self.needs.retain(|need| {
             let path = need.path.plain();
-            !all.iter().any(|other| *other != path && is_in(&path, other))
+            !all.iter()
+                .any(|other| *other != path && is_in(&path, other))
         });
     }
 }
@@ -403,7 +446,9 @@ fn folders(plan: &Plan) -> Vec<String> {
         *folder != plan.base
             && is_in(folder, &plan.base)
             && !placed.iter().any(|other| is_in(other, folder))
-            && !all.iter().any(|other| other != folder && is_in(other, folder))
+            && !all
+                .iter()
+                .any(|other| other != folder && is_in(other, folder))
     });
     wanted
 }

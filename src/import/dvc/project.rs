@@ -56,7 +56,11 @@ pub(super) fn parent(path: &str) -> &str {
 
 /// Whether a normal path is a folder or lies in it.
 pub(super) fn is_in(path: &str, folder: &str) -> bool {
-    path == folder || folder == "/" || path.strip_prefix(folder).is_some_and(|p| p.starts_with('/'))
+    path == folder
+        || folder == "/"
+        || path
+            .strip_prefix(folder)
+            .is_some_and(|p| p.starts_with('/'))
 }
 
 /// The deepest folder that holds both.
@@ -158,7 +162,13 @@ fn modules(line: &str) -> Vec<String> {
         return Vec::new();
     };
     let from = from.trim().trim_start_matches('.');
-    let joined = |what: String| if from.is_empty() { what } else { format!("{from}.{what}") };
+    let joined = |what: String| {
+        if from.is_empty() {
+            what
+        } else {
+            format!("{from}.{what}")
+        }
+    };
     what.split(',').filter_map(name).map(joined).collect()
 }
 
@@ -169,7 +179,11 @@ fn files_of(folder: &str, module: &str) -> Vec<String> {
     for step in module.split('.').filter(|step| !step.is_empty()) {
         path = format!("{path}/{step}");
         let candidates = [format!("{path}.py"), format!("{path}/__init__.py")];
-        files.extend(candidates.into_iter().filter(|file| Path::new(file).is_file()));
+        files.extend(
+            candidates
+                .into_iter()
+                .filter(|file| Path::new(file).is_file()),
+        );
     }
     files
 }
@@ -191,8 +205,14 @@ mod tests {
         assert_eq!(whole.plain(), "/p/data/us");
         assert_eq!(seen_from(&whole, "/p").literals(), "data/");
         assert_eq!(seen_from(&whole, "/p/x/y").plain(), "../../data/us");
-        assert_eq!(absolute(&Text::literal("/p"), &Text::literal("../x")).plain(), "/x");
-        assert_eq!(absolute(&Text::literal("/p"), &Text::literal(".")).plain(), "/p");
+        assert_eq!(
+            absolute(&Text::literal("/p"), &Text::literal("../x")).plain(),
+            "/x"
+        );
+        assert_eq!(
+            absolute(&Text::literal("/p"), &Text::literal(".")).plain(),
+            "/p"
+        );
         assert_eq!(common("/a/b/c", "/a/bc"), "/a");
         assert!(!is_in("/ab", "/a"));
     }

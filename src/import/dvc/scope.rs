@@ -282,7 +282,9 @@ impl<'a> Scope<'a> {
                 format!("`${{{}}}` names nothing", expression.trim()),
             )
             .at(span, "used here")
-            .help("define it in `params.yaml` or `vars`; DVC needs it too. `\\${` is the text itself")
+            .help(
+                "define it in `params.yaml` or `vars`; DVC needs it too. `\\${` is the text itself",
+            )
         };
         let (first, rest) = path.split_first().ok_or_else(unknown)?;
         if let Some(round) = self.round {
@@ -374,11 +376,12 @@ impl<'a> Scope<'a> {
         let bytes = resolved.plain().len() + 1;
         let left = self.budget.get();
         if bytes > left {
-            return Err(
-                Diagnostic::error("import::too_large", "the texts of this file unfold too far")
-                    .at(node.span, "the limit is reached here")
-                    .help("let fewer stages repeat long texts"),
-            );
+            return Err(Diagnostic::error(
+                "import::too_large",
+                "the texts of this file unfold too far",
+            )
+            .at(node.span, "the limit is reached here")
+            .help("let fewer stages repeat long texts"));
         }
         self.budget.set(left - bytes);
         Ok(resolved)

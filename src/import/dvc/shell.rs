@@ -58,7 +58,9 @@ pub(super) fn argv(commands: &[Text], before: &Before) -> Vec<Text> {
             command.clone()
         } else {
             // Its own line for the bracket: the command may end in a comment.
-            Text::literal("(\n").then(command).then(&Text::literal("\n)"))
+            Text::literal("(\n")
+                .then(command)
+                .then(&Text::literal("\n)"))
         });
     }
     let mut script = Text::default();
@@ -90,13 +92,31 @@ fn is_bash(command: &str) -> bool {
 /// Whether `command && …` means what it means alone.
 fn can_be_joined(command: &str) -> bool {
     let command = command.trim();
-    let no_operators = command.replace("&&", "").replace("2>&1", "").replace("||", ";");
+    let no_operators = unquoted(command)
+        .replace("&&", "")
+        .replace("2>&1", "")
+        .replace("||", ";");
     !no_operators.contains([';', '&', '(', ')', '\n', '#', '\\'])
         && balanced(command)
         && !command
             .split_whitespace()
             .any(|word| CHANGE_THE_SHELL.contains(&word) || KEYWORDS.contains(&word))
         && !first_is_assignment(command)
+}
+
+/// What stands outside quotes.
+fn unquoted(command: &str) -> String {
+    let mut open = None;
+    let mut rest = String::new();
+    for c in command.chars() {
+        match (open, c) {
+            (None, '\'' | '"') => open = Some(c),
+            (Some(quote), c) if quote == c => open = None,
+            (None, c) => rest.push(c),
+            _ => {}
+        }
+    }
+    rest
 }
 
 /// Whether every quote is closed.
@@ -135,10 +155,12 @@ fn words(command: &Text) -> Option<Vec<Text>> {
                         (Some(open), c) if open == c => quote = None,
                         (Some('"'), '$' | '`' | '\\' | '!') => return None,
                         (Some(_), c) if !c.is_control() => {
-                            word.get_or_insert_default().push(c.encode_utf8(&mut [0; 4]));
+                            word.get_or_insert_default()
+                                .push(c.encode_utf8(&mut [0; 4]));
                         }
                         (None, c) if is_plain(c) => {
-                            word.get_or_insert_default().push(c.encode_utf8(&mut [0; 4]));
+                            word.get_or_insert_default()
+                                .push(c.encode_utf8(&mut [0; 4]));
                         }
                         _ => return None,
                     }
@@ -188,7 +210,9 @@ pub(super) fn variables(command: &str) -> Vec<String> {
             b'"' if !is_quoted => in_double = !in_double,
             b'\'' if !in_double => is_quoted = !is_quoted,
             b'$' if !is_quoted && (at == 0 || bytes[at - 1] != b'\\') => {
-                let rest = command[at + 1..].strip_prefix('{').unwrap_or(&command[at + 1..]);
+                let rest = command[at + 1..]
+                    .strip_prefix('{')
+                    .unwrap_or(&command[at + 1..]);
                 let length = rest.bytes().take_while(|b| is_name(*b)).count();
                 let name = &rest[..length];
                 let is_set = command.contains(&format!("{name}="))
@@ -228,8 +252,8 @@ mod tests {
             ["python", "src/a.py", "--x=1", "two words", ""]
         );
         for command in [
-            "a > b", "a | b", "echo x", "a $X", "a *.txt", "X=1 a", "cd a", "a; b", "a ~/x",
-            "! a", "a \"$X\"", "a 'open",
+            "a > b", "a | b", "echo x", "a $X", "a *.txt", "X=1 a", "cd a", "a; b", "a ~/x", "! a",
+            "a \"$X\"", "a 'open",
         ] {
             assert_eq!(plain(&[command], &NOTHING), ["sh", "-c", command]);
         }
@@ -244,6 +268,7 @@ mod tests {
             script(&["a; b", "cd x", "c"]),
             "(\na; b\n) &&\n(\ncd x\n) &&\nc\n"
         );
+        assert_eq!(script(&["a '; & #'", "c"]), "a '; & #' &&\nc\n");
         assert_eq!(script(&["a || b", "c"]), "(\na || b\n) &&\nc\n");
         let before = Before {
             folders: vec!["out dir".to_owned()],

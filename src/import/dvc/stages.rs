@@ -13,6 +13,10 @@ use super::text::{Piece, Text, as_axis_value, shown};
 
 /// How many stages loops may make.
 const MAX_STAGES: usize = 10_000;
+/// How DVC is to draw a plot.
+const PLOT_OPTIONS: [&str; 7] = [
+    "template", "x", "y", "x_label", "y_label", "title", "header",
+];
 /// Names under `matrix:` of a pipeline file that are no axes.
 const RESERVED: [&str; 4] = ["zip", "include", "exclude", "from"];
 
@@ -109,8 +113,11 @@ pub(super) fn read(
 ) -> Result<Stages, Vec<Diagnostic>> {
     if !matches!(tree.value, Value::Map(_) | Value::Null) {
         return Err(vec![
-            wrong(format!("this file is {}, not a map", tree.type_name()), tree.span)
-                .help("a `dvc.yaml` has `stages:` at its top"),
+            wrong(
+                format!("this file is {}, not a map", tree.type_name()),
+                tree.span,
+            )
+            .help("a `dvc.yaml` has `stages:` at its top"),
         ]);
     }
     let vars = tree.find("vars").map(|entry| &entry.value);
@@ -203,7 +210,11 @@ impl Reader<'_> {
                 other => {
                     let known = ["stages", "vars", "metrics", "plots", "params", "artifacts"];
                     let help = suggest::help(other, known, "remove it");
-                    self.note(format!("DVC has no key `{other}` here"), entry.key_span, help);
+                    self.note(
+                        format!("DVC has no key `{other}` here"),
+                        entry.key_span,
+                        help,
+                    );
                     continue;
                 }
             };
@@ -221,7 +232,10 @@ impl Reader<'_> {
 
     fn group(&mut self, entry: &Entry) -> Result<Group, Diagnostic> {
         if !matches!(entry.value.value, Value::Map(_)) {
-            return Err(wrong(format!("stage `{}` is not a map", entry.key), entry.key_span));
+            return Err(wrong(
+                format!("stage `{}` is not a map", entry.key),
+                entry.key_span,
+            ));
         }
         let mut group = Group {
             name: entry.key.clone(),
@@ -295,10 +309,11 @@ impl Reader<'_> {
             axes.push((&entry.key, values));
         }
         if total > MAX_STAGES {
-            return Err(
-                wrong(format!("this matrix makes more than {MAX_STAGES} stages"), node.span)
-                    .help("leave out values, or split the stage"),
-            );
+            return Err(wrong(
+                format!("this matrix makes more than {MAX_STAGES} stages"),
+                node.span,
+            )
+            .help("leave out values, or split the stage"));
         }
         let names = axis_names(axes.iter().map(|(name, _)| *name));
         let is_simple = axes
@@ -419,16 +434,30 @@ impl Reader<'_> {
                     for node in list(entry, &entry.key)? {
                         for (name, options) in named(node) {
                             let path = scope.text(&name, false)?;
+                            let shown = name.as_str().unwrap_or_default();
+                            let mut drawing = Vec::new();
                             for option in options.into_iter().flat_map(option_entries) {
-                                if let Some(help) = output_option(option, role) {
-                                    let key = &option.key;
-                                    let what = format!("`{key}` of `{}` in stage `{stage}`", name.as_str().unwrap_or_default());
+                                let key = &option.key;
+                                if role == Role::Plot && PLOT_OPTIONS.contains(&key.as_str()) {
+                                    drawing.push(format!("`{key}`"));
+                                } else if let Some(help) = output_option(option) {
+                                    let what = format!("`{key}` of `{shown}` in stage `{stage}`");
                                     note(what, option.key_span, help);
                                 }
                             }
                             if role == Role::Plot {
-                                let what = format!("`{}` of stage `{stage}` is written, not drawn", name.as_str().unwrap_or_default());
-                                note(what, name.span, "add a stage of kind `report` that needs it; curves come from `numbers`");
+                                let with = match drawing.as_slice() {
+                                    [] => String::new(),
+                                    options => format!(", whatever {} say", options.join(", ")),
+                                };
+                                let what = format!(
+                                    "`{shown}` of stage `{stage}` is written, not drawn{with}"
+                                );
+                                note(
+                                    what,
+                                    name.span,
+                                    "add a stage of kind `report` that needs it; curves come from `numbers`",
+                                );
                             }
                             member.outs.push(Out {
                                 path,
@@ -468,7 +497,10 @@ impl Reader<'_> {
             }
         }
         if member.commands.is_empty() {
-            return Err(wrong(format!("stage `{stage}` has no `cmd`"), entry.key_span));
+            return Err(wrong(
+                format!("stage `{stage}` has no `cmd`"),
+                entry.key_span,
+            ));
         }
         for note in notes {
             if !self.notes.contains(&note) {
@@ -492,7 +524,7 @@ fn option_entries(node: &Node) -> Vec<&Entry> {
 }
 
 /// What to do about an option without a counterpart.
-fn output_option(option: &Entry, role: Role) -> Option<&'static str> {
+fn output_option(option: &Entry) -> Option<&'static str> {
     let is_on = is_true(&option.value);
     match option.key.as_str() {
         // The cache is another; whether DVC keeps a copy in its own says nothing about this one.
@@ -501,13 +533,12 @@ fn output_option(option: &Entry, role: Role) -> Option<&'static str> {
             "each run begins without it; `checkpoint: { dir: PLACE }` keeps a folder over kill and retry",
         ),
         "persist" | "checkpoint" => None,
-        "push" if !is_on => Some("nothing is pushed; `redistribute: false` of a `fetch` marks what must not be passed on"),
+        "push" if !is_on => Some(
+            "nothing is pushed; `redistribute: false` of a `fetch` marks what must not be passed on",
+        ),
         "push" => None,
         "remote" => Some("there is one cache; `--cache DIR` chooses its place"),
         "meta" => Some("nothing reads it here either"),
-        "template" | "x" | "y" | "x_label" | "y_label" | "title" | "header" if role == Role::Plot => {
-            Some("a stage of kind `report` has options of its own for charts")
-        }
         _ => Some("DVC has no such option; look for a mistake in writing"),
     }
 }
@@ -601,7 +632,10 @@ fn each(data: &Node) -> Result<Vec<Round>, Diagnostic> {
         }
         _ => {
             return Err(wrong(
-                format!("`foreach` goes over {}, not a list or a map", data.type_name()),
+                format!(
+                    "`foreach` goes over {}, not a list or a map",
+                    data.type_name()
+                ),
                 data.span,
             ));
         }
@@ -632,7 +666,9 @@ fn each(data: &Node) -> Result<Vec<Round>, Diagnostic> {
         .iter()
         .filter(|(path, _)| {
             let has = |fields: &Vec<(Vec<String>, Node)>| {
-                fields.iter().any(|(own, value)| own == path && as_axis_value(value).is_some())
+                fields
+                    .iter()
+                    .any(|(own, value)| own == path && as_axis_value(value).is_some())
             };
             fields.iter().all(has)
         })

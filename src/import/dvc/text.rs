@@ -23,7 +23,9 @@ pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, inside) = (&rest[..at], &rest[at + 2..]);
-        let end = inside.find('}').filter(|end| !inside[..*end].contains('\n'));
+        let end = inside
+            .find('}')
+            .filter(|end| !inside[..*end].contains('\n'));
         match end {
             _ if before.ends_with('\\') => {
                 literal.push_str(&before[..at - 1]);

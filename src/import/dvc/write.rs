@@ -4,7 +4,7 @@ use flow::source::SourceId;
 use flow::spec::node::{Node, Value};
 use flow::spec::yaml;
 
-use crate::kinds::params_file::float_text;
+use crate::kinds::params_file::{double_quoted, float_text, is_printable};
 
 /// What fits on a line.
 const WIDTH: usize = 100;
@@ -123,9 +123,8 @@ impl Yaml {
 
 /// How a text of several lines begins as a block; `None` where it has to be quoted.
 fn block(text: &str) -> Option<&'static str> {
-    let is_printable = |c: char| c == '\n' || !c.is_control() && c != '\u{feff}' && c != '\u{85}' && c != '\u{2028}' && c != '\u{2029}';
     let is_plain = text.trim_end_matches('\n').contains('\n')
-        && text.chars().all(is_printable)
+        && text.chars().all(|c| c == '\n' || is_printable(c))
         && !text.starts_with([' ', '\n'])
         && text.lines().all(|line| line.trim_end() == line);
     if !is_plain {
@@ -149,7 +148,10 @@ fn scalar(text: &str) -> String {
         && !text.starts_with(['@', '%', '=', '+'])
         && !text.starts_with("- ")
         && !text.starts_with("--- ")
-        && !matches!(text, "-" | "---" | "..." | "y" | "n" | "yes" | "no" | "on" | "off" | "<<");
+        && !matches!(
+            text,
+            "-" | "---" | "..." | "y" | "n" | "yes" | "no" | "on" | "off" | "<<"
+        );
     let means_itself = || {
         let parsed = yaml::parse(&format!("- {text}"), SourceId(0));
         let same = |node: &Node| matches!(&node.value, Value::Sequence(items) if items.len() == 1 && items[0].as_str() == Some(text));
@@ -158,7 +160,7 @@ fn scalar(text: &str) -> String {
     if is_simple && means_itself() {
         text.to_owned()
     } else {
-        serde_json::Value::from(text).to_string()
+        double_quoted(text)
     }
 }
 
@@ -178,15 +180,30 @@ mod tests {
     fn short_things_stand_on_a_line() {
         let long = "x".repeat(100);
         let value = Yaml::Map(vec![
-            ("argv".to_owned(), Yaml::List(vec![Yaml::text("sh"), Yaml::text("-c"), Yaml::text("a\n  b\n")])),
-            ("flag".to_owned(), Yaml::List(vec![Yaml::text("no"), Yaml::Bare("1".to_owned())])),
-            (long.clone(), Yaml::Map(vec![("b".to_owned(), Yaml::text("${params.x}"))])),
+            (
+                "argv".to_owned(),
+                Yaml::List(vec![
+                    Yaml::text("sh"),
+                    Yaml::text("-c"),
+                    Yaml::text("a\n  b\n"),
+                ]),
+            ),
+            (
+                "flag".to_owned(),
+                Yaml::List(vec![Yaml::text("no"), Yaml::Bare("1".to_owned())]),
+            ),
+            (
+                long.clone(),
+                Yaml::Map(vec![("b".to_owned(), Yaml::text("${params.x}"))]),
+            ),
         ]);
         let mut out = String::new();
         value.entry(&mut out, "with", 2);
         assert_eq!(
             out,
-            format!("  with:\n    argv:\n      - sh\n      - -c\n      - |\n        a\n          b\n    flag: [\"no\", 1]\n    {long}:\n      b: \"${{params.x}}\"\n")
+            format!(
+                "  with:\n    argv:\n      - sh\n      - -c\n      - |\n        a\n          b\n    flag: [\"no\", 1]\n    {long}:\n      b: \"${{params.x}}\"\n"
+            )
         );
     }
 
