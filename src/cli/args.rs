@@ -232,6 +232,10 @@ pub struct RunArgs {
     /// Never use the network.
     #[arg(long)]
     pub offline: bool,
+    /// Share the work with other runs of the file, on this machine or others with the same cache: each takes stages that
+    /// no other has, and waits only when none is left.
+    #[arg(long, conflicts_with_all = ["force", "refresh"])]
+    pub cooperate: bool,
     /// Refuse to run while an unpinned download is not in the lock file; what differs from it is refused always.
     #[arg(long)]
     pub locked: bool,

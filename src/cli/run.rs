@@ -51,6 +51,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
             AcceptDevice::Any => None,
         },
         offline: args.offline,
+        cooperates: args.cooperate,
         program: std::path::PathBuf::new(),
         arguments: std::env::args().collect(),
     };

@@ -72,7 +72,7 @@ pub struct Finetuning {
     /// Whether Adam's moments are corrected for their bias: not in Google's code, but in Hugging Face's. Spec E.2.
     pub bias_correction: bool,
     /// Decay of Adam's first and second moments.
-    pub betas: (f32, f32),
+    pub betas: (f64, f64),
     /// What is added to the root of the second moment.
     pub epsilon: f32,
     /// Largest norm of all gradients.
@@ -125,6 +125,14 @@ pub struct Begun {
     pub has_other_head: bool,
 }
 
+/// The encoder's tensors alone.
+#[must_use]
+pub fn without_head(tensors: &Tensors) -> Tensors {
+    let mut body = tensors.clone();
+    body.retain(|name, _| name.starts_with(BODY));
+    body
+}
+
 /// Where the encoder's tensors are.
 const BODY: &str = "electra.";
 
@@ -137,11 +145,7 @@ pub fn body_of_other_head(parameters: &Parameters, tensors: &Tensors) -> Option<
                 .find(name)
                 .is_some_and(|own| own.shape != tensors[name].shape)
     };
-    tensors.keys().any(is_other).then(|| {
-        let mut body = tensors.clone();
-        body.retain(|name, _| name.starts_with(BODY));
-        body
-    })
+    tensors.keys().any(is_other).then(|| without_head(tensors))
 }
 
 /// A model for a task on a device.
@@ -553,8 +557,8 @@ pub fn unlabelled<'a>(
 }
 
 /// `sqrt(1 - beta2^t) / (1 - beta1^t)`: Kingma and Ba 2015, end of section 2. Spec E.2.
-fn correction(beta1: f32, beta2: f32, t: u64) -> f32 {
-    let power = |beta: f32| f64::from(beta).powf(t as f64);
+fn correction(beta1: f64, beta2: f64, t: u64) -> f32 {
+    let power = |beta: f64| beta.powf(t as f64);
     ((1.0 - power(beta2)).sqrt() / (1.0 - power(beta1))) as f32
 }
 

@@ -35,7 +35,7 @@ pub struct Pretraining {
     /// Weight decay.
     pub weight_decay: f32,
     /// Decay of Adam's first and second moments.
-    pub betas: (f32, f32),
+    pub betas: (f64, f64),
     /// What is added to the root of the second moment.
     pub epsilon: f32,
     /// Largest norm of the gradients of both networks together.

@@ -133,3 +133,15 @@ pub(super) fn read(folder: &Path) -> Result<(ElectraConfig, Tensors), StageError
     let tensors = weights::read(&folder.join(WEIGHTS)).map_err(weights_error)?;
     Ok((config, tensors))
 }
+
+/// The names of a model's classes by id, where its `config.json` states any but those that `transformers` fills in.
+pub(super) fn labels(folder: &Path) -> Option<Vec<String>> {
+    let config: Value = serde_json::from_slice(&fs_err::read(folder.join(CONFIG)).ok()?).ok()?;
+    let by_id = config.get("id2label")?.as_object()?;
+    let of = |id: usize| by_id.get(&id.to_string())?.as_str().map(str::to_owned);
+    let labels: Vec<String> = (0..by_id.len()).map(of).collect::<Option<_>>()?;
+    let is_filled_in = (0..)
+        .zip(&labels)
+        .all(|(id, label): (usize, _)| *label == format!("LABEL_{id}"));
+    (!is_filled_in).then_some(labels)
+}

@@ -27,7 +27,7 @@ pub(crate) struct Update {
     pub(crate) layer_decay: Option<(f64, usize)>,
     pub(crate) weight_decay: f32,
     pub(crate) bias_correction: bool,
-    pub(crate) betas: (f32, f32),
+    pub(crate) betas: (f64, f64),
     pub(crate) epsilon: f32,
     pub(crate) clip: Option<f32>,
 }
@@ -111,11 +111,13 @@ impl Optimizer {
         let t = (self.step + 1) as f64;
         let correction = match update.bias_correction {
             true => {
-                let left = |beta: f32| 1.0 - f64::from(beta).powf(t);
+                let left = |beta: f64| 1.0 - beta.powf(t);
                 (left(b2).sqrt() / left(b1)) as f32
             }
             false => 1.0,
         };
+        let (new1, new2) = ((1.0 - b1) as f32, (1.0 - b2) as f32);
+        let (b1, b2) = (b1 as f32, b2 as f32);
         for (name, gradient) in gradients {
             let below = |(decay, layers): (f64, usize)| decay.powi(levels_below_head(name, layers));
             let rate = (update.learning_rate * update.layer_decay.map_or(1.0, below)) as f32;
@@ -131,8 +133,8 @@ impl Optimizer {
             );
             for (i, g) in gradient.values.iter().enumerate() {
                 let g = g * scale;
-                m[i] = b1 * m[i] + (1.0 - b1) * g;
-                v[i] = b2 * v[i] + (1.0 - b2) * g * g;
+                m[i] = b1 * m[i] + new1 * g;
+                v[i] = b2 * v[i] + new2 * g * g;
                 p[i] -= rate * (correction * m[i] / (v[i].sqrt() + update.epsilon) + decay * p[i]);
             }
             for (tensors, values) in [

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::space::Space;
 
 /// Sentences in which one word, out of a few that occur nowhere else, decides everything.
-fn sentence(i: usize) -> (Vec<&'static str>, usize, usize) {
+pub(crate) fn sentence(i: usize) -> (Vec<&'static str>, usize, usize) {
     const WORDS: [&str; 8] = ["the", "of", "was", "in", "seen", "with", "and", "cell"];
     const KEYS: [&str; 4] = ["fever", "cough", "aspirin", "heparin"];
     let n = 4 + i % 5;
@@ -22,7 +22,7 @@ fn write(space: &Space, name: &str, line: impl Fn(usize) -> String) {
     }
 }
 
-const HEAD: &str = "\
+pub(crate) const HEAD: &str = "\
 stages:
   vocabulary:
     kind: vocab
@@ -30,7 +30,7 @@ stages:
     with: { name: made }
 ";
 
-fn stages(name: &str, reader: &str, metric: &str) -> String {
+pub(crate) fn stages(name: &str, reader: &str, metric: &str) -> String {
     format!(
         "  {name}-data:
     kind: dataset
@@ -79,7 +79,7 @@ fn notes(task: &str, text: &str, with: &str) -> String {
     )
 }
 
-fn lines(space: &Space, output: &str, file: &str) -> Vec<Value> {
+pub(crate) fn lines(space: &Space, output: &str, file: &str) -> Vec<Value> {
     let to = format!("got-{output}");
     space.call(&["get", "p.yaml", output, "--to", &to]).exits(0);
     let folder = output
@@ -97,7 +97,7 @@ fn fields<const N: usize>(line: &Value, wanted: [&str; N]) -> String {
     shown.join(" ").replace('"', "")
 }
 
-fn number(space: &Space, output: &str, split: &str, metric: &str) -> f64 {
+pub(crate) fn number(space: &Space, output: &str, split: &str, metric: &str) -> f64 {
     let ran = space.call(&["path", "p.yaml", output]).exits(0);
     let text = fs_err::read_to_string(ran.stdout.trim()).expect("there");
     let row = text
@@ -338,4 +338,57 @@ fn without_a_size_a_model_to_begin_from_is_asked_for() {
     space.write("p.yaml", bare);
     // Before any work, at its place.
     space.call(&["check", "p.yaml"]).exits(2).says("start");
+}
+
+/// The reference fine-tunes and predicts through the same stages under keys of its own, to nearly the same numbers.
+#[test]
+fn the_reference_learns_and_predicts_the_same() {
+    let space = Space::new();
+    space.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nof\nwas\nin\nseen\nwith\nand\ncell\nfever\ncough\naspirin\nhepa\n##rin\n");
+    for (split, range) in [("train", 0..24), ("dev", 600..608), ("test", 700..708)] {
+        let line = |i: usize| {
+            let (words, _, key) = sentence(i);
+            format!(
+                "{}\t{}\n",
+                words.join(" "),
+                ["none", "sign", "old", "new"][key]
+            )
+        };
+        let text: String = range.map(line).collect();
+        space.write(
+            &format!("few/{split}.txt"),
+            format!("sentence\tlabel\n{text}"),
+        );
+    }
+    let few = stages("few", "reader: tsv", "accuracy").replace("epochs: 15", "epochs: 2");
+    let few = few.replace(
+        "splits: [dev, test]",
+        "splits: [dev, test], probabilities: true",
+    );
+    space.write("p.yaml", [HEAD, &few].concat());
+    let probabilities = |device: &str| -> Vec<f64> {
+        let wanted = "few-predict.probabilities";
+        let words = ["get", "p.yaml", wanted, "--device", device, "--to", device];
+        space.call(&words).exits(0);
+        let place = space.path(device).join("probabilities/test.jsonl");
+        let text = fs_err::read_to_string(place).expect("there");
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        lines
+            .map(|line: Value| line["score"].as_f64().expect("a number"))
+            .collect()
+    };
+    space.run(&[]).exits(0);
+    let engine = probabilities("cpu");
+    let ran = space.run(&["--json", "--device", "reference"]).exits(0);
+    let summary: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    // The vocabulary and the data are the same; the model and what was predicted with it are the reference's.
+    assert_eq!(summary["stages"]["executed"], 3, "{}", ran.stdout);
+    let reference = probabilities("reference");
+    assert_eq!(engine.len(), reference.len());
+    assert!(!engine.is_empty());
+    for (a, b) in engine.iter().zip(&reference) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
 }

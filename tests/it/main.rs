@@ -3,6 +3,7 @@
 mod cache_commands;
 mod cache_damage;
 mod checkpoint;
+mod cooperate;
 mod corpus;
 mod datasets;
 mod document;
@@ -30,6 +31,7 @@ mod harm_or_help;
 mod house;
 mod import_dvc;
 mod long_runs;
+mod native_heads;
 mod origin;
 mod packing;
 mod pretrain;

@@ -44,6 +44,8 @@ pub struct Job {
     pub gpus: Option<Vec<String>>,
     /// Whether the network must not be used.
     pub offline: bool,
+    /// Whether runs on other machines work on the same cache.
+    pub cooperates: bool,
     /// What a record that is there already counts for.
     pub force: Force,
     /// Whether the index of a fan-in folder names keys and devices.

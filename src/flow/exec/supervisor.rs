@@ -146,7 +146,11 @@ impl Supervisor {
 
     fn try_carry_out(&mut self, job: &Job) -> Result<Outcome, StageError> {
         let store = Store::open(&job.cache)?;
-        let lock = match store.try_lock(&job.key)? {
+        let lock = match job.cooperates {
+            true => store.try_lock_together(&job.key)?,
+            false => store.try_lock(&job.key)?,
+        };
+        let lock = match lock {
             TryKey::Busy(holder) => return Ok(Outcome::Busy { holder }),
             TryKey::Held(lock) => lock,
         };

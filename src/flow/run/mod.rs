@@ -37,6 +37,8 @@ pub use summary::{RunOptions, RunSummary, StageSummary};
 
 /// How long a busy key or a redraw waits.
 const TICK: Duration = Duration::from_millis(100);
+/// The longest wait, in ticks, before a key that another runner has is looked at again.
+const LONGEST_LOOK: u32 = 10;
 /// The first wait before a retry; doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest wait before a retry.
@@ -59,6 +61,8 @@ pub(crate) struct Run<'a, 'o> {
     histories: Vec<History>,
     downstream: Vec<Vec<StageId>>,
     ready: BTreeSet<StageId>,
+    /// Where the search among them begins: in runs that share the work, not at the same stage.
+    first: StageId,
     later: BTreeSet<StageId>,
     pool: Pool,
     messages: Receiver<RunMessage>,
@@ -111,6 +115,10 @@ pub fn run(
     };
     let count = workflow.stages.len();
     let run = crate::clock::new_run_id();
+    let first = match options.cooperates {
+        true => StageId(spread(&run, count)),
+        false => StageId(0),
+    };
     let mut run = Run {
         log: RunLog::new(
             store,
@@ -147,6 +155,7 @@ pub fn run(
         downstream: vec![Vec::new(); count],
         selected,
         ready: BTreeSet::new(),
+        first,
         later: BTreeSet::new(),
         pool: Pool::new(&options.program, jobs, sender),
         messages,
@@ -174,6 +183,14 @@ pub fn run(
     let summary = run.finish(&in_use).map_err(environment)?;
     drop(in_use);
     Ok(summary)
+}
+
+/// A place among `count`, another one for each run.
+fn spread(run: &str, count: usize) -> u32 {
+    let number = run.bytes().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    number % u32::try_from(count.max(1)).unwrap_or(u32::MAX)
 }
 
 /// The stages that bringing `targets` about takes, in workflow order; no target means all.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::pool::PoolMessage;
 use super::{
-    FIRST_BACKOFF, LONGEST_BACKOFF, LOST_BEFORE, MOVING_INPUTS, Run, RunMessage, State, TICK,
+    FIRST_BACKOFF, LONGEST_BACKOFF, LONGEST_LOOK, LOST_BEFORE, MOVING_INPUTS, Run, RunMessage,
+    State, TICK,
 };
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
@@ -130,16 +131,7 @@ impl Run<'_, '_> {
                 self.result(id, &Known { key, entry }, End::Executed);
             }
             Outcome::Shared { entry } => self.result(id, &Known { key, entry }, End::Shared),
-            Outcome::Busy { holder } => {
-                if !self.histories[id.index()].waiting_said {
-                    self.histories[id.index()].waiting_said = true;
-                    self.emit(&Event::StageWaiting {
-                        stage: stage.name.clone(),
-                        holder,
-                    });
-                }
-                self.set(id, State::Later(Instant::now() + TICK));
-            }
+            Outcome::Busy { holder } => self.wait_for(id, holder),
             Outcome::InputMissing { warnings, .. } => {
                 for warning in warnings {
                     self.warn(Some(id), warning);
@@ -203,6 +195,25 @@ impl Run<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Another runner has the stage: it is looked at again later, less and less often where many share the work.
+    pub(super) fn wait_for(&mut self, id: StageId, holder: String) {
+        let is_idle = self.ready.len() <= 1 && self.pool.running() == 0;
+        let cooperates = self.options.cooperates;
+        let history = &mut self.histories[id.index()];
+        history.busy += 1;
+        let wait = match cooperates {
+            true => TICK.saturating_mul(history.busy.min(LONGEST_LOOK)),
+            false => TICK,
+        };
+        // Who shares the work has no need to hear of each stage that another does, but of what it waits for.
+        if !history.waiting_said && (is_idle || !cooperates) {
+            history.waiting_said = true;
+            let stage = self.planner.stage(id).name.clone();
+            self.emit(&Event::StageWaiting { stage, holder });
+        }
+        self.set(id, State::Later(Instant::now() + wait));
     }
 
     fn result(&mut self, id: StageId, known: &Known, end: End) {

@@ -33,9 +33,8 @@ impl Run<'_, '_> {
         }
         while self.pool.has_room() && !self.is_ending() {
             let (planner, slots) = (&self.planner, &mut self.slots);
-            let next = self
-                .ready
-                .iter()
+            let next = (self.ready.range(self.first..))
+                .chain(self.ready.range(..self.first))
                 .copied()
                 .find(|id| slots.fits(planner.stage(*id)));
             match next {
@@ -72,6 +71,12 @@ impl Run<'_, '_> {
             }
             Err(problem) => return self.fail(id, problem, Class::Stage, End::Failed),
         };
+        // Asking here spares a supervisor, and word of a start that is none.
+        if self.options.cooperates
+            && let Some(holder) = self.planner.store.claimed_by(&key)
+        {
+            return self.wait_for(id, holder);
+        }
         if self.remake_missing_inputs(id) {
             return;
         }
@@ -102,6 +107,7 @@ impl Run<'_, '_> {
             policy: stage.policy.clone(),
             gpus,
             offline: self.options.offline,
+            cooperates: self.options.cooperates,
             force,
             with_records: self.planner.reads_records(&stage.kind),
         };

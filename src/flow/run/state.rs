@@ -47,6 +47,8 @@ pub(super) struct History {
     pub(super) force: Force,
     /// Digests of its outputs before it is remade.
     pub(super) before: Option<IndexEntry>,
+    /// How often it was found with another runner since it was last started here.
+    pub(super) busy: u32,
     /// Whether waiting for another runner was said.
     pub(super) waiting_said: bool,
     pub(super) seconds: f64,

@@ -30,6 +30,8 @@ pub struct RunOptions {
     pub accept_device: Option<String>,
     /// No network.
     pub offline: bool,
+    /// Share the work with runs on other machines: claims beside locks, and not the same stages first.
+    pub cooperates: bool,
     /// The program that supervises (`supervise`) and executes (`exec`); this one when empty.
     pub program: PathBuf,
     /// The command line, for the run's log.

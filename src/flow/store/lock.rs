@@ -1,63 +1,32 @@
-//! One key, one worker: an advisory lock, and a heartbeat claim where the file system has none. Knows nothing of work.
+//! One key, one worker: an advisory lock, and a claim beside it or in its place. Knows nothing of work.
 //!
-//! A lock saves double work; results never rest on it. The kernel frees a file lock when its holder dies. A claim is
-//! stale when its holder is a dead process of this host, or when nobody touched it for [`STALE_AFTER`] by the
-//! observer's own monotonic clock.
+//! A lock saves double work; results never rest on it. The kernel frees a file lock when its holder dies, but some file
+//! systems keep none, and some keep them on one machine only. So runs that cooperate hold a claim as well, and whoever
+//! takes a key respects a claim that is there.
 
-#![expect(clippy::disallowed_types, reason = "a map looked up by path only")]
-
-use std::collections::HashMap;
 use std::fs::TryLockError;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
 
 use super::Store;
+use super::claim::{Claim, FILE as CLAIM, find_claim, holder_name, holder_text, try_claim};
 use crate::digest::Digest;
-
-/// How often a claim's holder touches it.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long an untouched claim is respected.
-pub const STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// A held key. Dropping it gives the key back.
 #[derive(Debug)]
-pub enum KeyLock {
+pub struct KeyLock {
+    /// Held by keeping a file fresh. Given back before the lock: whoever gets that next finds no claim of ours.
+    _claim: Option<Claim>,
     /// The kernel holds it for us.
-    File(std::fs::File),
-    /// We hold it by keeping a file fresh.
-    Claim(Claim),
+    file: Option<std::fs::File>,
 }
 
 impl KeyLock {
-    /// Whether the file system had no locks, so that this is a claim.
+    /// Whether the file system had no locks, so that this is a claim alone.
     #[must_use]
     pub fn is_claim(&self) -> bool {
-        matches!(self, Self::Claim(_))
-    }
-}
-
-/// A file kept fresh by a thread.
-#[derive(Debug)]
-pub struct Claim {
-    path: PathBuf,
-    text: String,
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        if fs_err::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
-            let _ = fs_err::remove_file(&self.path);
-        }
+        self.file.is_none()
     }
 }
 
@@ -68,18 +37,6 @@ pub enum TryKey {
     Held(KeyLock),
     /// Somebody has it; their name, such as `process 4711 on node3`.
     Busy(String),
-}
-
-fn holder_text() -> String {
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    format!(
-        "process {} on {host} since {}\n",
-        std::process::id(),
-        crate::clock::rfc3339(crate::clock::now_ns())
-    )
 }
 
 /// Whether an error says that the file system keeps no locks.
@@ -107,9 +64,37 @@ impl Store {
     /// # Errors
     /// When the key's folder cannot be made or written.
     pub fn try_lock(&self, key: &Digest) -> io::Result<TryKey> {
+        self.try_take(key, false)
+    }
+
+    /// [`try_lock`](Self::try_lock) for runs on several machines: a claim is held beside the lock, which may hold on
+    /// one machine only.
+    ///
+    /// # Errors
+    /// Those of [`try_lock`](Self::try_lock).
+    pub fn try_lock_together(&self, key: &Digest) -> io::Result<TryKey> {
+        self.try_take(key, true)
+    }
+
+    /// Who has a claim on a key, as far as this process can tell; `None` where there is none, or a stale one.
+    #[must_use]
+    pub fn claimed_by(&self, key: &Digest) -> Option<String> {
+        find_claim(&self.work_path(key))
+    }
+
+    fn try_take(&self, key: &Digest, is_shared: bool) -> io::Result<TryKey> {
         let folder = self.work_path(key);
+        let claim_alone = || {
+            Ok(match try_claim(&folder)? {
+                Ok(claim) => TryKey::Held(KeyLock {
+                    _claim: Some(claim),
+                    file: None,
+                }),
+                Err(holder) => TryKey::Busy(holder),
+            })
+        };
         if claims_only() {
-            return try_claim(&folder);
+            return claim_alone();
         }
         loop {
             fs_err::create_dir_all(&folder)?;
@@ -130,7 +115,7 @@ impl Store {
                     let holder = fs_err::read_to_string(&path).unwrap_or_default();
                     return Ok(TryKey::Busy(holder_name(&holder)));
                 }
-                Err(TryLockError::Error(error)) if is_refused(&error) => return try_claim(&folder),
+                Err(TryLockError::Error(error)) if is_refused(&error) => return claim_alone(),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
             // The holder before us may have removed the folder: then this lock is on a file nobody will find.
@@ -141,113 +126,21 @@ impl Store {
             if !is_current {
                 continue;
             }
-            file.set_len(0)?;
-            (&file).write_all(holder_text().as_bytes())?;
-            return Ok(TryKey::Held(KeyLock::File(file)));
-        }
-    }
-}
-
-fn holder_name(text: &str) -> String {
-    let name = text.lines().next().unwrap_or_default();
-    let name = name.split(" since ").next().unwrap_or_default();
-    if name.is_empty() {
-        "another process".to_owned()
-    } else {
-        name.to_owned()
-    }
-}
-
-fn try_claim(folder: &Path) -> io::Result<TryKey> {
-    let path = folder.join("claim");
-    for _ in 0..2 {
-        fs_err::create_dir_all(folder)?;
-        let text = holder_text();
-        match fs_err::OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .open(&path)
-        {
-            Ok(mut file) => {
-                file.write_all(text.as_bytes())?;
-                return Ok(TryKey::Held(KeyLock::Claim(keep_fresh(path, text)?)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        }
-        let there = fs_err::read_to_string(&path).unwrap_or_default();
-        if !is_stale(&path, &there) {
-            return Ok(TryKey::Busy(holder_name(&there)));
-        }
-        // Take exactly the stale claim away: a fresh one that slipped in is put back.
-        let aside = folder.join(format!(
-            "stale-{}-{}",
-            std::process::id(),
-            crate::clock::now_ns()
-        ));
-        if fs_err::rename(&path, &aside).is_ok() {
-            if fs_err::read_to_string(&aside).is_ok_and(|text| text != there) {
-                let _ = std::fs::hard_link(&aside, &path);
-            }
-            let _ = fs_err::remove_file(&aside);
-        }
-    }
-    Ok(TryKey::Busy("another process".to_owned()))
-}
-
-fn keep_fresh(path: PathBuf, text: String) -> io::Result<Claim> {
-    let (stop, stopped) = mpsc::channel::<()>();
-    let (file, content) = (path.clone(), text.clone());
-    let thread = std::thread::Builder::new()
-        .name("claim".into())
-        .spawn(move || {
-            while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-                // Writing (not only touching) moves the time by the file server's clock.
-                if fs_err::read_to_string(&file).is_ok_and(|there| there == content) {
-                    let _ = fs_err::write(&file, &content);
+            let mut claim = None;
+            if is_shared || folder.join(CLAIM).exists() {
+                match try_claim(&folder)? {
+                    Ok(ours) => claim = Some(ours),
+                    Err(holder) => return Ok(TryKey::Busy(holder)),
                 }
             }
-        })?;
-    Ok(Claim {
-        path,
-        text,
-        stop: Some(stop),
-        thread: Some(thread),
-    })
-}
-
-fn is_stale(path: &Path, text: &str) -> bool {
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    if let Some(rest) = text.strip_prefix("process ")
-        && let Some((pid, on)) = rest.split_once(" on ")
-        && on.split(" since ").next() == Some(host.as_str())
-        && let Ok(pid) = pid.parse::<i32>()
-        && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        && rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-    {
-        return true;
+            file.set_len(0)?;
+            (&file).write_all(holder_text().as_bytes())?;
+            return Ok(TryKey::Held(KeyLock {
+                _claim: claim,
+                file: Some(file),
+            }));
+        }
     }
-    static SEEN: OnceLock<Mutex<HashMap<PathBuf, (i64, Instant)>>> = OnceLock::new();
-    let Ok(metadata) = std::fs::metadata(path) else {
-        return false;
-    };
-    let mtime_ns = crate::content::Stamp::of(&metadata).mtime_ns;
-    let mut seen = SEEN
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (known, since) = *seen
-        .entry(path.to_path_buf())
-        .or_insert((mtime_ns, Instant::now()));
-    if known != mtime_ns {
-        seen.insert(path.to_path_buf(), (mtime_ns, Instant::now()));
-        return false;
-    }
-    since.elapsed() > STALE_AFTER
 }
 
 /// Says that a run uses the cache, so that `cache gc` leaves it alone. Held until dropped; absent where locks are refused.
@@ -347,39 +240,32 @@ mod tests {
         ));
     }
 
+    /// Where locks hold on one machine only, the lock is free although another machine is at work: its claim counts.
     #[test]
-    fn a_claim_of_a_dead_process_is_taken_over() {
+    fn a_claim_counts_beside_a_free_lock() {
         let folder = tempfile::tempdir().expect("temp");
-        let TryKey::Held(claim) = try_claim(folder.path()).expect("claims") else {
+        let store = Store::open(folder.path()).expect("opens");
+        let key = Use::Manifest.digest(b"k");
+        let work = store.work_path(&key);
+        fs_err::create_dir_all(&work).expect("makes");
+        fs_err::write(work.join(CLAIM), "process 1 on elsewhere since x\n").expect("writes");
+        for found in [store.try_lock(&key), store.try_lock_together(&key)] {
+            let TryKey::Busy(holder) = found.expect("asks") else {
+                panic!("claimed")
+            };
+            assert_eq!(holder, "process 1 on elsewhere");
+        }
+        assert_eq!(
+            store.claimed_by(&key).as_deref(),
+            Some("process 1 on elsewhere")
+        );
+        fs_err::remove_file(work.join(CLAIM)).expect("removes");
+        assert_eq!(store.claimed_by(&key), None);
+        let TryKey::Held(lock) = store.try_lock_together(&key).expect("takes") else {
             panic!("free")
         };
-        assert!(claim.is_claim());
-        assert!(matches!(
-            try_claim(folder.path()).expect("asks"),
-            TryKey::Busy(_)
-        ));
-        drop(claim);
-        assert!(!folder.path().join("claim").exists());
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        fs_err::write(
-            folder.path().join("claim"),
-            format!("process 2147483646 on {host} since x\n"),
-        )
-        .expect("write");
-        assert!(matches!(
-            try_claim(folder.path()).expect("takes over"),
-            TryKey::Held(_)
-        ));
-        fs_err::write(
-            folder.path().join("claim"),
-            "process 1 on elsewhere since x\n",
-        )
-        .expect("write");
-        assert!(
-            matches!(try_claim(folder.path()).expect("asks"), TryKey::Busy(name) if name == "process 1 on elsewhere")
-        );
+        assert!(!lock.is_claim() && store.claimed_by(&key).is_some());
+        drop(lock);
+        assert!(!work.join(CLAIM).exists());
     }
 }

@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 use crate::digest::Digest;
 use index::Index;
 
+mod claim;
 pub mod gc;
 pub mod index;
 pub mod lock;

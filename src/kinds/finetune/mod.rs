@@ -61,7 +61,7 @@ pub struct Finetune {
     pub layer_decay: Option<f64>,
     /// Weight decay.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Share of the updates over which the learning rate rises.
     #[serde(default = "tenth", skip_serializing_if = "is_tenth")]
     pub warmup_share: f64,
@@ -124,7 +124,7 @@ fn is_best(keep: &Keep) -> bool {
     *keep == Keep::Best
 }
 
-fn is_zero(value: &f32) -> bool {
+fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
@@ -146,8 +146,8 @@ fn is_stride(value: &usize) -> bool {
 
 impl StageKind for Finetune {
     const NAME: &'static str = "finetune";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: a head for as many classes of other names is not kept; `1 - beta` exact.
+    const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
     const DOC: &'static str = "fine-tune a model on a labelled set";
 
@@ -220,6 +220,12 @@ impl StageKind for Finetune {
             "give a share such as 0.1",
         );
         refuse(
+            "weight_decay",
+            !(0.0..1.0).contains(&self.weight_decay),
+            "it is not in 0 to below 1",
+            "give a share such as 0.01",
+        );
+        refuse(
             "doc_stride",
             self.doc_stride == 0,
             "windows would not move",
@@ -251,6 +257,8 @@ impl StageKind for Finetune {
 struct Begin {
     config: ElectraConfig,
     tensors: Option<Tensors>,
+    /// What the head of `tensors` tells apart, where it is known.
+    labels: Option<Vec<String>>,
     vocabulary: Vocabulary,
 }
 
@@ -272,6 +280,7 @@ impl Finetune {
             return Ok(Begin {
                 config: self.with_dropout(config),
                 tensors: Some(tensors),
+                labels: model::labels(&folder),
                 vocabulary,
             });
         }
@@ -283,6 +292,7 @@ impl Finetune {
         Ok(Begin {
             config: self.with_dropout(config),
             tensors: None,
+            labels: None,
             vocabulary,
         })
     }
@@ -337,7 +347,7 @@ impl Finetune {
                 },
             },
             layer_decay: self.layer_decay.or(is_tf1.then_some(0.8)),
-            weight_decay: self.weight_decay,
+            weight_decay: self.weight_decay as f32,
             bias_correction: !is_tf1,
             // Table 5.
             betas: (0.9, 0.999),

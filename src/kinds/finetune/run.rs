@@ -1,6 +1,7 @@
 //! Fine-tuning under way: epochs, the dev split, checkpoints, the best epoch, and what comes out. Knows no configuration
 //! text.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use data::labels::LabelSet;
 use data::metrics::{self, Options, Work, find_metric};
 use data::predictions::Predictions;
 use data::wordpiece::WordPiece;
-use engine::finetune::{TaskExample, TaskNumbers};
+use engine::finetune::{TaskExample, TaskNumbers, without_head};
 use engine::model::heads::HeadKind;
 use engine::random::{Draw, Purpose, Stream};
 use engine::weights;
@@ -131,8 +132,12 @@ impl<'a> Run<'a> {
             made_on,
         } = device::task_trainer(stage, kind.precision, settings, longest, true)?;
         if let Some(tensors) = &begin.tensors {
-            let begun = trainer.start_from(tensors).map_err(train_error)?;
-            if begun.has_other_head {
+            let is_for_others =
+                (begin.labels.as_deref()).is_some_and(|labels| *labels != *labels_of(reading));
+            let encoder = is_for_others.then(|| without_head(tensors));
+            let begun = trainer.start_from(encoder.as_ref().unwrap_or(tensors));
+            let begun = begun.map_err(train_error)?;
+            if begun.has_other_head || is_for_others {
                 let message =
                     "the head of `start` is for other classes: a new one begins at random";
                 data.warnings
@@ -399,15 +404,10 @@ impl<'a> Run<'a> {
             }
             _ => self.trainer.tensors(),
         };
-        // Without a name for its one output a regression would be read as a head of two.
-        let value = ["value".to_owned()];
-        let (labels, problem): (&[String], _) = match self.reading.task() {
-            Task::Regression => (&value, Some("regression")),
-            Task::MultiLabel => (
-                &self.reading.labels.labels,
-                Some("multi_label_classification"),
-            ),
-            _ => (&self.reading.labels.labels, None),
+        let problem = match self.reading.task() {
+            Task::Regression => Some("regression"),
+            Task::MultiLabel => Some("multi_label_classification"),
+            _ => None,
         };
         let written = Model {
             architecture: match self.head {
@@ -424,7 +424,7 @@ impl<'a> Run<'a> {
                 lower_case: self.kind.lower_case,
                 strip_accents: None,
             },
-            labels,
+            labels: &labels_of(self.reading),
             problem,
         };
         let folder = stage.output("model");
@@ -472,6 +472,15 @@ impl<'a> Run<'a> {
             warnings: self.data.warnings,
             ..StageReport::default()
         })
+    }
+}
+
+/// The names of a head's outputs in `config.json`.
+fn labels_of(reading: &Reading) -> Cow<'_, [String]> {
+    match reading.task() {
+        // Without a name for its one output a regression would be read as a head of two.
+        Task::Regression => Cow::Owned(vec!["value".to_owned()]),
+        _ => Cow::Borrowed(&reading.labels.labels),
     }
 }
 

@@ -60,13 +60,13 @@ pub struct Pretrain {
     pub duplicates: Duplicates,
     /// Weight decay, on matrices and embeddings.
     #[serde(default = "weight_decay", skip_serializing_if = "is_weight_decay")]
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Dropout of units and of attention.
     #[serde(default = "dropout", skip_serializing_if = "is_dropout")]
-    pub dropout: f32,
+    pub dropout: f64,
     /// Weight of the discriminator's loss; the generator's is 1.
     #[serde(default = "fifty", skip_serializing_if = "is_fifty")]
-    pub discriminator_weight: f32,
+    pub discriminator_weight: f64,
     /// Norm that the gradients of both networks together are clipped to; `null` leaves them as they are.
     #[serde(default = "usual_clip", skip_serializing_if = "is_usual_clip")]
     pub clip: Option<Clip>,
@@ -183,9 +183,9 @@ macro_rules! constant {
 }
 
 constant!(mask_share, is_mask_share, f64, 0.15);
-constant!(weight_decay, is_weight_decay, f32, 0.01);
-constant!(dropout, is_dropout, f32, 0.1);
-constant!(fifty, is_fifty, f32, 50.0);
+constant!(weight_decay, is_weight_decay, f64, 0.01);
+constant!(dropout, is_dropout, f64, 0.1);
+constant!(fifty, is_fifty, f64, 50.0);
 constant!(hundred, is_hundred, u64, 100);
 constant!(one, is_one, f64, 1.0);
 constant!(
@@ -208,8 +208,8 @@ fn is_default(duplicates: &Duplicates) -> bool {
 
 impl StageKind for Pretrain {
     const NAME: &'static str = "pretrain";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: `1 - beta` exact.
+    const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
     const DOC: &'static str = "pre-train a discriminator by replaced token detection";
 
@@ -383,8 +383,8 @@ fn snapshot_name(step: u64) -> String {
 impl Pretrain {
     fn config(&self, vocabulary: usize) -> ElectraConfig {
         let mut config = self.sizes.apply(self.size.config(vocabulary));
-        config.hidden_dropout_prob = self.dropout;
-        config.attention_probs_dropout_prob = self.dropout;
+        config.hidden_dropout_prob = self.dropout as f32;
+        config.attention_probs_dropout_prob = self.dropout as f32;
         config
     }
 
@@ -438,13 +438,13 @@ impl Pretrain {
                 warmup: self.warmup_steps,
                 shape: Shape::Product,
             },
-            weight_decay: self.weight_decay,
+            weight_decay: self.weight_decay as f32,
             // Table 1.
             betas: (0.9, 0.999),
             epsilon: 1e-6,
             clip: self.clip.as_ref().map(|clip| clip.norm as f32),
             clip_every: self.clip.as_ref().and_then(|clip| clip.every),
-            weights: (1.0, self.discriminator_weight),
+            weights: (1.0, self.discriminator_weight as f32),
             masking: first.masking.clone(),
             temperature: self.temperature as f32,
             disallow_correct: self.disallow_correct,

@@ -21,10 +21,10 @@ pub struct Group {
 pub struct Update {
     /// The scheduled learning rate.
     pub learning_rate: f32,
-    /// Decay of the first moments.
-    pub beta1: f32,
+    /// Decay of the first moments; in f64, since `1 - beta` of an f32 is off by a hundred-thousandth of itself.
+    pub beta1: f64,
     /// Decay of the second moments.
-    pub beta2: f32,
+    pub beta2: f64,
     /// What is added to the root of the second moment.
     pub epsilon: f32,
     /// Factor of the learning rate that undoes the moments' bias towards zero:

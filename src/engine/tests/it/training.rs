@@ -305,14 +305,14 @@ fn temperature_and_disallowed_originals_decide_what_is_replaced() {
         trainer.evaluate(&ids).expect("sound")
     };
     let usual = evaluate(1.0, false);
-    let cold = evaluate(1e-3, false);
+    let cold = evaluate(1e-6, false);
     let hot = evaluate(1e3, false);
     let never = evaluate(1.0, true);
     assert_eq!(usual.masked_lm_loss, cold.masked_lm_loss);
     assert_eq!(cold.sampled_masked_lm_accuracy, cold.masked_lm_accuracy);
     assert!(usual.sampled_masked_lm_accuracy < cold.sampled_masked_lm_accuracy);
     assert!(hot.sampled_masked_lm_accuracy < 0.1, "{hot:?}");
-    assert!(usual.sampled_masked_lm_accuracy > 0.3, "{usual:?}");
+    assert!(usual.sampled_masked_lm_accuracy > 0.15, "{usual:?}");
     assert_eq!(never.sampled_masked_lm_accuracy, 0.0);
 }
 
