@@ -254,6 +254,13 @@ pub struct RunArgs {
     /// Stop before remaking what took longer than this.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, help_heading = "Protected results")]
     pub confirm_over: Duration,
+    /// Run this stage of kind `command` once under watch, list the files it reads and does not declare, and those it
+    /// declares and never reads; nothing of that run enters the cache.
+    #[arg(long, value_name = "STAGE", value_parser = parse_selector, conflicts_with_all = ["stages", "kinds"], help_heading = "Output")]
+    pub trace: Option<String>,
+    /// With `--trace`: also list files of the system and of languages.
+    #[arg(long, requires = "trace", help_heading = "Output")]
+    pub verbose: bool,
     /// Also write what happens to a file, as JSON lines.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub events: Option<PathBuf>,

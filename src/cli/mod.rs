@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod session;
 mod status;
+mod trace;
 pub mod values;
 mod why;
 

@@ -41,6 +41,7 @@ const DOORS: &[(&str, &str)] = &[
     ("memmap2", "src/data/packed/map.rs"),
     ("miette", "src/console/"),
     ("minijinja", "src/report/"),
+    ("nix", "src/flow/exec/trace/watch.rs"),
     ("petgraph", "src/flow/graph.rs"),
     ("polars", "src/report/frame.rs"),
     ("postcard", "src/flow/plan_cache.rs"),

@@ -268,13 +268,15 @@ fn hostile_files_are_bounded() {
         .collect::<Vec<_>>()
         .join(",");
     let long = "x".repeat(1 << 20);
+    let level = |n: usize| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1);
+    let bombs = (0..60).fold("a0: &a0 [x]\n".to_owned(), |text, n| text + &level(n));
     for text in [
         format!("stages: {{a: {{matrix: {{a: [{many}], b: [{many}], c: [{many}]}}, cmd: x}}}}\n"),
         format!(
             "vars: [{{l: {long}}}]\nstages: {{a: {{foreach: [{many}], do: {{cmd: 'x ${{l}} ${{item}}'}}}}}}\n"
         ),
         format!("stages: {}\n", "[".repeat(5000)),
-        "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n".repeat(1),
+        bombs,
     ] {
         space.write("dvc.yaml", text);
         import(&space).exits(2);

@@ -42,3 +42,4 @@ mod quickstart;
 mod shell;
 mod shipped;
 mod space;
+mod trace;

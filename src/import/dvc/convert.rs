@@ -45,6 +45,9 @@ struct View {
     protect: bool,
 }
 
+/// A stage of the new file: its name, the group, the member if it is only one of several, and what it looks like.
+type Written = (String, usize, Option<usize>, View);
+
 struct Converter<'c> {
     project: &'c Project<'c>,
     groups: &'c [Group],
@@ -77,7 +80,7 @@ pub(super) fn convert(
         files,
         notes,
         names: stage_names(groups),
-        lifted: groups.iter().map(|g| can_be_lifted(g)).collect(),
+        lifted: groups.iter().map(can_be_lifted).collect(),
     };
     converter.settle()?;
     // What was tried and not kept must not leave its mark.
@@ -434,7 +437,7 @@ impl Converter<'_> {
     }
 
     /// The stages in the order of the file: name, the group, and what it looks like.
-    fn stages(&mut self) -> Result<Vec<(String, usize, Option<usize>, View)>, Vec<Diagnostic>> {
+    fn stages(&mut self) -> Result<Vec<Written>, Vec<Diagnostic>> {
         let mut stages = Vec::new();
         for g in 0..self.groups.len() {
             let members = if self.lifted[g] {
@@ -470,7 +473,7 @@ impl Converter<'_> {
     }
 
     /// Notes on what no single stage says.
-    fn left_over(&mut self, stages: &[(String, usize, Option<usize>, View)]) {
+    fn left_over(&mut self, stages: &[Written]) {
         for (name, g, _, view) in stages {
             let group = &self.groups[*g];
             for metric in group.members.iter().flat_map(|member| &member.outs) {
@@ -547,7 +550,7 @@ impl Converter<'_> {
         }
     }
 
-    fn file(mut self, stages: &[(String, usize, Option<usize>, View)]) -> String {
+    fn file(mut self, stages: &[Written]) -> String {
         let matrices: Vec<Option<Yaml>> = stages
             .iter()
             .map(|(_, g, of, _)| of.is_none().then(|| self.matrix(*g)))
@@ -641,7 +644,7 @@ impl Converter<'_> {
             [] => {}
             [one] => Yaml::text(one).entry(out, "numbers", 4),
             several => {
-                Yaml::List(several.iter().map(Yaml::text).collect()).entry(out, "numbers", 4)
+                Yaml::List(several.iter().map(Yaml::text).collect()).entry(out, "numbers", 4);
             }
         }
         if !view.env.is_empty() {

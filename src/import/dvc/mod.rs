@@ -98,7 +98,7 @@ fn convert_file(
         ));
     };
     let tree = files
-        .yaml(&name, file, text)
+        .yaml(&name, file, &text)
         .map_err(|problem| vec![problem])?;
     let unpacking = unpacking(Path::new(&folder_path));
     let read = stages::read(&tree, folder, files, unpacking)?;

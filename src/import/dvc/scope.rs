@@ -43,7 +43,7 @@ impl Files {
                 let text = fs_err::read_to_string(path)
                     .map_err(|error| wrong(error.kind().to_string()))?;
                 Some(match format {
-                    Format::Yaml => self.yaml(&name, path, text)?,
+                    Format::Yaml => self.yaml(&name, path, &text)?,
                     Format::Json => {
                         let value = serde_json::from_str(&text)
                             .map_err(|error| wrong(error.to_string()))?;
@@ -58,14 +58,9 @@ impl Files {
     }
 
     /// The tree of a YAML text; its first problem where there is one.
-    pub(super) fn yaml(
-        &mut self,
-        name: &str,
-        path: &Path,
-        text: String,
-    ) -> Result<Node, Diagnostic> {
-        let source = self.sources.add(name, Some(path), text.as_str());
-        let parsed = yaml::parse(&text, source);
+    pub(super) fn yaml(&mut self, name: &str, path: &Path, text: &str) -> Result<Node, Diagnostic> {
+        let source = self.sources.add(name, Some(path), text);
+        let parsed = yaml::parse(text, source);
         match (parsed.problems.into_iter().next(), parsed.node) {
             (Some(problem), _) => Err(problem),
             (None, Some(node)) => Ok(node),
@@ -146,7 +141,7 @@ impl Values {
         for item in items {
             match &item.value {
                 Value::String(name) => self.file(name, folder, item.span, files)?,
-                Value::Map(entries) => merge(&mut self.entries, entries, item.span)?,
+                Value::Map(entries) => merge(&mut self.entries, entries)?,
                 _ => {
                     return Err(Diagnostic::error(
                         "import::dvc",
@@ -195,19 +190,19 @@ impl Values {
             }
             entries = chosen;
         }
-        merge(&mut self.entries, &entries, span)
+        merge(&mut self.entries, &entries)
     }
 }
 
 /// Maps merge; a value that stands in both is an error, as in DVC.
-fn merge(into: &mut Vec<Entry>, from: &[Entry], span: Span) -> Result<(), Diagnostic> {
+fn merge(into: &mut Vec<Entry>, from: &[Entry]) -> Result<(), Diagnostic> {
     for entry in from {
         let Some(present) = into.iter_mut().find(|present| present.key == entry.key) else {
             into.push(entry.clone());
             continue;
         };
         match (&mut present.value.value, &entry.value.value) {
-            (Value::Map(inner), Value::Map(more)) => merge(inner, more, span)?,
+            (Value::Map(inner), Value::Map(more)) => merge(inner, more)?,
             _ => {
                 return Err(Diagnostic::error(
                     "import::params",

@@ -266,10 +266,7 @@ impl Reader<'_> {
                 group.over = over(&origin, &data, &rounds);
                 rounds
             }
-            (None, Some(matrix)) => {
-                let rounds = self.combinations(&matrix.value)?;
-                rounds
-            }
+            (None, Some(matrix)) => self.combinations(&matrix.value)?,
             (None, None) => {
                 group.members.push(self.member(entry, body, None)?);
                 return Ok(group);
