@@ -109,6 +109,9 @@ fn facts(store: &Store, run: &RunLine, stage: &str) -> BTreeMap<String, Fact> {
     for (path, value) in Manifest(record.manifest.clone()).lines() {
         facts.insert(path.to_owned(), Fact::Text(value.to_owned()));
     }
+    for (axis, value) in &record.choice {
+        facts.insert(format!("choice {axis}"), Fact::Text(value.clone()));
+    }
     for row in rows_of(store, &record) {
         let parts = [
             row.dataset.as_deref(),

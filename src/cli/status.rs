@@ -65,12 +65,15 @@ pub(super) fn status(args: &StatusArgs, console: &mut Console) -> Done {
                 Some(known.entry.seconds),
                 String::new(),
             ),
-            Ok(Decision::Open) => row(
-                State::Outdated,
-                None,
-                None,
-                "depends on a stage that is outdated".to_owned(),
-            ),
+            Ok(Decision::Open) => {
+                let because = match planner.undecided(id) {
+                    Some(chooser) => {
+                        format!("waits for the choice of `{}`", planner.stage(chooser).name)
+                    }
+                    None => "depends on a stage that is outdated".to_owned(),
+                };
+                row(State::Outdated, None, None, because)
+            }
             Ok(Decision::Miss { key, manifest }) => {
                 let because = planner.why(stage, &key, &manifest).words();
                 let (state, because) = state_of(&session.store, &key, because);

@@ -1,8 +1,8 @@
 //! `pipeline why`: the manifest of the last record against the one planned now.
 
 use flow::key::{Manifest, shorten};
-use flow::plan::{Decision, Why};
-use flow::spec::StageId;
+use flow::plan::{Decision, Planner, Why};
+use flow::spec::{StageId, StageSpec};
 
 use super::Done;
 use super::args::StageArgs;
@@ -36,6 +36,10 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
                     "{name} is cached: its record{made} has the key {}",
                     known.key.short()
                 ));
+                let chosen = chosen(&planner, id);
+                if !chosen.is_empty() {
+                    console.text(&chosen);
+                }
                 if let Some(accepted) = record.and_then(|record| record.accepted) {
                     console.text(&format!(
                         "  accepted from {}: {}",
@@ -52,7 +56,8 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
                 let old = planner
                     .last_record(stage, &key)
                     .map(|record| Manifest(record.manifest));
-                console.text(&explain(name, &why, old.as_ref(), &manifest));
+                let text = explain(name, &why, old.as_ref(), &manifest);
+                console.text(&(text + &chosen(&planner, id)));
                 let _ = planner.flush();
                 return Ok(0);
             }
@@ -62,9 +67,15 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
         || "its inputs".to_owned(),
         |id| format!("`{}`", planner.stage(id).name),
     );
-    console.text(&format!(
-        "{name} may run: {upstream} runs first, and decides by the bytes it gives"
-    ));
+    match planner.undecided(id) {
+        Some(chooser) => console.text(&format!(
+            "{name} may run: it waits for the choice of `{}`",
+            planner.stage(chooser).name
+        )),
+        None => console.text(&format!(
+            "{name} may run: {upstream} runs first, and decides by the bytes it gives"
+        )),
+    }
     if let Some(upstream) = open {
         console.note(&format!(
             "`pipeline why {} '{}'` says why that runs",
@@ -74,6 +85,14 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
     }
     let _ = planner.flush();
     Ok(0)
+}
+
+/// What other stages chose for this one, a line each.
+fn chosen(planner: &Planner<'_>, id: StageId) -> String {
+    let line = |(chooser, axis, value): (&StageSpec, &str, &str)| {
+        format!("    `{}` chose {axis} = {value}\n", chooser.name)
+    };
+    planner.chosen(id).into_iter().map(line).collect()
 }
 
 fn explain(name: &str, why: &Why, old: Option<&Manifest>, new: &Manifest) -> String {

@@ -55,6 +55,17 @@ fn is_document(unit: &Unit) -> bool {
 /// The splits that need no naming, in the order they are read and filled.
 pub const USUAL_SPLITS: [&str; 3] = ["train", "dev", "test"];
 
+/// Whether a split is one of test: its name is `test`, or has it as a word, such as `test-2`, `Test1`, `ner_testing`.
+/// What is kept for the last number must not decide anything before it.
+#[must_use]
+pub fn is_test_split(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.split(|c: char| !c.is_alphanumeric()).any(|word| {
+        let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        matches!(word, "test" | "tests" | "testing")
+    })
+}
+
 impl Divide {
     /// The splits it makes, in the order they are filled.
     #[must_use]
@@ -173,6 +184,31 @@ mod tests {
         }
         let places = groups.divide(divide).expect("no split is empty");
         (0..sizes.len()).map(|i| places[&Group(hash(i))]).collect()
+    }
+
+    #[test]
+    fn splits_of_test_are_known_by_a_word_of_their_names() {
+        for name in [
+            "test",
+            "Test",
+            "test1",
+            "test-2",
+            "bioasq_testing",
+            "dev.test",
+        ] {
+            assert!(is_test_split(name), "{name}");
+        }
+        for name in [
+            "dev",
+            "train",
+            "",
+            "contest",
+            "latest",
+            "attested",
+            "validation",
+        ] {
+            assert!(!is_test_split(name), "{name}");
+        }
     }
 
     #[test]

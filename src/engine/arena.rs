@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::backend::Precision;
+
 /// A range of activations, in the device's compute type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Act {
@@ -95,6 +97,7 @@ pub struct Plan {
     reals: Counter,
     ints: Counter,
     holds_gradients: bool,
+    is_forward_only: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,6 +153,17 @@ impl Plan {
         self.holds_gradients
     }
 
+    /// Says that no gradients are going to be taken: parameters then have neither gradients nor moments.
+    pub fn forward_only(&mut self) {
+        self.is_forward_only = true;
+    }
+
+    /// Whether no gradients are going to be taken.
+    #[must_use]
+    pub fn is_forward_only(&self) -> bool {
+        self.is_forward_only
+    }
+
     /// Where the plan stands; what is laid out from here on may be given up together.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -190,7 +204,7 @@ const WORD: u64 = 4;
 /// Bytes that training takes on a device that computes in f32, known before anything is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// Parameters.
+    /// Parameters, and what is made of them for products.
     pub weights: u64,
     /// Gradients, both moments of Adam, and gradients that are held.
     pub states: u64,
@@ -205,13 +219,30 @@ impl Footprint {
     #[must_use]
     pub fn new(plan: &Plan, n_parameters: usize) -> Self {
         let weights = n_parameters as u64 * WORD;
-        let held = u64::from(plan.holds_gradients());
+        let states = match plan.is_forward_only() {
+            true => 0,
+            false => 3 + u64::from(plan.holds_gradients()),
+        };
         let words = plan.acts() as u64 + plan.reals() as u64 + plan.integers() as u64;
         Self {
             weights,
-            states: weights * (3 + held),
+            states: weights * states,
             activations: words * WORD,
-            copy: 3 * weights,
+            copy: 3 * weights * u64::from(!plan.is_forward_only()),
+        }
+    }
+
+    /// The same with products in this precision: in bf16 weights that are used again before they change are laid out
+    /// for products with rows and with columns side by side, each in half of the bytes.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let layouts = match precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => self.weights,
+        };
+        Self {
+            weights: self.weights + layouts,
+            ..self
         }
     }
 
@@ -254,7 +285,11 @@ mod tests {
         );
         assert_eq!(plain.activations, 4 * 128);
         assert_eq!(plain.total(), 28_512);
+        assert_eq!(plain.with_precision(Precision::F32), plain);
+        assert_eq!(plain.with_precision(Precision::Bf16).total(), 32_512);
         plan.hold_gradients();
         assert_eq!(Footprint::new(&plan, 1_000).states, 16_000);
+        plan.forward_only();
+        assert_eq!(Footprint::new(&plan, 1_000).total(), 4_512);
     }
 }

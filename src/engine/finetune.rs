@@ -159,6 +159,7 @@ pub struct TaskTrainer<B: Backend> {
     labels: LabelRoom,
     norm: Real,
     groups: Vec<Group>,
+    is_for_training: bool,
     step: u64,
 }
 
@@ -169,10 +170,33 @@ impl<B: Backend + Send> TaskTrainer<B> {
     /// # Errors
     /// When sizes do not make a network, or the device has too little memory.
     pub fn new(
-        mut backend: B,
+        backend: B,
         settings: Finetuning,
         longest: usize,
         micro_tokens: usize,
+    ) -> Result<Self, TrainError> {
+        let layout = |settings: &Finetuning| Layout::new(settings, longest, micro_tokens);
+        Self::with_layout(backend, settings, layout)
+    }
+
+    /// The same for [`predict`](Self::predict) alone, in less room: nothing is kept of a layer, and there are no gradients.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_prediction(
+        backend: B,
+        settings: Finetuning,
+        longest: usize,
+        micro_tokens: usize,
+    ) -> Result<Self, TrainError> {
+        let layout = |settings: &Finetuning| Layout::forward_only(settings, longest, micro_tokens);
+        Self::with_layout(backend, settings, layout)
+    }
+
+    fn with_layout(
+        mut backend: B,
+        settings: Finetuning,
+        layout: impl FnOnce(&Finetuning) -> Layout,
     ) -> Result<Self, TrainError> {
         settings.config.check()?;
         let Layout {
@@ -182,7 +206,8 @@ impl<B: Backend + Send> TaskTrainer<B> {
             room,
             labels,
             norm,
-        } = Layout::new(&settings, longest, micro_tokens);
+        } = layout(&settings);
+        let is_for_training = !plan.is_forward_only();
         backend.allocate(&plan, model.parameters.memory())?;
         weights::initialise(&mut backend, &model.parameters, settings.seed);
         let groups = groups(
@@ -200,6 +225,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
             labels,
             norm,
             groups,
+            is_for_training,
             step: 0,
         })
     }
@@ -257,11 +283,15 @@ impl<B: Backend + Send> TaskTrainer<B> {
     ///
     /// # Errors
     /// Those of [`train`](Self::train).
+    ///
+    /// # Panics
+    /// When it was made [for prediction](Self::for_prediction).
     pub fn train_while(
         &mut self,
         examples: &[TaskExample<'_>],
         go_on: GoOn<'_>,
     ) -> Result<Option<TaskNumbers>, TrainError> {
+        assert!(self.is_for_training, "there is room to go backward");
         self.check(examples)?;
         let counted = counted(examples, self.settings.outputs).max(1) as f32;
         let parts = self.parts(examples);
@@ -434,6 +464,17 @@ pub fn footprint(settings: &Finetuning, longest: usize, micro_tokens: usize) -> 
     Footprint::new(&layout.plan, layout.model.parameters.memory())
 }
 
+/// Bytes that [`TaskTrainer::for_prediction`] takes with these arguments.
+#[must_use]
+pub fn prediction_footprint(
+    settings: &Finetuning,
+    longest: usize,
+    micro_tokens: usize,
+) -> Footprint {
+    let layout = Layout::forward_only(settings, longest, micro_tokens);
+    Footprint::new(&layout.plan, layout.model.parameters.memory())
+}
+
 /// A model and the room it needs.
 struct Layout {
     model: TaskModel,
@@ -446,12 +487,25 @@ struct Layout {
 
 impl Layout {
     fn new(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
+        Self::with_room(settings, longest, micro_tokens, TaskModel::plan)
+    }
+
+    fn forward_only(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
+        Self::with_room(settings, longest, micro_tokens, TaskModel::plan_forward)
+    }
+
+    fn with_room(
+        settings: &Finetuning,
+        longest: usize,
+        micro_tokens: usize,
+        room: impl FnOnce(&TaskModel, &mut Plan, usize, usize) -> TaskPlan,
+    ) -> Self {
         let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
         let tokens = micro_tokens.max(longest);
         let sequences = tokens / 2 + 1;
         let mut plan = Plan::default();
         let batch = BatchPlan::new(&mut plan, tokens, sequences);
-        let room = model.plan(&mut plan, tokens, sequences);
+        let room = room(&model, &mut plan, tokens, sequences);
         let labels = LabelRoom {
             classes: plan.ints(tokens.max(sequences * settings.outputs)),
             ends: plan.ints(sequences),

@@ -23,6 +23,12 @@ pub fn needed(input: &Input) -> impl Iterator<Item = StageId> + '_ {
     one.into_iter().chain(many).map(|reference| reference.stage)
 }
 
+/// Every stage that a stage waits for: those of its inputs, and those whose choice decides what it is.
+pub fn awaited(stage: &StageSpec) -> impl Iterator<Item = StageId> + '_ {
+    let choices = stage.choices.iter().map(|choice| choice.stage);
+    stage.inputs.iter().flat_map(needed).chain(choices)
+}
+
 /// The positions of `stages` so that each comes after what it needs; where the needs leave a choice, in the given order.
 ///
 /// # Errors
@@ -31,7 +37,7 @@ pub fn order(stages: &[StageSpec]) -> Result<Vec<usize>, Vec<Diagnostic>> {
     let mut waiting: Vec<usize> = vec![0; stages.len()];
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); stages.len()];
     for (index, stage) in stages.iter().enumerate() {
-        for source in stage.inputs.iter().flat_map(needed) {
+        for source in awaited(stage) {
             waiting[index] += 1;
             readers[source.index()].push(index);
         }
@@ -72,6 +78,10 @@ fn cycles(stages: &[StageSpec]) -> Vec<Diagnostic> {
                     input.span,
                 );
             }
+        }
+        for choice in &stage.choices {
+            let to = NodeIndex::new(choice.stage.index());
+            graph.add_edge(NodeIndex::new(index), to, choice.span);
         }
     }
     let mut problems = Vec::new();
@@ -165,7 +175,7 @@ pub fn upstream(workflow: &Workflow, selected: &[StageId]) -> Vec<StageId> {
     }
     for index in (0..workflow.stages.len()).rev() {
         if wanted[index] {
-            for source in workflow.stages[index].inputs.iter().flat_map(needed) {
+            for source in awaited(&workflow.stages[index]) {
                 wanted[source.index()] = true;
             }
         }
@@ -181,12 +191,7 @@ pub fn downstream(workflow: &Workflow, selected: &[StageId]) -> Vec<StageId> {
         reached[id.index()] = true;
     }
     for (index, stage) in workflow.stages.iter().enumerate() {
-        reached[index] = reached[index]
-            || stage
-                .inputs
-                .iter()
-                .flat_map(needed)
-                .any(|source| reached[source.index()]);
+        reached[index] = reached[index] || awaited(stage).any(|source| reached[source.index()]);
     }
     marked(&reached)
 }

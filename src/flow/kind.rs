@@ -89,6 +89,22 @@ impl Ports {
     }
 }
 
+/// What a kind that chooses says of its configuration: which axes of the fan-in at `port` it settles.
+#[derive(Clone, Debug, Default)]
+pub struct Choosing {
+    /// The input with one item for each combination. Of a stage with axes of its own it holds only the instances that
+    /// agree with them: there is one choice for each.
+    pub port: &'static str,
+    /// The key of the configuration that lists `axes`, for messages.
+    pub axes_key: &'static str,
+    /// The axes it chooses a value of, which later stages refer to.
+    pub axes: Vec<String>,
+    /// The key that lists `averaged`.
+    pub averaged_key: &'static str,
+    /// The axes it averages over; `None` is the axis of repetition, where there is one.
+    pub averaged: Option<Vec<String>>,
+}
+
 /// What binding may look at beyond the configuration itself.
 #[derive(Clone, Copy, Debug)]
 pub struct BindContext<'a> {
@@ -129,6 +145,9 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// Whether its first output is a report, to be placed under `reports/`.
     const IS_REPORT: bool = false;
 
+    /// Whether it chooses values of axes that later stages may refer to; then [`StageKind::choosing`] says which.
+    const CHOOSES: bool = false;
+
     /// Whether it computes on a device that is chosen: `resources.device`, `--device`.
     const USES_DEVICE: bool = false;
 
@@ -160,6 +179,11 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
         Launch::Builtin
     }
 
+    /// The axes it chooses values of; asked of kinds with [`StageKind::CHOOSES`].
+    fn choosing(&self) -> Option<Choosing> {
+        None
+    }
+
     /// Carries the stage out in its own process, in the stage's folder. Not called when [`StageKind::launch`] names a program.
     ///
     /// # Errors
@@ -180,6 +204,8 @@ pub struct Bound {
     pub ports: Ports,
     /// How it is started.
     pub launch: Launch,
+    /// See [`StageKind::choosing`].
+    pub choosing: Option<Choosing>,
 }
 
 /// A row of the table of kinds.
@@ -195,6 +221,8 @@ pub struct KindEntry {
     pub reads_records: bool,
     /// See [`StageKind::IS_REPORT`].
     pub is_report: bool,
+    /// See [`StageKind::CHOOSES`].
+    pub chooses: bool,
     /// See [`StageKind::USES_DEVICE`].
     pub uses_device: bool,
     /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
@@ -220,6 +248,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         doc: T::DOC,
         reads_records: T::READS_RECORDS,
         is_report: T::IS_REPORT,
+        chooses: T::CHOOSES,
         uses_device: T::USES_DEVICE,
         bind: bind_typed::<T>,
         run: run_typed::<T>,
@@ -262,6 +291,7 @@ fn bind_typed<T: StageKind>(
         numerics: config.numerics(),
         ports: config.ports(),
         launch: config.launch(),
+        choosing: config.choosing(),
     })
 }
 
@@ -392,6 +422,9 @@ pub struct StageReport {
     pub numbers: Vec<MetricRow>,
     /// Facts for the record that travel downstream: `origin`, `stand_in`, `licence`, `redistribute` …
     pub notes: BTreeMap<String, serde_json::Value>,
+    /// Of a kind that chooses: each axis and the chosen value, as selectors show it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choice: BTreeMap<String, String>,
     /// For the lock file: what was fetched, such as `sha256:…`, with its URL and size.
     pub pin: Option<Pin>,
     /// Messages for the user that do not stop the stage.

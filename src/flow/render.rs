@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use crate::graph::needed;
+use crate::graph::awaited;
 use crate::spec::Workflow;
 
 /// How a graph is written.
@@ -64,7 +64,7 @@ fn collapse(workflow: &Workflow) -> (Vec<StageBox<'_>>, BTreeSet<(usize, usize)>
             boxes.len() - 1
         });
         boxes[at].instances += 1;
-        for source in stage.inputs.iter().flat_map(needed) {
+        for source in awaited(stage) {
             let from = by_name[workflow.stages[source.index()].stage.as_str()];
             edges.insert((from, at));
         }

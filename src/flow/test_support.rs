@@ -23,6 +23,9 @@ pub(crate) fn stage(name: &str) -> StageSpec {
             numbers: Vec::new(),
         }),
         policy: Policy::default(),
+        chooses: Vec::new(),
+        choices: Vec::new(),
+        variants: Vec::new(),
         span: Span {
             source: SourceId(0),
             offset: 0,

@@ -147,7 +147,7 @@ pub(super) fn pretrainer(
     match of(stage, precision)? {
         Device::Cpu => {
             let tokens = room::micro_tokens(stage, longest, &|tokens| {
-                pretrain::footprint(&settings, longest, tokens)
+                pretrain::footprint(&settings, longest, tokens).with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
             let made = Pretrainer::new(cpu, settings, longest, tokens);
@@ -165,24 +165,27 @@ pub(super) fn pretrainer(
     }
 }
 
-/// A model for a task on the stage's device, from first values, for rows of at most `longest` tokens.
+/// A model for a task on the stage's device, from first values, for rows of at most `longest` tokens. One that does not
+/// train takes less room.
 pub(super) fn task_trainer(
     stage: &StageContext,
     precision: Precision,
     settings: Finetuning,
     longest: usize,
-    keeps_checkpoints: bool,
+    trains: bool,
 ) -> Result<Made<dyn Finetunes>, StageError> {
     let cores = stage.cores.max(1) as usize;
     match of(stage, precision)? {
         Device::Cpu => {
+            let (footprint, make): (fn(&_, _, _) -> Footprint, fn(_, _, _, _) -> _) = match trains {
+                true => (finetune::footprint, TaskTrainer::new),
+                false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
+            };
             let tokens = room::micro_tokens(stage, longest, &|tokens| {
-                let whole = finetune::footprint(&settings, longest, tokens);
-                let copy = if keeps_checkpoints { whole.copy } else { 0 };
-                Footprint { copy, ..whole }
+                footprint(&settings, longest, tokens).with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
-            let made = TaskTrainer::new(cpu, settings, longest, tokens);
+            let made = make(cpu, settings, longest, tokens);
             Ok(Made::on_cpu(Box::new(made.map_err(train_error)?), tokens))
         }
         Device::Reference => {

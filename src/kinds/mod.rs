@@ -18,6 +18,7 @@ pub mod predict;
 pub mod pretrain;
 pub mod report;
 pub mod score;
+pub mod select;
 mod tasks;
 mod texts;
 mod training;
@@ -35,6 +36,7 @@ pub const KINDS: &[KindEntry] = &[
     kind::<finetune::Finetune>(),
     kind::<predict::Predict>(),
     kind::<score::Score>(),
+    kind::<select::Select>(),
     kind::<report::Report>(),
     kind::<command::Command>(),
 ];

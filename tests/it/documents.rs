@@ -39,6 +39,7 @@ pages! {
     docs_commands: "docs/commands.md";
     docs_corpus: "docs/corpus.md";
     docs_examples: "docs/examples.md";
+    docs_experiments: "docs/experiments.md";
     docs_finetuning: "docs/finetuning.md";
     docs_getting_started: "docs/getting-started.md";
     docs_kinds: "docs/kinds.md";
@@ -46,6 +47,7 @@ pages! {
     docs_pretraining: "docs/pretraining.md";
     docs_released_weights: "docs/released-weights.md";
     docs_reports: "docs/reports.md";
+    docs_speed: "docs/speed.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
     cmd_accept: "tests/cmd/accept.md";

@@ -472,6 +472,96 @@ stages:
 expect:
   - { metric: words, value: 3, source: Table 1 }
 ";
+    choice_of_an_unknown_axis: CHECK, "\
+stages:
+  tune:
+    kind: command
+    matrix: { rate: [1.0e-4, 1.0e-3], epochs: [3, 5] }
+    replicate: { seed: [1, 2] }
+    with: { argv: [./train, '${matrix.rate}'] }
+    numbers: scores.json
+  choose:
+    kind: select
+    needs: { scores: { all: tune } }
+    with: { over: [rate, epochs], metric: f1 }
+  final:
+    kind: command
+    with: { argv: [./train, '${choose.rte}'] }
+    publish: 'results/${choose.rate}'
+";
+    choice_that_does_not_fit: CHECK, "\
+stages:
+  tune:
+    kind: command
+    matrix: { rate: [1.0e-4, fast] }
+    with: { argv: [./train, '${matrix.rate}'] }
+    numbers: scores.json
+  choose:
+    kind: select
+    needs: { scores: { all: tune } }
+    with: { over: [rate], metric: f1 }
+  final:
+    kind: finetune
+    needs: { data: data/words.txt, vocabulary: data/words.txt }
+    with: { name: words, size: tiny, epochs: 1, batch: 8, learning_rate: '${choose.rate}', seed: 1 }
+";
+    choice_of_any_task: CHECK, "\
+stages:
+  tune:
+    kind: command
+    matrix: { task: [ddi, chemprot], rate: [1.0e-4, 1.0e-3] }
+    with: { argv: [./train, '${matrix.rate}'] }
+    numbers: scores.json
+  choose:
+    kind: select
+    matrix: { task: [ddi, chemprot] }
+    needs: { scores: { all: tune } }
+    with: { over: [rate], metric: f1 }
+  final:
+    kind: command
+    with: { argv: [./train, '${choose.rate}'] }
+";
+    choice_over_unlike_things: CHECK, "\
+stages:
+  tune:
+    kind: command
+    matrix: { task: [ddi, chemprot], rate: [1.0e-4, 1.0e-3] }
+    with: { argv: [./train, '${matrix.rate}'] }
+    numbers: scores.json
+  choose:
+    kind: select
+    needs: { scores: { all: tune } }
+    with: { over: [rate], metric: f1 }
+";
+    choice_on_test: RUN, "\
+stages:
+  tune:
+    kind: command
+    matrix: { rate: [1.0e-4, 1.0e-3] }
+    with: { script: 'echo \"{\\\"metric\\\": \\\"f1\\\", \\\"split\\\": \\\"test\\\", \\\"value\\\": 0.9}\" > scores.jsonl', params: { rate: '${matrix.rate}' } }
+    numbers: scores.jsonl
+  choose:
+    kind: select
+    needs: { scores: { all: tune } }
+    with: { over: [rate], metric: f1 }
+";
+    choice_with_a_seed_missing: RUN, "\
+stages:
+  tune:
+    kind: command
+    matrix: { rate: [1.0e-4, 1.0e-3] }
+    replicate: { seed: [1, 2] }
+    with:
+      script: |
+        grep -q 'rate.*0.001' params.json && grep -q 'seed.*2' params.json && name=loss || name=f1
+        echo \"{\\\"metric\\\": \\\"$name\\\", \\\"split\\\": \\\"dev\\\", \\\"value\\\": 0.9}\" > scores.jsonl
+      params: { rate: '${matrix.rate}', seed: '${replicate.seed}' }
+    numbers: scores.jsonl
+  choose:
+    kind: select
+    needs: { scores: { all: tune } }
+    with: { over: [rate], metric: f1 }
+";
     protected_result: "pipeline run pipelines/paper.yaml -j1 >/dev/null 2>&1; pipeline run pipelines/paper.yaml -j1 --set epochs=5", "\
 params: { epochs: 3 }
 stages:

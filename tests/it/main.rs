@@ -39,6 +39,7 @@ mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;
+mod select;
 mod shell;
 mod shipped;
 mod space;

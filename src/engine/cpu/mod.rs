@@ -6,11 +6,15 @@
 mod bf16;
 pub(crate) mod math;
 pub(crate) mod matmul;
+mod memory;
+mod recorder;
 mod views;
 
 use matmul::Products;
+use memory::Numbers;
 
 pub(crate) use math::vectors;
+pub use recorder::ProductShape;
 pub(crate) use views::{Block, Shared};
 
 use crate::arena::{Act, Ints, Plan, Real, Weight};
@@ -22,11 +26,11 @@ pub struct Cpu {
     pub(crate) acts: Block<f32>,
     pub(crate) reals: Block<f32>,
     pub(crate) ints: Block<u32>,
-    pub(crate) values: Vec<f32>,
+    pub(crate) values: Numbers<f32>,
     pub(crate) gradients: Block<f32>,
-    pub(crate) held: Vec<f32>,
-    pub(crate) first: Vec<f32>,
-    pub(crate) second: Vec<f32>,
+    pub(crate) held: Numbers<f32>,
+    pub(crate) first: Numbers<f32>,
+    pub(crate) second: Numbers<f32>,
     pub(crate) dropout: Dropout,
     pub(crate) products: Products,
     pub(crate) threads: usize,
@@ -58,11 +62,11 @@ impl Cpu {
             acts: Block::default(),
             reals: Block::default(),
             ints: Block::default(),
-            values: Vec::new(),
+            values: Numbers::default(),
             gradients: Block::default(),
-            held: Vec::new(),
-            first: Vec::new(),
-            second: Vec::new(),
+            held: Numbers::default(),
+            first: Numbers::default(),
+            second: Numbers::default(),
             dropout: Dropout::Off,
             products: Products::default(),
             threads: pool.current_num_threads(),
@@ -96,18 +100,20 @@ impl Memory for Cpu {
         self.acts = Block::new(plan.acts());
         self.reals = Block::new(plan.reals());
         self.ints = Block::new(plan.integers());
-        self.values = vec![0.0; n_parameters];
-        self.gradients = Block::new(n_parameters);
-        self.held = vec![
-            0.0;
-            if plan.holds_gradients() {
-                n_parameters
-            } else {
-                0
-            }
-        ];
-        self.first = vec![0.0; n_parameters];
-        self.second = vec![0.0; n_parameters];
+        self.values = Numbers::new(n_parameters);
+        self.products.weights_changed();
+        let n_states = match plan.is_forward_only() {
+            true => 0,
+            false => n_parameters,
+        };
+        self.gradients = Block::new(n_states);
+        let n_held = match plan.holds_gradients() {
+            true => n_states,
+            false => 0,
+        };
+        self.held = Numbers::new(n_held);
+        self.first = Numbers::new(n_states);
+        self.second = Numbers::new(n_states);
         Ok(())
     }
 
@@ -136,6 +142,9 @@ impl Memory for Cpu {
     }
 
     fn write_weights(&mut self, array: Array, to: Weight, values: &[f32]) {
+        if array == Array::Value {
+            self.products.weights_changed();
+        }
         let place = match array {
             Array::Value => &mut self.values[to.range()],
             Array::Gradient => self.gradients.get_mut(to.range()),

@@ -210,6 +210,22 @@ struct LayerSaved {
     y: Act,
 }
 
+impl LayerSaved {
+    fn new(plan: &mut Plan, config: &ElectraConfig, tokens: usize) -> Self {
+        let (h, f) = (config.hidden_size, config.intermediate_size);
+        Self {
+            qkv: plan.act(tokens * 3 * h),
+            lse: plan.real(tokens * config.num_attention_heads),
+            context: plan.act(tokens * h),
+            attention: plan_norm(plan, tokens, h),
+            between: plan.act(tokens * h),
+            u: plan.act(tokens * f),
+            output: plan_norm(plan, tokens, h),
+            y: plan.act(tokens * h),
+        }
+    }
+}
+
 /// Room that passes use and give back: shared by networks and layers.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderScratch {
@@ -245,29 +261,36 @@ pub(crate) fn norm_of(saved: NormSaved, rows: usize, width: usize) -> NormSaved 
 }
 
 impl EncoderSaved {
-    /// Lays out room.
+    /// Lays out room for passes that go backward too.
     pub fn new(plan: &mut Plan, config: &ElectraConfig, tokens: usize) -> Self {
-        let (e, h, f) = (
-            config.embedding_size,
-            config.hidden_size,
-            config.intermediate_size,
-        );
+        let layers = |plan: &mut Plan| {
+            (0..config.num_hidden_layers)
+                .map(|_| LayerSaved::new(plan, config, tokens))
+                .collect()
+        };
+        Self::with_layers(plan, config, tokens, layers)
+    }
+
+    /// Lays out room for forward passes alone: all layers take that of one, which then stays in the caches. A layer's
+    /// input is not read any more when its output is written.
+    pub fn forward_only(plan: &mut Plan, config: &ElectraConfig, tokens: usize) -> Self {
+        Self::with_layers(plan, config, tokens, |plan| {
+            vec![LayerSaved::new(plan, config, tokens); config.num_hidden_layers]
+        })
+    }
+
+    fn with_layers(
+        plan: &mut Plan,
+        config: &ElectraConfig,
+        tokens: usize,
+        layers: impl FnOnce(&mut Plan) -> Vec<LayerSaved>,
+    ) -> Self {
+        let (e, h) = (config.embedding_size, config.hidden_size);
         Self {
             embedded: plan_norm(plan, tokens, e),
             entered: plan.act(tokens * e),
             projected: config.has_projection().then(|| plan.act(tokens * h)),
-            layers: (0..config.num_hidden_layers)
-                .map(|_| LayerSaved {
-                    qkv: plan.act(tokens * 3 * h),
-                    lse: plan.real(tokens * config.num_attention_heads),
-                    context: plan.act(tokens * h),
-                    attention: plan_norm(plan, tokens, h),
-                    between: plan.act(tokens * h),
-                    u: plan.act(tokens * f),
-                    output: plan_norm(plan, tokens, h),
-                    y: plan.act(tokens * h),
-                })
-                .collect(),
+            layers: layers(plan),
         }
     }
 

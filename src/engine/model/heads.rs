@@ -364,6 +364,24 @@ impl TaskModel {
 
     /// Lays out room for batches of at most so many tokens and sequences.
     pub fn plan(&self, plan: &mut Plan, tokens: usize, sequences: usize) -> TaskPlan {
+        let encoder = EncoderSaved::new(plan, self.encoder.config(), tokens);
+        self.plan_with(plan, encoder, tokens, sequences)
+    }
+
+    /// The same for [`forward`](Self::forward) alone.
+    pub fn plan_forward(&self, plan: &mut Plan, tokens: usize, sequences: usize) -> TaskPlan {
+        plan.forward_only();
+        let encoder = EncoderSaved::forward_only(plan, self.encoder.config(), tokens);
+        self.plan_with(plan, encoder, tokens, sequences)
+    }
+
+    fn plan_with(
+        &self,
+        plan: &mut Plan,
+        encoder: EncoderSaved,
+        tokens: usize,
+        sequences: usize,
+    ) -> TaskPlan {
         let config = self.encoder.config();
         let rows = if self.head.is_by_sequence() {
             sequences
@@ -373,7 +391,7 @@ impl TaskModel {
         let width = rows * config.hidden_size;
         let outputs = rows * self.outputs();
         TaskPlan {
-            encoder: EncoderSaved::new(plan, config, tokens),
+            encoder,
             scratch: EncoderScratch::new(plan, &[config], tokens),
             head: TaskSaved {
                 first: plan.act(width),

@@ -17,7 +17,9 @@ use crate::exec::job::{JobInput, JobItem, JobSource};
 use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
 use crate::notes::{self, ByInput, Notes};
-use crate::spec::{Input, METRICS, Origin, OutputRef, StageId, StageSpec, Workflow};
+use crate::spec::{
+    ChoiceRef, Input, METRICS, Origin, OutputRef, StageId, StageSpec, Variant, Workflow,
+};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
@@ -73,6 +75,8 @@ pub struct Planner<'a> {
     ignore: Ignore,
     clock_ns: i64,
     known: Vec<Option<Known>>,
+    /// What stages chose when they were last known, by axis.
+    choices: HashMap<StageId, BTreeMap<String, String>>,
     /// Notes of known stages, inherited ones included; empty for most.
     notes: Vec<Notes>,
     paths: HashMap<String, Content>,
@@ -100,6 +104,7 @@ impl<'a> Planner<'a> {
             // Without a place to ask, nothing that is hashed now is trusted later. A run has a place, or has failed.
             clock_ns: store.server_clock_ns().unwrap_or(i64::MIN),
             known: vec![None; workflow.stages.len()],
+            choices: HashMap::new(),
             notes: vec![Notes::new(); workflow.stages.len()],
             paths: HashMap::new(),
             published: HashMap::new(),
@@ -108,10 +113,50 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// A stage.
+    /// A stage; of one that hangs on choices what it is under those that are known.
     #[must_use]
     pub fn stage(&self, id: StageId) -> &'a StageSpec {
-        &self.workflow.stages[id.index()]
+        let stage = &self.workflow.stages[id.index()];
+        self.variant(stage).unwrap_or(stage)
+    }
+
+    /// What a stage is under the choices it hangs on; `None` where it hangs on none or they are not known.
+    fn variant(&self, stage: &'a StageSpec) -> Option<&'a StageSpec> {
+        if stage.variants.is_empty() {
+            return None;
+        }
+        let values: Option<Vec<&String>> = stage
+            .choices
+            .iter()
+            .map(|choice| self.choices.get(&choice.stage)?.get(&choice.axis))
+            .collect();
+        let values = values?;
+        let is_chosen = |variant: &&Variant| variant.values.iter().eq(values.iter().copied());
+        Some(&stage.variants.iter().find(is_chosen)?.stage)
+    }
+
+    /// The first stage that has yet to choose what this one is.
+    #[must_use]
+    pub fn undecided(&self, id: StageId) -> Option<StageId> {
+        let choices = &self.workflow.stages[id.index()].choices;
+        let open = |choice: &&ChoiceRef| self.known(choice.stage).is_none();
+        choices.iter().find(open).map(|choice| choice.stage)
+    }
+
+    /// What others chose for this stage: the stage that chose, the axis, the value.
+    #[must_use]
+    pub fn chosen(&self, id: StageId) -> Vec<(&'a StageSpec, &'a str, &str)> {
+        let choices = self.workflow.stages[id.index()].choices.iter();
+        choices
+            .filter_map(|choice| {
+                let value = self.choices.get(&choice.stage)?.get(&choice.axis)?;
+                Some((
+                    self.stage(choice.stage),
+                    choice.axis.as_str(),
+                    value.as_str(),
+                ))
+            })
+            .collect()
     }
 
     /// The result of a stage, if it is known.
@@ -149,7 +194,15 @@ impl<'a> Planner<'a> {
         }
         by_input.finish(&mut notes);
         self.notes[id.index()] = notes;
+        if !self.stage(id).chooses.is_empty() {
+            let choice = self.choice_of(&known.key).unwrap_or_default();
+            self.choices.insert(id, choice);
+        }
         self.known[id.index()] = Some(known);
+    }
+
+    fn choice_of(&self, key: &Digest) -> Option<BTreeMap<String, String>> {
+        self.store.find_record(key).map(|record| record.choice)
     }
 
     /// Forgets the result of a stage, so that it is decided anew.
@@ -170,7 +223,13 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// A missing or unreadable input, at its place in the file.
     pub fn decide(&mut self, id: StageId) -> Result<Decision, Diagnostic> {
+        if self.undecided(id).is_some() {
+            return Ok(Decision::Open);
+        }
         let stage = self.stage(id);
+        if !stage.variants.is_empty() {
+            return Err(self.unforeseen(stage));
+        }
         let mut contents = Vec::with_capacity(stage.inputs.len());
         for input in &stage.inputs {
             match self.port_content(stage, input)? {
@@ -188,7 +247,9 @@ impl<'a> Planner<'a> {
                 .find_record(&key)
                 .map(|record| crate::exec::job::entry_of(&record)),
         };
-        match entry {
+        // The index may know of a record that is gone; what it chose stands in the record alone.
+        let is_gone = !stage.chooses.is_empty() && self.choice_of(&key).is_none();
+        match entry.filter(|_| !is_gone) {
             Some(entry) => {
                 let known = Known { key, entry };
                 self.set_known(id, known.clone());
@@ -196,6 +257,35 @@ impl<'a> Planner<'a> {
             }
             None => Ok(Decision::Miss { key, manifest }),
         }
+    }
+
+    /// A choice among values that are not in the pipeline: an old or accepted result of the stage that chose.
+    fn unforeseen(&self, stage: &StageSpec) -> Diagnostic {
+        let mut problem = Diagnostic::error(
+            "run::unforeseen_choice",
+            format!(
+                "`{}` hangs on a choice that cannot be made here",
+                stage.name
+            ),
+        );
+        let mut who = None;
+        for choice in &stage.choices {
+            let chooser = self.stage(choice.stage);
+            let value = self
+                .choices
+                .get(&choice.stage)
+                .and_then(|one| one.get(&choice.axis));
+            let text = match value {
+                Some(value) => format!("`{}` chose {} = {value}", chooser.name, choice.axis),
+                None => format!("the result of `{}` names no {}", chooser.name, choice.axis),
+            };
+            problem = problem.at(choice.span, text);
+            who = who.or(Some(&chooser.name));
+        }
+        let who = who.map_or("STAGE", String::as_str);
+        problem.help(format!(
+            "the result of `{who}` was kept or accepted from other values; make it again with `--force '{who}'`"
+        ))
     }
 
     /// Whether this kind's output is a report to be placed under `reports/`.

@@ -77,13 +77,13 @@ pub fn plan_rows(
                 row(planner, stage, PlanState::WillRun, because)
             }
             Ok(Decision::Open) => {
-                let upstream = open_upstream(planner, stage);
-                row(
-                    planner,
-                    stage,
-                    PlanState::MayRun,
-                    format!("depends on {upstream}"),
-                )
+                let because = match planner.undecided(*id) {
+                    Some(chooser) => {
+                        format!("waits for the choice of `{}`", planner.stage(chooser).name)
+                    }
+                    None => format!("depends on {}", open_upstream(planner, stage)),
+                };
+                row(planner, stage, PlanState::MayRun, because)
             }
         };
         rows.push(row);

@@ -8,6 +8,7 @@ use crate::diagnostic::{Class, Diagnostic, Failure};
 use crate::digest::Digest;
 use crate::event::{End, Event};
 use crate::exec::job::{Force, entry_of};
+use crate::graph::awaited;
 use crate::plan::{Decision, Known, Why, inputs_of};
 use crate::spec::{StageId, StageSpec};
 
@@ -25,18 +26,14 @@ impl Run<'_, '_> {
         let mut problems = Vec::new();
         let mut held = Vec::new();
         for id in self.selected.clone() {
-            let mut upstream: Vec<StageId> = inputs_of(self.planner.stage(id))
-                .map(|output| output.stage)
-                .collect();
+            // Whatever may be chosen: another choice than the one known now may be made in this run.
+            let mut upstream: Vec<StageId> = awaited(&workflow.stages[id.index()]).collect();
             upstream.sort_unstable();
             upstream.dedup();
             for producer in &upstream {
                 self.downstream[producer.index()].push(id);
             }
-            let open = upstream
-                .iter()
-                .filter(|producer| self.planner.known(**producer).is_none())
-                .count();
+            let open = self.open_upstream(id);
             if open > 0 {
                 self.set(id, State::Waiting(open));
                 if let Err(mut missing) = self.missing_files(id) {
@@ -114,9 +111,7 @@ impl Run<'_, '_> {
         let is_forced = is_first && self.options.force.contains(&id);
         match decision {
             Decision::Open => {
-                let open = inputs_of(stage)
-                    .filter(|output| self.planner.known(output.stage).is_none())
-                    .count();
+                let open = self.open_upstream(id);
                 self.set(id, State::Waiting(open.max(1)));
             }
             Decision::Hit(known) if is_forced => {

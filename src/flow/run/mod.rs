@@ -264,9 +264,13 @@ impl Run<'_, '_> {
         }
         self.over(id, end);
         for dependent in self.downstream[id.index()].clone() {
+            // Which stages it waits for may change with a choice: then they are counted anew.
+            let may_change = !self.planner.workflow.stages[dependent.index()]
+                .choices
+                .is_empty();
             if let State::Waiting(open) = &mut self.states[dependent.index()] {
                 *open = open.saturating_sub(1);
-                if *open == 0 {
+                if *open == 0 || may_change {
                     self.reconsider(dependent);
                 }
             }

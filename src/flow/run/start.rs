@@ -7,6 +7,7 @@ use super::{MOST_REMAKES, Run, Running, State};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
 use crate::exec::job::{Force, Job};
+use crate::graph::awaited;
 use crate::key::Manifest;
 use crate::plan::{Decision, Soundness, inputs_of};
 use crate::spec::StageId;
@@ -146,9 +147,9 @@ impl Run<'_, '_> {
         );
     }
 
-    fn open_upstream(&self, id: StageId) -> usize {
-        let mut open: Vec<StageId> = inputs_of(self.planner.stage(id))
-            .map(|output| output.stage)
+    /// How many stages this one waits for.
+    pub(super) fn open_upstream(&self, id: StageId) -> usize {
+        let mut open: Vec<StageId> = awaited(self.planner.stage(id))
             .filter(|producer| self.planner.known(*producer).is_none())
             .collect();
         open.sort_unstable();

@@ -5,17 +5,16 @@ use std::path::Path;
 
 use super::keys::{Template, check_top, claims_json, template, text};
 use super::link::Linker;
+use super::make::{Found, Instance, Made, Makers};
 use super::manifest::{Lines, step};
-use super::matrix::{self, Axes, Cell, display_name};
-use super::needs::{self, Need};
+use super::matrix::{self, Axes};
+use super::needs::Need;
 use super::node::{Entry, Node, Value};
-use super::outputs::{self, Occupant};
-use super::settings::{self, Settings};
-use super::substitute::{AxisValue, Params};
-use super::{Axis, Input, Launch, Origin, OutputSpec, StageId, StageSpec};
+use super::substitute::{AxisValue, Params, Stages};
+use super::{Axis, ChoiceRef, Input, Launch, Origin, StageId, StageSpec, Variant};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
-use crate::kind::{BindContext, Bound, KindEntry, Ports};
+use crate::kind::KindEntry;
 use crate::source::Span;
 
 /// How many values a stage may have on average: what bounds the memory of a hostile file.
@@ -48,17 +47,6 @@ pub(crate) struct Expanded {
     pub(crate) loose: Vec<(String, Origin, Span)>,
 }
 
-/// A stage in one cell, before it is linked.
-struct Instance<'a> {
-    template: &'a Template<'a>,
-    cell: Cell,
-    name: String,
-    bound: Bound,
-    settings: Settings,
-    outputs: Vec<OutputSpec>,
-    needs: Vec<Need>,
-}
-
 /// Expands a document whose `extends`, profile, settings and recipes are merged in.
 pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let mut problems = Vec::new();
@@ -71,7 +59,8 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let params = Params::new(
         section("params"),
         context.limit.saturating_mul(NODES_PER_STAGE),
-    );
+    )
+    .beside(stages_of(section("stages"), context.kinds));
     params.resolve_all();
     let claims = document.find("expect").map_or_else(
         || Value::Sequence(Vec::new()),
@@ -100,41 +89,18 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
         })
         .collect();
     let cells = matrix::expand(&axes, context.limit, &mut problems);
-    let mut instances = Vec::new();
     let mut incomplete: BTreeSet<&str> = BTreeSet::new();
-    let mut environment = BTreeMap::new();
-    let mut loose = Vec::new();
-    for (template, cells) in templates.iter().zip(cells) {
-        let (Some(template), Some(cells)) = (template, cells) else {
-            continue;
-        };
-        if instances.len() + cells.len() > context.limit {
-            problems.push(
-                Diagnostic::error(
-                    "spec::too_large",
-                    format!("there are more than {} stages", context.limit),
-                )
-                .at(template.entry.key_span, "the limit is reached here")
-                .help("split the pipeline into several files"),
-            );
-            break;
-        }
-        for cell in cells {
-            let maker = Maker {
-                template,
-                context,
-                params: &params,
-                claims: &claims,
-            };
-            match maker.instance(cell, &mut environment, &mut loose, &mut problems) {
-                Some(instance) => instances.push(instance),
-                None => {
-                    incomplete.insert(&template.entry.key);
-                }
-            }
-        }
-    }
-    let stages = link_all(section("stages"), &incomplete, instances, &mut problems);
+    let mut found = Found::default();
+    let makers = Makers {
+        templates: &templates,
+        cells: &cells,
+        context,
+        params: &params,
+        claims: &claims,
+    };
+    let made = makers.all(&mut incomplete, &mut found, &mut problems);
+    let Found { environment, loose } = found;
+    let stages = link_all(section("stages"), &incomplete, made, &mut problems);
     let mut warnings = params.unused();
     let is_report = |stage: &StageSpec| {
         let kind = context.kinds.iter().find(|kind| kind.name == stage.kind);
@@ -168,213 +134,34 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     }
 }
 
-struct Maker<'a> {
-    template: &'a Template<'a>,
-    context: Context<'a>,
-    params: &'a Params<'a>,
-    claims: &'a serde_json::Value,
-}
-
-impl<'a> Maker<'a> {
-    fn instance(
-        &self,
-        cell: Cell,
-        environment: &mut BTreeMap<String, Option<String>>,
-        loose: &mut Vec<(String, Origin, Span)>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<Instance<'a>> {
-        let entry = self.template.entry;
-        let (stage, kind) = (entry.key.as_str(), self.template.kind);
-        let name = display_name(stage, &cell);
-        let body = self.body(&cell);
-        let find = |key: &str| body.find(key).map(|entry| &entry.value);
-        let mut settings = settings::read(&body, stage, problems);
-        environment.extend(std::mem::take(&mut settings.environment));
-        let device = &mut settings.policy.resources.device;
-        if let (true, Some(chosen)) = (kind.uses_device, self.context.device) {
-            *device = Some(chosen.to_owned());
-        }
-        // The one device whose results are its own: it is there to be compared with the others.
-        if device.as_deref() == Some("reference") {
-            settings.lines.text("device", "reference");
-        }
-        let nothing = Node {
-            value: Value::Null,
-            span: entry.key_span,
-            defined: None,
-        };
-        let bind = BindContext {
-            root: self.context.root,
-            stage: &name,
-            mirrors: self.context.mirrors,
-            locked: self.context.locked.get(&name).map(String::as_str),
-            claims: self.claims,
-        };
-        let with = find("with").unwrap_or(&nothing);
-        let mut bound = match (kind.bind)(with, &bind) {
-            Ok(bound) => bound,
-            Err(found) => {
-                problems.extend(found);
-                self.read_unbound(&body, loose, problems);
-                return None;
-            }
-        };
-        let before = problems.len();
-        let outputs = outputs::read(find("outputs"), &bound.ports, stage, kind.name, problems);
-        let needs = needs::read(
-            find("needs"),
-            &bound.ports,
-            stage,
-            entry.key_span,
-            kind.name,
-            problems,
-        );
-        if let (Launch::Builtin, Some(span)) = (&bound.launch, settings.numbers_span) {
-            problems.push(
-                Diagnostic::error(
-                    "spec::numbers",
-                    format!("stage `{stage}` cannot have `numbers`"),
-                )
-                .at(span, "")
-                .help(format!(
-                    "a `{}` brings its own numbers; remove the key",
-                    kind.name
-                )),
-            );
-        }
-        if problems.len() == before {
-            self.check_places(&needs, &outputs, &settings, &bound, problems);
-        }
-        // Written out now: as a tree, the configurations of many stages would be the peak of the program's memory.
-        let configuration = std::mem::take(&mut bound.manifest_config);
-        if configuration != serde_json::json!({}) {
-            settings.lines.flatten("config", &configuration);
-        }
-        Some(Instance {
-            template: self.template,
-            cell,
-            name,
-            bound,
-            settings,
-            outputs,
-            needs,
-        })
-    }
-
-    /// Looks at the inputs and outputs of a stage whose configuration is wrong, as far as they can be judged without it.
-    fn read_unbound(
-        &self,
-        body: &Node,
-        loose: &mut Vec<(String, Origin, Span)>,
-        problems: &mut Vec<Diagnostic>,
-    ) {
-        let entry = self.template.entry;
-        let (stage, kind) = (entry.key.as_str(), self.template.kind.name);
-        let find = |key: &str| body.find(key).map(|entry| &entry.value);
-        let outputs = find("outputs");
-        let has_path = |output: &Entry| output.value.as_str().is_some();
-        let ports = Ports {
-            any_input: true,
-            declares_outputs: outputs.is_some_and(|o| o.entries().iter().any(has_path)),
-            ..Ports::default()
-        };
-        if ports.declares_outputs {
-            outputs::read(outputs, &ports, stage, kind, problems);
-        }
-        let needs = needs::read(find("needs"), &ports, stage, entry.key_span, kind, problems);
-        for need in needs {
-            let origin = match need.source {
-                needs::Source::Path(path) => Origin::Path(path),
-                needs::Source::Glob(path) => Origin::Glob(path),
-                needs::Source::Stage(_) | needs::Source::All(_) => continue,
-            };
-            loose.push((stage.to_owned(), origin, need.span));
-        }
-    }
-
-    /// The stage's map with references replaced; what is decided already is left out.
-    fn body(&self, cell: &[AxisValue]) -> Node {
-        let scope = self.params.stage_scope(cell);
-        let value = &self.template.entry.value;
-        let entries = value
-            .entries()
+/// What references may begin with beside the words that are always there.
+fn stages_of<'a>(stages: &'a [Entry], kinds: &'a [KindEntry]) -> Stages<'a> {
+    let choosing = || {
+        kinds
             .iter()
-            .filter(|entry| {
-                !matches!(
-                    entry.key.as_str(),
-                    "kind" | "use" | "doc" | "matrix" | "replicate"
-                )
-            })
-            .map(|entry| Entry {
-                key: entry.key.clone(),
-                key_span: entry.key_span,
-                value: if entry.key == "with" {
-                    scope.apply_but(&entry.value, "script")
-                } else {
-                    scope.apply(&entry.value)
-                },
-            })
-            .collect();
-        Node {
-            value: Value::Map(entries),
-            span: value.span,
-            defined: value.defined,
-        }
-    }
-
-    fn check_places(
-        &self,
-        needs: &[Need],
-        outputs: &[OutputSpec],
-        settings: &Settings,
-        bound: &Bound,
-        problems: &mut Vec<Diagnostic>,
-    ) {
-        let entry = self.template.entry;
-        let output_span = |name: &str| {
-            entry
-                .value
-                .find("outputs")
-                .and_then(|outputs| outputs.value.find(name))
-                .map_or(entry.key_span, |output| output.value.span)
-        };
-        let mut occupants: Vec<Occupant> = needs
+            .filter(|kind| kind.chooses)
+            .map(|kind| kind.name)
+    };
+    let chooses = |entry: &Entry| {
+        let kind = entry
+            .value
+            .find("kind")
+            .and_then(|kind| kind.value.as_str());
+        kind.is_some_and(|kind| choosing().any(|name| name == kind))
+    };
+    Stages {
+        by_name: stages
             .iter()
-            .map(|need| Occupant {
-                what: format!("the input `{}`", need.port),
-                place: need.place.clone(),
-                span: need.span,
-            })
-            .collect();
-        occupants.extend(outputs.iter().map(|output| Occupant {
-            what: format!("the output `{}`", output.name),
-            place: output.path.clone(),
-            span: output_span(&output.name),
-        }));
-        if let Launch::Program(program) = &bound.launch {
-            occupants.extend(program.files.iter().map(|(file, _)| Occupant {
-                what: format!("the file `{file}` written for the program"),
-                place: file.clone(),
-                span: entry.key_span,
-            }));
-        }
-        if let (Some(checkpoint), Some(span)) =
-            (&settings.policy.checkpoint, settings.checkpoint_span)
-        {
-            occupants.push(Occupant {
-                what: "the checkpoint folder".to_owned(),
-                place: checkpoint.dir.clone(),
-                span,
-            });
-        }
-        outputs::check_places(&entry.key, &occupants, problems);
+            .map(|entry| (entry.key.as_str(), chooses(entry)))
+            .collect(),
+        kinds: choosing().collect(),
     }
 }
 
 fn link_all(
     stages: &[Entry],
     incomplete: &BTreeSet<&str>,
-    instances: Vec<Instance<'_>>,
+    made: Vec<Made<'_>>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<StageSpec> {
     let mut linker = Linker::new(stages.iter().map(|entry| entry.key.as_str()));
@@ -383,7 +170,8 @@ fn link_all(
             linker.miss(&entry.key);
         }
     }
-    for (id, instance) in (0_u32..).zip(&instances) {
+    for (id, made) in (0_u32..).zip(&made) {
+        let instance = made.any();
         linker.add(
             &instance.template.entry.key,
             StageId(id),
@@ -393,16 +181,59 @@ fn link_all(
             instance.bound.launch == Launch::Builtin || !instance.settings.numbers.is_empty(),
         );
     }
-    let inputs: Vec<Vec<Input>> = instances
+    let links: Vec<(Vec<ChoiceRef>, Vec<Vec<Input>>)> = made
         .iter()
-        .map(|instance| inputs_of(instance, &linker, problems))
+        .map(|made| {
+            let choices = made.picks.iter().filter_map(|pick| {
+                Some(ChoiceRef {
+                    stage: linker.instance(&pick.stage, &pick.cell)?,
+                    axis: pick.axis.clone(),
+                    span: pick.span,
+                })
+            });
+            let inputs = |(_, instance): &(_, _)| inputs_of(instance, &linker, problems);
+            (choices.collect(), made.ways.iter().map(inputs).collect())
+        })
         .collect();
     drop(linker);
-    instances
+    made.into_iter()
+        .zip(links)
+        .map(|(made, (choices, inputs))| joined(made, &choices, inputs, problems))
+        .collect()
+}
+
+/// One stage of all the ways it may come out: until the choice is made it needs what any of them needs.
+fn joined(
+    made: Made<'_>,
+    choices: &[ChoiceRef],
+    inputs: Vec<Vec<Input>>,
+    problems: &mut Vec<Diagnostic>,
+) -> StageSpec {
+    let mut variants: Vec<Variant> = made
+        .ways
         .into_iter()
         .zip(inputs)
-        .map(|(instance, inputs)| concrete(instance, inputs, problems))
-        .collect()
+        .map(|((values, instance), inputs)| {
+            let mut stage = concrete(instance, inputs, problems);
+            stage.choices = choices.to_vec();
+            Variant { values, stage }
+        })
+        .collect();
+    if choices.is_empty() {
+        return variants.swap_remove(0).stage;
+    }
+    let mut stage = variants[0].stage.clone();
+    for variant in &variants[1..] {
+        for input in &variant.stage.inputs {
+            if !stage.inputs.contains(input) {
+                stage.inputs.push(input.clone());
+            }
+        }
+    }
+    stage.config.clear();
+    stage.lines_before.clear();
+    stage.lines_after.clear();
+    StageSpec { variants, ..stage }
 }
 
 fn inputs_of(
@@ -411,12 +242,20 @@ fn inputs_of(
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Input> {
     let stage = &instance.template.entry.key;
+    let choosing = instance.bound.choosing.as_ref();
+    let grouped = |need: &Need| choosing.is_some_and(|choosing| choosing.port == need.port);
     let mut inputs: Vec<Input> = instance
         .needs
         .iter()
         .filter_map(|need| {
-            let origin =
-                linker.origin(need, stage, &instance.cell, &instance.bound.ports, problems)?;
+            let origin = linker.origin(
+                need,
+                stage,
+                &instance.cell,
+                &instance.bound.ports,
+                grouped(need),
+                problems,
+            )?;
             Some(Input {
                 port: need.port.clone(),
                 place: need.place.clone(),
@@ -512,6 +351,12 @@ fn concrete(
         outputs,
         launch,
         policy: settings.policy,
+        chooses: bound
+            .choosing
+            .map(|choosing| choosing.axes)
+            .unwrap_or_default(),
+        choices: Vec::new(),
+        variants: Vec::new(),
         span: entry.key_span,
     }
 }
@@ -539,19 +384,29 @@ fn sort(stages: Vec<StageSpec>) -> Result<Vec<StageSpec>, (Vec<StageSpec>, Vec<D
     let mut sorted = Vec::with_capacity(slots.len());
     for old in order {
         let mut stage = slots[old].take().expect("an order names each stage once");
-        for input in &mut stage.inputs {
-            let references = match &mut input.origin {
-                Origin::Stage(reference) => std::slice::from_mut(reference),
-                Origin::Many(references) => references.as_mut_slice(),
-                Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &mut [],
-            };
-            for reference in references {
-                reference.stage = position[reference.stage.index()];
-            }
-        }
+        renumber(&mut stage, &position);
         sorted.push(stage);
     }
     Ok(sorted)
+}
+
+fn renumber(stage: &mut StageSpec, position: &[StageId]) {
+    for input in &mut stage.inputs {
+        let references = match &mut input.origin {
+            Origin::Stage(reference) => std::slice::from_mut(reference),
+            Origin::Many(references) => references.as_mut_slice(),
+            Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &mut [],
+        };
+        for reference in references {
+            reference.stage = position[reference.stage.index()];
+        }
+    }
+    for choice in &mut stage.choices {
+        choice.stage = position[choice.stage.index()];
+    }
+    for variant in &mut stage.variants {
+        renumber(&mut variant.stage, position);
+    }
 }
 
 /// Each problem once, in the order of the texts. Where a value could not be had at all, what it then is not is left out.

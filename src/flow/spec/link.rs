@@ -60,13 +60,22 @@ impl<'a> Linker<'a> {
         self.stages.entry(stage).or_default().incomplete = true;
     }
 
-    /// The origin of a need; `None` with a problem, or when the other stage is wrong itself.
+    /// The instance of a stage in the cell of these texts, in the order of its axes.
+    pub(crate) fn instance(&self, stage: &str, texts: &[String]) -> Option<StageId> {
+        let target = self.stages.get(stage)?;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        Some(target.instances[*target.by_texts.get(&texts)?].0)
+    }
+
+    /// The origin of a need; `None` with a problem, or when the other stage is wrong itself. Of a fan-in that is
+    /// `grouped`, the instances that agree with the axes of this stage.
     pub(crate) fn origin(
         &self,
         need: &Need,
         stage: &str,
         cell: &Cell,
         ports: &Ports,
+        grouped: bool,
         problems: &mut Vec<Diagnostic>,
     ) -> Option<Origin> {
         let (wanted, all) = match &need.source {
@@ -93,7 +102,11 @@ impl<'a> Linker<'a> {
         };
         if all {
             let chosen: Vec<OutputRef> = (0..target.instances.len())
-                .filter(|index| admits(&wanted.filter, target.instances[*index].1))
+                .filter(|index| {
+                    let theirs = target.instances[*index].1;
+                    admits(&wanted.filter, theirs)
+                        && (!grouped || agrees(&wanted.filter, cell, theirs))
+                })
                 .map(reference)
                 .collect();
             if chosen.is_empty() {
@@ -137,7 +150,18 @@ impl<'a> Linker<'a> {
     }
 }
 
-fn admits(filters: &[Filter], cell: &Cell) -> bool {
+/// Whether an instance is in the same group as this stage: equal on every axis that both have and `where` does not settle.
+pub(super) fn agrees(filters: &[Filter], mine: &Cell, theirs: &Cell) -> bool {
+    mine.iter().all(|axis| {
+        let settled = |filter: &Filter| filter.axis == axis.name && filter.values.len() == 1;
+        filters.iter().any(settled)
+            || theirs
+                .iter()
+                .all(|other| other.name != axis.name || other.text == axis.text)
+    })
+}
+
+pub(super) fn admits(filters: &[Filter], cell: &Cell) -> bool {
     filters.iter().all(|filter| {
         cell.iter().any(|axis| {
             axis.name == filter.axis && filter.values.iter().any(|(text, _)| *text == axis.text)

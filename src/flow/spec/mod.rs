@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Span;
 
+mod choices;
 pub mod decode;
 mod expand;
 mod explain;
@@ -17,6 +18,7 @@ mod keys;
 mod layers;
 mod link;
 pub mod load;
+mod make;
 mod manifest;
 mod matrix;
 mod merge;
@@ -148,8 +150,35 @@ pub struct StageSpec {
     pub launch: Launch,
     /// Everything that does not decide the result.
     pub policy: Policy,
+    /// The axes it chooses a value of; empty for most.
+    pub chooses: Vec<String>,
+    /// The choices of other stages that decide what it is; empty for most.
+    pub choices: Vec<ChoiceRef>,
+    /// What it is under each possible choice; empty without `choices`. Until the choice is known this stage itself
+    /// stands for all of them: it has no configuration, and needs what any of them needs.
+    pub variants: Vec<Variant>,
     /// Where the stage's name stands.
     pub span: Span,
+}
+
+/// A value that another stage chooses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceRef {
+    /// The stage that chooses.
+    pub stage: StageId,
+    /// The axis.
+    pub axis: String,
+    /// Where it is referred to.
+    pub span: Span,
+}
+
+/// A stage under one possible choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The values of [`StageSpec::choices`], as selectors show them.
+    pub values: Vec<String>,
+    /// The stage, with the values in place.
+    pub stage: StageSpec,
 }
 
 /// One input port.

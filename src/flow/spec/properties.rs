@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-const STARTER: &str = "doc: d\nparams: &p { epochs: 3, tasks: [a, b], deep: {x: [1, {y: 2}]} }\nprofiles: { smoke: { params: { epochs: 1 } } }\nstages:\n  count:\n    kind: command\n    needs: { text: data/a.txt, all: ./x/*.txt }\n    with: { argv: [sh, -c, \"wc ${params.epochs}\"], rate: 5.0e-4, shape: {nested: {depth: 3}} }\n    outputs: { lines: lines.txt, more: {path: m, keep: never} }\n    resources: { cores: 1, time: 10m, gpu: {count: 1, memory: 4GiB} }\n  tune:\n    kind: command\n    matrix: { task: \"${params.tasks}\", zip: {u: [1, 2], v: [x, y]}, exclude: [{u: 1, task: a}] }\n    replicate: { seed: [1, 2, 3] }\n    needs: { model: count.lines }\n    with: { script: \"${x}\", count: \"${replicate.seed}\", params: {<<: *p, t: \"t-${matrix.task}\"} }\n    outputs: { o: out }\n    env: { A: 1, B: {from: environment}, C: {value: x, secret: true} }\n    checkpoint: { dir: ck, signal: USR1, grace: 1m }\n  score: { kind: command, matrix: {from: tune}, needs: {m: tune}, outputs: {s: s}, numbers: [n.json] }\n  table: { kind: command, needs: { s: { all: score, where: { seed: [1, 2], task: b } }, one: {stage: tune, where: {task: b, u: 2, v: y, seed: 1}, output: o, as: in/one} }, publish: results }\nexpect:\n  - { metric: f1, where: { task: a }, value: 90.03, tolerance: 0.8 }\n";
+const STARTER: &str = "doc: d\nparams: &p { epochs: 3, tasks: [a, b], deep: {x: [1, {y: 2}]} }\nprofiles: { smoke: { params: { epochs: 1 } } }\nstages:\n  count:\n    kind: command\n    needs: { text: data/a.txt, all: ./x/*.txt }\n    with: { argv: [sh, -c, \"wc ${params.epochs}\"], rate: 5.0e-4, shape: {nested: {depth: 3}} }\n    outputs: { lines: lines.txt, more: {path: m, keep: never} }\n    resources: { cores: 1, time: 10m, gpu: {count: 1, memory: 4GiB} }\n  tune:\n    kind: command\n    matrix: { task: \"${params.tasks}\", zip: {u: [1, 2], v: [x, y]}, exclude: [{u: 1, task: a}] }\n    replicate: { seed: [1, 2, 3] }\n    needs: { model: count.lines }\n    with: { script: \"${x}\", count: \"${replicate.seed}\", params: {<<: *p, t: \"t-${matrix.task}\"} }\n    outputs: { o: out }\n    env: { A: 1, B: {from: environment}, C: {value: x, secret: true} }\n    checkpoint: { dir: ck, signal: USR1, grace: 1m }\n  score: { kind: command, matrix: {from: tune}, needs: {m: tune}, outputs: {s: s}, numbers: [n.json] }\n  table: { kind: command, needs: { s: { all: score, where: { seed: [1, 2], task: b } }, one: {stage: tune, where: {task: b, u: 2, v: y, seed: 1}, output: o, as: in/one} }, publish: results }\n  choose: { kind: pick, matrix: {task: [a, b]}, needs: { scores: { all: score } }, with: { over: [u, v] } }\n  final: { kind: command, matrix: {task: [a, b]}, needs: { best: {stage: tune, output: o, where: {u: \"${choose.u}\", v: \"${choose.v}\", seed: 1}} }, with: { argv: [\"${choose.u}\", \"at ${choose.v}\"] }, outputs: { o: o } }\nexpect:\n  - { metric: f1, where: { task: a }, value: 90.03, tolerance: 0.8 }\n";
 
 #[test]
 fn the_starter_of_the_damage_test_is_whole() {
@@ -207,7 +207,14 @@ fn the_starter_of_the_damage_test_is_whole() {
     let counts: Vec<(&str, usize)> = counts.into_iter().collect();
     assert_eq!(
         counts,
-        [("count", 1), ("score", 9), ("table", 1), ("tune", 9)]
+        [
+            ("choose", 2),
+            ("count", 1),
+            ("final", 2),
+            ("score", 9),
+            ("table", 1),
+            ("tune", 9)
+        ]
     );
     fuzz_load(STARTER);
 }

@@ -1,4 +1,5 @@
-//! `${params.x}`, `${matrix.x}` and `${replicate.x}` in values. Knows where a value is used and where it was defined.
+//! `${params.x}`, `${matrix.x}`, `${replicate.x}` and `${choose.x}` in values. Knows where a value is used and where it was
+//! defined; of a choice it is told the value.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,33 @@ pub(crate) struct Params<'a> {
     budget: Cell<usize>,
     depth: Cell<usize>,
     problems: RefCell<Vec<Diagnostic>>,
+    stages: Stages<'a>,
+}
+
+/// The stages of the file, as far as references may begin with their names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stages<'a> {
+    /// Each with whether it chooses.
+    pub(crate) by_name: BTreeMap<&'a str, bool>,
+    /// The kinds that choose.
+    pub(crate) kinds: Vec<&'a str>,
+}
+
+impl Stages<'_> {
+    /// Whether a reference that begins with this word is one to a choice.
+    pub(crate) fn chooses(&self, family: &str) -> bool {
+        !FAMILIES.contains(&family) && self.by_name.get(family) == Some(&true)
+    }
+}
+
+/// The words that references begin with whatever the stages are called.
+const FAMILIES: [&str; 3] = ["params", "matrix", "replicate"];
+
+/// A value that another stage chose, or may choose.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) stage: String,
+    pub(crate) value: AxisValue,
 }
 
 /// What a place may refer to beside parameters.
@@ -35,6 +63,8 @@ pub(crate) struct Scope<'a> {
     axes: &'a [AxisValue],
     /// Whether `${matrix…}` and `${replicate…}` mean anything here.
     in_stage: bool,
+    /// The choices that are known here; `None` where none may be referred to.
+    chosen: Option<&'a [Chosen]>,
 }
 
 /// An axis with its value in one cell.
@@ -58,7 +88,19 @@ impl<'a> Params<'a> {
             budget: Cell::new(budget),
             depth: Cell::new(0),
             problems: RefCell::default(),
+            stages: Stages::default(),
         }
+    }
+
+    /// With the stages of the file.
+    pub(crate) fn beside(mut self, stages: Stages<'a>) -> Self {
+        self.stages = stages;
+        self
+    }
+
+    /// The stages of the file.
+    pub(crate) fn stages(&self) -> &Stages<'a> {
+        &self.stages
     }
 
     /// Resolves every parameter, used or not, so that a wrong one is reported in any case.
@@ -96,6 +138,7 @@ impl<'a> Params<'a> {
             params: self,
             axes: &[],
             in_stage: false,
+            chosen: None,
         }
     }
 
@@ -105,6 +148,7 @@ impl<'a> Params<'a> {
             params: self,
             axes,
             in_stage: true,
+            chosen: None,
         }
     }
 
@@ -169,7 +213,15 @@ impl<'a> Params<'a> {
     }
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    /// The same place, where these choices may be referred to.
+    pub(crate) fn with_choices(self, chosen: &'a [Chosen]) -> Self {
+        Self {
+            chosen: Some(chosen),
+            ..self
+        }
+    }
+
     /// A copy of `node` with every reference replaced. Problems are kept in the [`Params`].
     pub(crate) fn apply(&self, node: &Node) -> Node {
         self.rewrite(node, 0)
@@ -318,6 +370,10 @@ impl Scope<'_> {
     fn look_up(&self, reference: &str, place: Span) -> Option<Node> {
         let mut steps = reference.split('.').map(str::trim);
         let (family, name) = (steps.next().unwrap_or(""), steps.next());
+        if self.params.stages.chooses(family) {
+            let found = self.choice(reference, family, name, place)?;
+            return self.within(found, steps, reference, place);
+        }
         let replicate = match family {
             "params" => None,
             "matrix" if self.in_stage => Some(false),
@@ -368,7 +424,44 @@ impl Scope<'_> {
                 }
             }
         };
-        let mut found = found;
+        self.within(found, steps, reference, place)
+    }
+
+    /// What a reference to a choice stands for.
+    fn choice(
+        &self,
+        reference: &str,
+        stage: &str,
+        name: Option<&str>,
+        place: Span,
+    ) -> Option<Node> {
+        let Some(chosen) = self.chosen else {
+            self.params.problem(
+                Diagnostic::error(
+                    "spec::reference",
+                    format!("`${{{reference}}}` cannot stand here"),
+                )
+                .at(
+                    place,
+                    format!("what `{stage}` chooses is known only when it has run"),
+                )
+                .help("a choice can be used in `with`, `env` and `needs` of a stage"),
+            );
+            return None;
+        };
+        // What is not there has been reported where choices are looked for.
+        let is_meant = |one: &&Chosen| one.stage == stage && Some(one.value.name.as_str()) == name;
+        Some(chosen.iter().find(is_meant)?.value.node.clone())
+    }
+
+    /// Follows the rest of a reference into a list or a map.
+    fn within<'s>(
+        &self,
+        mut found: Node,
+        steps: impl Iterator<Item = &'s str>,
+        reference: &str,
+        place: Span,
+    ) -> Option<Node> {
         for step in steps {
             let next = match &found.value {
                 Value::Map(_) => found.find(step).map(|entry| entry.value.clone()),
@@ -409,6 +502,12 @@ impl Scope<'_> {
                 "matrix"
             };
             return problem.help(format!("write `${{{family}.{reference}}}`"));
+        }
+        if self.params.stages.by_name.contains_key(family) {
+            let kinds = suggest::list(&self.params.stages.kinds);
+            return problem.help(format!(
+                "`{family}` chooses nothing that can be referred to; stages of kind {kinds} do"
+            ));
         }
         problem.help(format!(
             "references begin with `params.`, `matrix.` or `replicate.`; write `$${{{reference}}}` for the text itself"
@@ -469,13 +568,13 @@ fn measure(node: &Node) -> (usize, usize) {
     (size, height)
 }
 
-enum Piece {
+pub(super) enum Piece {
     Text(String),
     Reference(String),
 }
 
 /// Splits a text at its references; an unclosed one is the error.
-fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Two kinds, a folder of files and words to ask about what was loaded, for tests. Knows no kind of the program.
+//! Three kinds, a folder of files and words to ask about what was loaded, for tests. Knows no kind of the program.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use super::load::{LoadFailure, LoadOptions, Loaded, load};
 use super::{Launch, Origin, Program, StageSpec};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{
-    BindContext, ConfigProblem, KindEntry, Ports, StageContext, StageError, StageKind, StageReport,
-    kind,
+    BindContext, Choosing, ConfigProblem, KindEntry, Ports, StageContext, StageError, StageKind,
+    StageReport, kind,
 };
 
 /// Like `command`: any inputs, declared outputs.
@@ -105,7 +105,40 @@ impl StageKind for Train {
     }
 }
 
-pub(crate) const KINDS: &[KindEntry] = &[kind::<Tool>(), kind::<Train>()];
+/// Chooses.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+pub(crate) struct Pick {
+    over: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mean_over: Option<Vec<String>>,
+}
+
+impl StageKind for Pick {
+    const NAME: &'static str = "pick";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Chooses.";
+    const CHOOSES: bool = true;
+
+    fn ports(&self) -> Ports {
+        Ports::inputs(["scores"]).outputs(["choice"])
+    }
+
+    fn choosing(&self) -> Option<Choosing> {
+        Some(Choosing {
+            port: "scores",
+            axes_key: "over",
+            axes: self.over.clone(),
+            averaged_key: "mean_over",
+            averaged: self.mean_over.clone(),
+        })
+    }
+
+    fn run(&self, _: &StageContext) -> Result<StageReport, StageError> {
+        Ok(StageReport::default())
+    }
+}
+
+pub(crate) const KINDS: &[KindEntry] = &[kind::<Tool>(), kind::<Train>(), kind::<Pick>()];
 
 /// A folder with files and what loading `main.yaml` in it gives.
 pub(crate) struct Scene {

@@ -58,6 +58,9 @@ pub struct Record {
     /// What its inputs handed on when it was made. For people: a plan asks the inputs it has now.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inherited: Notes,
+    /// Of a stage that chooses: each axis and the chosen value, as selectors show it. Who refers to it needs no bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choice: BTreeMap<String, String>,
     /// Set when a person blessed outputs made under another key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,

@@ -96,7 +96,6 @@ fn load(
         seed: 0,
     };
     let longest = reading.max_length;
-    // Nothing is kept for a checkpoint.
     let made = device::task_trainer(stage, kind.precision, settings, longest, false)?;
     let mut model = made.trainer;
     let begun = model.start_from(&tensors).map_err(train_error)?;

@@ -11,11 +11,13 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Packed, Place};
+use super::Place;
 use crate::cpu::matmul::{Matrix, MatrixMut};
+use crate::cpu::memory::Numbers;
 
 /// Rows of a tile: with [`COLUMNS`] two vectors wide, its sums take 28 of the 32 registers.
 const ROWS: usize = 14;
@@ -36,35 +38,44 @@ pub(super) fn is_here() -> bool {
         && std::arch::is_x86_feature_detected!("avx512bw")
 }
 
-/// `c = a b`, or `c += a b`, of operands rounded to bf16; `a` (m, k), `b` (k, n), `c` (m, n) with columns side by side.
+/// Lays out a left operand (m, k).
 ///
 /// # Safety
-/// As [`super::product_bf16`], where [`is_here`].
+/// It may be read, where [`is_here`].
+pub(super) unsafe fn pack_left(a: Matrix, [m, k]: [usize; 2], to: &mut Numbers<u32>) -> &[u32] {
+    // SAFETY: by the caller's promise.
+    unsafe { pack::<ROWS>(a, [m, k], to) }
+}
+
+/// Lays out a right operand (k, n).
+///
+/// # Safety
+/// It may be read, where [`is_here`].
+pub(super) unsafe fn pack_right(b: Matrix, [n, k]: [usize; 2], to: &mut Numbers<u32>) {
+    // SAFETY: by the caller's promise.
+    unsafe { pack::<COLUMNS>(b.t(), [n, k], to) };
+}
+
+/// `c = a b`, added to `adds` (numbers, and how far apart rows of them are), of operands laid out; `c` (m, n) with
+/// columns side by side. Calls `done` for rows and columns that are done, apart from each other.
+///
+/// # Safety
+/// As [`super::product_packed`], where [`is_here`], with operands of this shape.
 pub(super) unsafe fn product(
     [m, n, k]: [usize; 3],
-    a: Matrix,
-    b: Matrix,
+    left: &[u32],
+    right: &[u32],
     c: MatrixMut,
-    add: bool,
-    packed: &mut Packed,
+    adds: Option<(*const f32, usize)>,
+    done: &(dyn Fn(Range<usize>, Range<usize>) + Sync),
 ) {
     assert_eq!(c.column, 1, "columns of the result lie side by side");
-    if m == 0 || n == 0 {
-        return;
-    }
-    let (left, right) = (&mut packed.left, &mut packed.right);
-    // SAFETY: the operands may be read, by the caller's promise.
-    let (left, right) = unsafe {
-        (
-            pack::<ROWS>(a, [m, k], left),
-            pack::<COLUMNS>(b.t(), [n, k], right),
-        )
-    };
     let pairs = k.div_ceil(2);
     let block = pairs.div_ceil(pairs.div_ceil(PAIRS).max(1)).max(1);
     let down = m.div_ceil(TASK_ROWS * ROWS);
     let across = n.div_ceil(TASK_COLUMNS * COLUMNS);
     let place = Place(c.at);
+    let adds = Place(adds);
     (0..across * down).into_par_iter().for_each(|task| {
         let first_row = task % down * TASK_ROWS * ROWS;
         let first_column = task / down * TASK_COLUMNS * COLUMNS;
@@ -72,7 +83,6 @@ pub(super) unsafe fn product(
         let last_column = n.min(first_column + TASK_COLUMNS * COLUMNS);
         for start in (0..pairs.max(1)).step_by(block) {
             let count = block.min(pairs - start);
-            let adds = add || start > 0;
             for column in (first_column..last_column).step_by(COLUMNS) {
                 let right = &right[column * pairs + start * COLUMNS..][..count * COLUMNS];
                 for row in (first_row..last_row).step_by(ROWS) {
@@ -82,19 +92,25 @@ pub(super) unsafe fn product(
                     // `count` pairs of `ROWS` and `COLUMNS`; the processor was asked.
                     unsafe {
                         let to = place.get().add(row * c.row + column);
+                        let adds = match adds.get() {
+                            _ if start > 0 => Some((to.cast_const(), c.row)),
+                            Some((from, stride)) => Some((from.add(row * stride + column), stride)),
+                            None => None,
+                        };
                         tile(left, right, to, c.row, inside, adds);
                     }
                 }
             }
         }
+        done(first_row..last_row, first_column..last_column);
     });
 }
 
-/// The product of a strip of rows and one of columns, written or added to `to`, whose rows lie `stride` apart, as far as
-/// it lies `inside` (rows, columns).
+/// The product of a strip of rows and one of columns, added to `adds` and written to `to`, whose rows lie `stride` apart,
+/// as far as it lies `inside` (rows, columns).
 ///
 /// # Safety
-/// `left` holds `ROWS` and `right` `COLUMNS` elements for each pair; `to` may be read and written where inside.
+/// `left` holds `ROWS` and `right` `COLUMNS` elements for each pair; `to` may be written and `adds` read where inside.
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn tile(
     left: &[u32],
@@ -102,7 +118,7 @@ unsafe fn tile(
     to: *mut f32,
     stride: usize,
     inside: [usize; 2],
-    adds: bool,
+    adds: Option<(*const f32, usize)>,
 ) {
     // The result's rows arrive while sums are taken; fetching is only a hint, also where it is outside.
     for i in 0..ROWS {
@@ -132,10 +148,12 @@ unsafe fn tile(
             // SAFETY: row `i` lies inside, and so do the columns of the mask.
             unsafe {
                 let at = to.add(i * stride).wrapping_add(LANES * half);
-                let sum = if adds {
-                    _mm512_add_ps(_mm512_maskz_loadu_ps(masks[half], at), *sum)
-                } else {
-                    *sum
+                let sum = match adds {
+                    Some((from, stride)) => {
+                        let from = from.add(i * stride).wrapping_add(LANES * half);
+                        _mm512_add_ps(_mm512_maskz_loadu_ps(masks[half], from), *sum)
+                    }
+                    None => *sum,
                 };
                 _mm512_mask_storeu_ps(at, masks[half], sum);
             }
@@ -148,15 +166,16 @@ unsafe fn tile(
 ///
 /// # Safety
 /// The matrix may be read, where [`is_here`].
-unsafe fn pack<const W: usize>(from: Matrix, [lanes, k]: [usize; 2], to: &mut Vec<u32>) -> &[u32] {
+unsafe fn pack<const W: usize>(
+    from: Matrix,
+    [lanes, k]: [usize; 2],
+    to: &mut Numbers<u32>,
+) -> &[u32] {
     let pairs = k.div_ceil(2);
     let len = lanes.div_ceil(W) * pairs * W;
-    if to.len() < len {
-        to.resize(len, 0);
-    }
     let place = Place(from.at);
-    to[..len]
-        .par_chunks_exact_mut((pairs * W).max(1))
+    let to = to.at_least(len);
+    to.par_chunks_exact_mut((pairs * W).max(1))
         .enumerate()
         .for_each(|(strip, to)| {
             let count = W.min(lanes - strip * W);
@@ -174,7 +193,7 @@ unsafe fn pack<const W: usize>(from: Matrix, [lanes, k]: [usize; 2], to: &mut Ve
                 }
             }
         });
-    &to[..len]
+    to
 }
 
 /// A mask of the first `count` of 16 lanes.

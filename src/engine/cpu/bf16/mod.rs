@@ -1,31 +1,45 @@
 //! Matrix products of operands rounded to bf16, summed in f32: by the processor's own instructions where it has them,
 //! else rounded operands in f32. Knows matrices only.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, MatrixMut, Threads, product};
+use super::memory::Numbers;
 use super::vectors;
+use kept::Kept;
 
+#[cfg(not(target_arch = "x86_64"))]
+mod absent;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod kept;
 
-/// Room for operands laid out in strips; it grows to the largest product and stays.
+#[cfg(not(target_arch = "x86_64"))]
+use absent as native;
+#[cfg(target_arch = "x86_64")]
+use avx512 as native;
+
+/// Room for operands laid out in strips; it grows to the largest product and stays. And weights laid out, where they
+/// are asked for again before they change.
 #[derive(Default)]
 pub(crate) struct Packed {
-    left: Vec<u32>,
-    right: Vec<u32>,
+    left: Numbers<u32>,
+    right: Numbers<u32>,
+    kept: Kept,
+}
+
+impl Packed {
+    /// To be called when a weight changes.
+    pub(crate) fn weights_changed(&mut self) {
+        self.kept.weights_changed();
+    }
 }
 
 /// Whether this processor sums bf16 products itself.
 pub(crate) fn is_native() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        avx512::is_here()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    native::is_here()
 }
 
 /// The bits of the nearest bf16 number, ties to even.
@@ -37,25 +51,36 @@ fn nearest(x: f32) -> u32 {
     if x.is_nan() { 0x7fc0 } else { rounded }
 }
 
-/// `c = a b`, or `c += a b`, of operands rounded to bf16; `a` (m, k), `b` (k, n), `c` (m, n) with columns side by side.
+/// `c = a b`, of operands rounded to bf16 and laid out for the processor, added to `adds` (numbers, and how far apart
+/// rows of them are); `a` (m, k), `b` (k, n), `c` (m, n) with columns side by side. `weight` says which weight `b` is, if
+/// any. Calls `done` for rows and columns that are done. Says whether the layout of a weight was there already.
 ///
 /// # Safety
-/// The matrices must lie in memory that may be read, and for `c` written, by this call alone.
-pub(crate) unsafe fn product_bf16(
-    [m, n, k]: [usize; 3],
+/// Where [`is_native`]. The matrices must lie in memory that may be read, and for `c` written, by this call alone.
+pub(crate) unsafe fn product_packed(
+    shape: [usize; 3],
     a: Matrix,
-    b: Matrix,
+    (b, weight): (Matrix, Option<usize>),
     c: MatrixMut,
-    add: bool,
+    adds: Option<(*const f32, usize)>,
+    done: &(dyn Fn(Range<usize>, Range<usize>) + Sync),
     packed: &mut Packed,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if avx512::is_here() {
-        // SAFETY: by the caller's promise, and the processor was asked.
-        return unsafe { avx512::product([m, n, k], a, b, c, add, packed) };
+) -> bool {
+    let [m, n, k] = shape;
+    let Packed { left, right, kept } = packed;
+    let key = weight.map(|start| kept::Key {
+        start,
+        n,
+        k,
+        column: b.column,
+    });
+    // SAFETY: the operands may be read, by the caller's promise; so does the rest hold.
+    unsafe {
+        let left = native::pack_left(a, [m, k], left);
+        let (right, was_there) = kept.get(key, right, |to| native::pack_right(b, [n, k], to));
+        native::product(shape, left, right, c, adds, done);
+        was_there
     }
-    // SAFETY: by the caller's promise.
-    unsafe { rounded([m, n, k], a, b, c, add, packed) };
 }
 
 /// A pointer that tasks share: each writes elements of its own.
@@ -73,11 +98,11 @@ impl<T: Copy> Place<T> {
     }
 }
 
-/// The same by f32 products of rounded operands, for processors without such instructions.
+/// `c = a b`, or `c += a b`, by f32 products of rounded operands, for processors without such instructions.
 ///
 /// # Safety
-/// As [`product_bf16`].
-unsafe fn rounded(
+/// As [`product`].
+pub(crate) unsafe fn product_rounded(
     [m, n, k]: [usize; 3],
     a: Matrix,
     b: Matrix,
@@ -97,19 +122,16 @@ unsafe fn rounded(
     };
     let (a, b) = (matrix(&packed.left), matrix(&packed.right));
     // SAFETY: both are `k` wide, bits of f32 numbers are f32 numbers; the result by the caller's promise.
-    unsafe { product(m, n, k, 1.0, a, b.t(), c, add, Threads::All) };
+    unsafe { product([m, n, k], 1.0, a, b.t(), c, add, Threads::All) };
 }
 
 /// Rows of `k` numbers, each rounded to bf16, as the bits of f32.
 ///
 /// # Safety
 /// `rows` rows of `k` numbers may be read.
-unsafe fn round(from: Matrix, rows: usize, k: usize, to: &mut Vec<u32>) {
-    if to.len() < rows * k {
-        to.resize(rows * k, 0);
-    }
+unsafe fn round(from: Matrix, rows: usize, k: usize, to: &mut Numbers<u32>) {
     let place = Place(from.at);
-    to[..rows * k]
+    to.at_least(rows * k)
         .par_chunks_exact_mut(k.max(1))
         .enumerate()
         .for_each(|(row, to)| {
@@ -194,12 +216,16 @@ mod tests {
                     let mut ways = [c.clone(), c.clone()];
                     for (native, values) in ways.iter_mut().enumerate() {
                         let to = MatrixMut::rows(values, m, n);
+                        let shape = [m, n, k];
+                        let adds = add.then_some((to.at.cast_const(), n));
+                        let done = |_, _| {};
                         // SAFETY: the matrices have the shapes, and `values` is borrowed alone.
                         unsafe {
-                            if native == 1 {
-                                product_bf16([m, n, k], left, right, to, add, &mut packed);
+                            if native == 1 && is_native() {
+                                let right = (right, None);
+                                product_packed(shape, left, right, to, adds, &done, &mut packed);
                             } else {
-                                rounded([m, n, k], left, right, to, add, &mut packed);
+                                product_rounded(shape, left, right, to, add, &mut packed);
                             }
                         }
                         for i in 0..m * n {

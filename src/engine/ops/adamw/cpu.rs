@@ -61,6 +61,7 @@ impl AdamW for Cpu {
     fn adamw(&mut self, groups: &[Group], update: Update, norm: Real) {
         let norm = self.reals.get(norm.range())[0];
         let scale = update.clip.map_or(1.0, |clip| clip / norm.max(clip));
+        self.products.weights_changed();
         for group in groups {
             let range = group.at.range();
             let p = &mut self.values[range.clone()];

@@ -7,7 +7,7 @@ use super::{Attention, Heads};
 use crate::arena::{Act, Real};
 use crate::backend::{DropoutAt, Sequences};
 use crate::cpu::math::{LANES, exp, largest, ln, tree};
-use crate::cpu::matmul::{Matrix, MatrixMut, Threads, product};
+use crate::cpu::matmul::{Matrix, MatrixMut};
 use crate::cpu::{Cpu, Shared, vectors};
 use crate::random::{Draw, HALVES_PER_BLOCK, Rate, Stream};
 
@@ -183,6 +183,7 @@ impl Attention for Cpu {
             Shared::new(context),
             Shared::new(self.reals.get_mut(lse.range())),
         );
+        let products = &self.products;
         tasks.par_iter().for_each(|task| {
             let column = task.head * size;
             SCRATCH.with_borrow_mut(|scratch| {
@@ -198,17 +199,8 @@ impl Attention for Cpu {
                     let s = MatrixMut::rows(scores, count, task.keys);
                     // SAFETY: the parts lie inside, as asserted; `scores` is this task's own.
                     unsafe {
-                        product(
-                            count,
-                            task.keys,
-                            size,
-                            by,
-                            queries,
-                            keys.t(),
-                            s,
-                            false,
-                            Threads::One,
-                        );
+                        let shape = [count, task.keys, size];
+                        products.inside(shape, by, queries, keys.t(), s, false);
                     }
                     // SAFETY: no other task has this head of these rows.
                     let lse = unsafe { lse.row(task.head * n + row, count) };
@@ -233,17 +225,8 @@ impl Attention for Cpu {
                     let p = Matrix::rows(scores, count, task.keys);
                     // SAFETY: no other task has this head of these rows.
                     unsafe {
-                        product(
-                            count,
-                            size,
-                            task.keys,
-                            1.0,
-                            p,
-                            values,
-                            o,
-                            false,
-                            Threads::One,
-                        );
+                        let shape = [count, size, task.keys];
+                        products.inside(shape, 1.0, p, values, o, false);
                     }
                 }
             });
@@ -271,6 +254,7 @@ impl Attention for Cpu {
         let n = context.len() / width;
         let lse = self.reals.get(lse.range());
         let d_qkv = Shared::new(d_qkv);
+        let products = &self.products;
         tasks.par_iter().for_each(|task| {
             let column = task.head * size;
             let d_part = |third: usize, row: usize, rows: usize| MatrixMut {
@@ -304,9 +288,9 @@ impl Attention for Cpu {
                     // SAFETY: the parts lie inside, as asserted; `p` and `d` are this task's own.
                     unsafe {
                         let s = MatrixMut::rows(p, m, k);
-                        product(m, k, size, by, queries, keys.t(), s, false, Threads::One);
+                        products.inside([m, k, size], by, queries, keys.t(), s, false);
                         let s = MatrixMut::rows(d, m, k);
-                        product(m, k, size, 1.0, d_out, values.t(), s, false, Threads::One);
+                        products.inside([m, k, size], 1.0, d_out, values.t(), s, false);
                     }
                     vectors!({
                         for i in 0..count {
@@ -330,11 +314,11 @@ impl Attention for Cpu {
                     // SAFETY: no other task has this head of these rows.
                     unsafe {
                         let d_values = d_part(2, task.start, k);
-                        product(k, size, m, 1.0, p.t(), d_out, d_values, add, Threads::One);
+                        products.inside([k, size, m], 1.0, p.t(), d_out, d_values, add);
                         let d_queries = d_part(0, row, m);
-                        product(m, size, k, by, d, keys, d_queries, false, Threads::One);
+                        products.inside([m, size, k], by, d, keys, d_queries, false);
                         let d_keys = d_part(1, task.start, k);
-                        product(k, size, m, by, d.t(), queries, d_keys, add, Threads::One);
+                        products.inside([k, size, m], by, d.t(), queries, d_keys, add);
                     }
                 }
             });

@@ -1,27 +1,20 @@
 //! Dense layers on the CPU: products by `gemm`, everything else in passes over rows.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{Linear, LinearWeights};
 use crate::arena::{Act, Real};
 use crate::backend::Write;
 use crate::cpu::math::{gelu, gelu_and_slope};
+use crate::cpu::matmul::{Onto, Weights};
 use crate::cpu::{Cpu, Shared, vectors};
 
 /// Elements that one task of an elementwise pass takes.
 const TASK: usize = 1 << 14;
 /// Columns that one task sums.
 const COLUMNS: usize = 128;
-
-/// Writes `bias` into each row, for a product to be added to.
-fn spread(bias: &[f32], y: &mut [f32]) {
-    let rows = (TASK / bias.len()).max(1);
-    y.par_chunks_mut(rows * bias.len()).for_each(|rows| {
-        for row in rows.chunks_exact_mut(bias.len()) {
-            row.copy_from_slice(bias);
-        }
-    });
-}
 
 /// `sums += the sum of each column`, rows in order.
 pub(crate) fn add_columns(values: &[f32], width: usize, sums: &mut [f32]) {
@@ -39,35 +32,47 @@ pub(crate) fn add_columns(values: &[f32], width: usize, sums: &mut [f32]) {
         .for_each(|(i, sums)| vectors!(kernel(values, width, i * COLUMNS, sums)));
 }
 
+fn onto(write: Write) -> Onto<'static> {
+    match write {
+        Write::Over => Onto::Nothing,
+        Write::Add => Onto::Result,
+    }
+}
+
 impl Linear for Cpu {
     fn linear(&mut self, x: Act, layer: LinearWeights, y: Act, rows: usize) {
         let ([x], [y]) = self.acts.views([x.range()], [y.range()]);
-        spread(&self.values[layer.bias.range()], y);
+        let onto = Onto::Rows(&self.values[layer.bias.range()]);
         let shape = [rows, layer.inputs, layer.outputs];
-        self.products
-            .x_w_t(x, &self.values[layer.weight.range()], y, shape, true);
+        let weight = Weights::new(&self.values, layer.weight);
+        self.products.x_w_t(x, weight, y, shape, onto, None);
     }
 
     fn linear_gelu(&mut self, x: Act, layer: LinearWeights, u: Act, g: Act, rows: usize) {
         #[inline(always)]
         fn kernel(bias: &[f32], u: &mut [f32], g: &mut [f32]) {
-            let width = bias.len();
-            for (u, g) in u.chunks_exact_mut(width).zip(g.chunks_exact_mut(width)) {
-                for ((u, g), bias) in u.iter_mut().zip(g).zip(bias) {
-                    *u += bias;
-                    *g = gelu(*u);
-                }
+            for ((u, g), bias) in u.iter_mut().zip(g).zip(bias) {
+                *u += bias;
+                *g = gelu(*u);
             }
         }
         let ([x], [u, g]) = self.acts.views([x.range()], [u.range(), g.range()]);
         let shape = [rows, layer.inputs, layer.outputs];
-        self.products
-            .x_w_t(x, &self.values[layer.weight.range()], u, shape, false);
         let bias = &self.values[layer.bias.range()];
-        let task = (TASK / layer.outputs).max(1) * layer.outputs;
-        u.par_chunks_mut(task)
-            .zip(g.par_chunks_mut(task))
-            .for_each(|(u, g)| vectors!(kernel(bias, u, g)));
+        assert_eq!(g.len(), rows * layer.outputs, "as many as `u`");
+        let g = Shared::new(g);
+        // While a part of the sums is in the cache.
+        let done = |u: Shared<'_>, rows: Range<usize>, columns: Range<usize>| {
+            vectors!(for row in rows {
+                let (start, width) = (row * layer.outputs + columns.start, columns.len());
+                // SAFETY: parts are apart, and so are these elements of both.
+                let (u, g) = unsafe { (u.row(start, width), g.row(start, width)) };
+                kernel(&bias[columns.clone()], u, g);
+            });
+        };
+        let weight = Weights::new(&self.values, layer.weight);
+        self.products
+            .x_w_t(x, weight, u, shape, Onto::Nothing, Some(&done));
     }
 
     fn gelu_backward(&mut self, u: Act, d: Act, g: Option<Act>) {
@@ -101,9 +106,9 @@ impl Linear for Cpu {
 
     fn linear_input_gradient(&mut self, dy: Act, layer: LinearWeights, dx: Act, rows: usize) {
         let ([dy], [dx]) = self.acts.views([dy.range()], [dx.range()]);
-        let weight = &self.values[layer.weight.range()];
-        self.products
-            .dy_w(dy, weight, dx, [rows, layer.inputs, layer.outputs], false);
+        let weight = Weights::new(&self.values, layer.weight);
+        let shape = [rows, layer.inputs, layer.outputs];
+        self.products.dy_w(dy, weight, dx, shape, Onto::Nothing);
     }
 
     fn linear_backward(
@@ -117,9 +122,8 @@ impl Linear for Cpu {
         let shape = [rows, layer.inputs, layer.outputs];
         if let Some((dx, write)) = dx {
             let ([dy], [dx]) = self.acts.views([dy.range()], [dx.range()]);
-            let weight = &self.values[layer.weight.range()];
-            self.products
-                .dy_w(dy, weight, dx, shape, write == Write::Add);
+            let weight = Weights::new(&self.values, layer.weight);
+            self.products.dy_w(dy, weight, dx, shape, onto(write));
         }
         let ([dy, x], []) = self.acts.views([dy.range(), x.range()], []);
         let ([], [dw, db]) = self
@@ -132,10 +136,10 @@ impl Linear for Cpu {
     fn logits(&mut self, x: Act, layer: LinearWeights, y: Real, rows: usize) {
         let x = self.acts.get(x.range());
         let y = self.reals.get_mut(y.range());
-        spread(&self.values[layer.bias.range()], y);
+        let onto = Onto::Rows(&self.values[layer.bias.range()]);
         let shape = [rows, layer.inputs, layer.outputs];
-        self.products
-            .x_w_t(x, &self.values[layer.weight.range()], y, shape, true);
+        let weight = Weights::new(&self.values, layer.weight);
+        self.products.x_w_t(x, weight, y, shape, onto, None);
     }
 
     fn logits_backward(
@@ -148,10 +152,9 @@ impl Linear for Cpu {
     ) {
         let dy = self.reals.get(dy.range());
         let ([x], [dx]) = self.acts.views([x.range()], [dx.range()]);
-        let weight = &self.values[layer.weight.range()];
+        let weight = Weights::new(&self.values, layer.weight);
         let shape = [rows, layer.inputs, layer.outputs];
-        self.products
-            .dy_w(dy, weight, dx, shape, write == Write::Add);
+        self.products.dy_w(dy, weight, dx, shape, onto(write));
         let ([], [dw, db]) = self
             .gradients
             .views([], [layer.weight.range(), layer.bias.range()]);

@@ -6,6 +6,7 @@ use super::{MaskedLm, MlmSum, OutputWeights, SLOTS_AT_A_TIME, Sampling};
 use crate::arena::{Act, Ints, Real};
 use crate::backend::Rows;
 use crate::cpu::math::{LANES, exp, ln, tree};
+use crate::cpu::matmul::{Onto, Weights};
 use crate::cpu::{Cpu, vectors};
 use crate::ops::linear::cpu::add_columns;
 use crate::random::{Draw, Purpose, Stream, WORDS_PER_BLOCK, unit};
@@ -140,9 +141,10 @@ impl MaskedLm for Cpu {
             let count = SLOTS_AT_A_TIME.min(slots.count - first);
             let x = &x[first * width..][..count * width];
             let logits = &mut self.reals.get_mut(scratch.range())[..count * entries];
-            let table = &self.values[weights.table.range()];
+            let table = Weights::new(&self.values, weights.table);
+            let shape = [count, width, entries];
             self.products
-                .x_w_t(x, table, logits, [count, width, entries], false);
+                .x_w_t(x, table, logits, shape, Onto::Nothing, None);
             let bias = &self.values[weights.bias.range()];
             let part = |ints: Ints| &self.ints.get(ints.range())[first..][..count];
             let (targets, sequence, number) =
@@ -184,13 +186,11 @@ impl MaskedLm for Cpu {
             }
             if gradient.is_some() {
                 let dx = &mut dx[first * width..][..count * width];
-                self.products
-                    .dy_w(logits, table, dx, [count, width, entries], false);
+                self.products.dy_w(logits, table, dx, shape, Onto::Nothing);
                 let ([], [d_table, d_bias]) = self
                     .gradients
                     .views([], [weights.table.range(), weights.bias.range()]);
-                self.products
-                    .dy_t_x(logits, x, d_table, [count, width, entries]);
+                self.products.dy_t_x(logits, x, d_table, shape);
                 add_columns(logits, entries, d_bias);
             }
         }

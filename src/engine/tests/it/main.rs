@@ -4,6 +4,7 @@ mod bits;
 mod joint;
 mod oracles;
 mod parity;
+mod products;
 mod steps;
 mod tasks;
 mod training;

@@ -124,6 +124,7 @@ impl Attempt {
             log,
             notes,
             inherited: inherited_notes(job),
+            choice: report.choice,
             accepted: None,
         };
         store.write_record(&record)?;

@@ -1,5 +1,6 @@
 //! Tests of loading as a whole, by theme.
 
+mod choices;
 mod layers;
 mod matrices;
 mod problems;
