@@ -133,6 +133,11 @@ pub enum Command {
         #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+    /// Write a pipeline file from the dvc.yaml of a project that uses DVC
+    #[command(
+        after_help = "What cannot be carried over is listed, with its place and what to do. DVC is not needed.\n\nExamples:\n  pipeline import-dvc dvc.yaml\n  pipeline import-dvc ../paper/dvc.yaml --out pipelines/paper.yaml"
+    )]
+    ImportDvc(ImportDvcArgs),
     /// Print a manual page
     #[command(
         after_help = "Examples:\n  pipeline man > pipeline.1\n  pipeline man run > pipeline-run.1"
@@ -260,6 +265,13 @@ pub struct RunArgs {
     /// Stop before remaking what took longer than this.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, help_heading = "Protected results")]
     pub confirm_over: Duration,
+    /// Run this stage of kind `command` once under watch, list the files it reads and does not declare, and those it
+    /// declares and never reads; nothing of that run enters the cache.
+    #[arg(long, value_name = "STAGE", value_parser = parse_selector, conflicts_with_all = ["stages", "kinds"], help_heading = "Output")]
+    pub trace: Option<String>,
+    /// With `--trace`: also list files of the system and of languages.
+    #[arg(long, requires = "trace", help_heading = "Output")]
+    pub verbose: bool,
     /// Also write what happens to a file, as JSON lines.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub events: Option<PathBuf>,
@@ -510,6 +522,17 @@ pub struct AcceptArgs {
     /// Why the old result still holds; goes into the record and the report.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: String,
+}
+
+/// `pipeline import-dvc`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ImportDvcArgs {
+    /// The `dvc.yaml`; its parameter files are read beside it.
+    #[arg(value_name = "DVC_YAML", default_value = "dvc.yaml", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The pipeline file to write [default: `pipelines/NAME.yaml` beside it, NAME being that of its folder].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
 }
 
 /// `pipeline lock`.

@@ -19,6 +19,7 @@ mod exec;
 mod follow;
 mod get;
 mod graph;
+mod import_dvc;
 mod init;
 mod lock;
 mod log;
@@ -29,6 +30,7 @@ mod run;
 mod serve;
 mod session;
 mod status;
+mod trace;
 pub mod values;
 mod why;
 
@@ -130,6 +132,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
             console.bytes(&args::completions(shell));
             Ok(0)
         }
+        Command::ImportDvc(args) => import_dvc::import_dvc(&args, console),
         Command::Init { folder } => init::init(&folder, console),
         Command::Man { command } => match args::man(command.as_deref()) {
             Some(page) => {

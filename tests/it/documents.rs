@@ -59,6 +59,7 @@ pages! {
     cmd_doctor: "tests/cmd/doctor.md";
     cmd_get: "tests/cmd/get.md";
     cmd_graph: "tests/cmd/graph.md";
+    cmd_import_dvc: "tests/cmd/import-dvc.md";
     cmd_init: "tests/cmd/init.md";
     cmd_lock: "tests/cmd/lock.md";
     cmd_log: "tests/cmd/log.md";

@@ -52,6 +52,9 @@ impl Attempt {
             Launch::Program(program) => {
                 for (name, text) in &program.files {
                     let path = self.folder.join(name);
+                    if let Some(parent) = path.parent() {
+                        fs_err::create_dir_all(parent)?;
+                    }
                     fs_err::write(&path, text)?;
                 }
                 let Some((first, rest)) = program.argv.split_first() else {
@@ -71,7 +74,16 @@ impl Attempt {
                     .map_or(OsStr::new("/usr/bin:/bin"), OsString::as_os_str);
                 let program_file = find_program(&named, path)
                     .ok_or_else(|| self.not_started(job, &io::ErrorKind::NotFound.into()))?;
-                if job.policy.sandbox {
+                if self.is_watched {
+                    let mut argv = vec![program_file.to_string_lossy().into_owned()];
+                    argv.extend(rest.iter().cloned());
+                    self.write_order(ExecWork::Watched {
+                        argv,
+                        seen: self.seen_path(),
+                    })?;
+                    command = this_program()?;
+                    command.arg("exec").arg(self.beside("order.json"));
+                } else if job.policy.sandbox {
                     let mut argv = vec![program_file.to_string_lossy().into_owned()];
                     argv.extend(rest.iter().cloned());
                     // A rule needs a file to stand on.
