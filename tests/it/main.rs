@@ -42,3 +42,4 @@ mod select;
 mod shell;
 mod shipped;
 mod space;
+mod warm_starts;
