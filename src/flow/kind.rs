@@ -45,6 +45,8 @@ pub struct Port {
     pub optional: bool,
     /// The output that is meant when only a stage is named; else one of the port's name, else the primary one.
     pub output: Option<&'static str>,
+    /// Of an `output` that a stage leaves only when it is told to, and that no other stands in for: how it is told.
+    pub only: Option<&'static str>,
 }
 
 impl Ports {
@@ -55,6 +57,7 @@ impl Ports {
             name,
             optional: false,
             output: None,
+            only: None,
         };
         Self {
             inputs: names.map(port).into(),
@@ -69,6 +72,7 @@ impl Ports {
             name,
             optional: true,
             output: None,
+            only: None,
         });
         self
     }

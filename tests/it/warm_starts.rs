@@ -112,7 +112,7 @@ fn steps_of_the_state_are_not_repeated_and_the_bits_are_the_same_however_it_came
         .call(&["log", "p.yaml", "train"])
         .exits(0)
         .stdout
-        .contains("goes on after the 40 updates of `state`")
+        .contains("the first 40 of 200 updates are those of `state`")
         .then_some(())
         .expect("the log says where it began");
     let record = &straight.records()["train"];
@@ -145,7 +145,7 @@ fn steps_of_the_state_are_not_repeated_and_the_bits_are_the_same_however_it_came
     let attempts = &killed.records()["train"]["attempts"];
     assert_eq!(attempts[1]["resumed"], true, "{attempts}");
     assert_eq!(outputs(&killed, "train"), outputs(&straight, "train"));
-    assert_eq!(killed.objects(), straight.objects());
+    assert!(killed.objects() == straight.objects());
 }
 
 #[test]
@@ -234,24 +234,25 @@ fn a_state_of_another_training_is_refused_with_what_differs() {
     other("layers: 2", "layers: 3").says(r#""layers":2} in the state, "#);
     other("short.examples-24", "long.examples-64").says("the input `examples` is another one");
     // What is no state, and one that is damaged.
-    other("state: first", "state: ./made").says("made");
     let model = space.call(&["get", "p.yaml", "first.model", "--to", "made"]);
     model.exits(0);
     other("state: first", "state: ./made/model").says("`state` is no state of a pre-training");
     let got = space.call(&["get", "p.yaml", "first.state", "--to", "got"]);
     got.exits(0);
-    let weights = space.path("got/state/first_moments.safetensors");
+    let weights = space.path("got/kept-state/first_moments.safetensors");
     let mut bytes = fs_err::read(&weights).expect("readable");
     *bytes.last_mut().expect("not empty") ^= 1;
     fs_err::remove_file(&weights).expect("removed");
     fs_err::write(&weights, bytes).expect("written");
-    other("state: first", "state: ./got/state")
+    other("state: first", "state: ./got/kept-state")
         .says("`state` cannot be read")
         .says("`first_moments.safetensors` does not match its checksum");
     // A stage without one has no such output, which is said before anything runs.
     let train = pretrain("train", ", state: first", "steps: 8");
     rewrite(&space, &[first.replace("keep_state: true", ""), train]);
-    space.call(&["check", "p.yaml"]).exits(2).says("state");
+    (space.call(&["check", "p.yaml"]).exits(2))
+        .says("stage `first` leaves no output `state`")
+        .says("set `keep_state: true` in its `with:`");
 }
 
 #[test]
@@ -307,7 +308,8 @@ fn more_steps_offer_what_can_be_gone_on_from() {
         &space,
         &file("steps: 80\nkeep_state: true\nsnapshots: [20, 60]"),
     );
-    let need_not = "`train` need not begin anew: its last result can be gone on from at steps 40";
+    let need_not =
+        "`train` need not begin anew: it can go on where its last result ends, at steps 40";
     (space.call(&["plan", "p.yaml"]).exits(0))
         .says(need_not)
         .says("`pipeline why p.yaml 'train'` has the lines");
@@ -342,8 +344,8 @@ fn more_steps_offer_what_can_be_gone_on_from() {
     let moved = old.replace("train.model", "train-80.model");
     space.write("p.yaml", format!("{MADE}{moved}{}", &lines[1..]));
     let counts = space.run(&["--json"]).exits(0).counts();
-    // The reader finds the same configuration and is not run.
-    assert_eq!(counts, [6, 1, 5, 0, 0]);
+    // And what reads the model, which is another one now.
+    assert_eq!(counts, [6, 2, 4, 0, 0]);
     assert_eq!(steps(&log(&space, "train-80"), "step")[0], 40);
     let made = outputs(&space, "train-80");
     assert!(made["snapshot-60"].is_object() && made["snapshot-20"].is_null());
@@ -357,7 +359,7 @@ fn more_steps_offer_what_can_be_gone_on_from() {
         space
             .call(&["plan", "p.yaml"])
             .exits(0)
-            .says_not("gone on from");
+            .says_not("go on where");
     }
 
     // Without its bytes it is told why not.

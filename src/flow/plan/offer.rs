@@ -55,7 +55,7 @@ impl Offer {
         match self.state {
             OfferState::Kept => {
                 format!(
-                    "`{stage}` need not begin anew: its last result can be gone on from at {key} {from}"
+                    "`{stage}` need not begin anew: it can go on where its last result ends, at {key} {from}"
                 )
             }
             OfferState::Gone => format!(
@@ -201,7 +201,8 @@ fn json(text: &str) -> String {
 /// The number before and after, where it grew and nothing changed beside it but what may.
 fn grown(changes: &[Change], extends: &Extends) -> Option<(u64, u64)> {
     let mut found = None;
-    for change in changes {
+    // Which outputs there are follows from the configuration.
+    for change in (changes.iter()).filter(|change| !change.path.starts_with("output.")) {
         let path = change.path.strip_prefix("config.")?;
         let key = path.split('.').next().unwrap_or(path);
         if key == extends.key {
@@ -245,6 +246,9 @@ mod tests {
         let more =
             "config.keep = true; config.rate = 0.1; config.seed = 1; config.snapshots.0 = 60";
         assert_eq!(with(&format!("{more}; config.steps = 80")), Some((40, 80)));
+        let outputs =
+            "config.seed = 1; config.steps = 80; input.x = file a; output.snapshot-60 = \"s\"";
+        assert_eq!(of(first, outputs), Some((40, 80)));
         // What may change alone is no reason to go on.
         assert_eq!(with(&format!("{more}; config.steps = 40")), None);
         let other = "config.seed = 1; config.steps = 80; input.x = file b";

@@ -236,7 +236,10 @@ impl StageKind for Pretrain {
             match port.name {
                 "start" => port.output = Some("model"),
                 "start_generator" => port.output = Some("generator"),
-                state::STATE => port.output = Some(state::STATE),
+                state::STATE => {
+                    port.output = Some(state::STATE);
+                    port.only = Some("set `keep_state: true` in its `with:`");
+                }
                 _ => {}
             }
         }
@@ -247,10 +250,11 @@ impl StageKind for Pretrain {
             let name = snapshot_name(*step);
             ports.outputs.push((name.clone(), name));
         }
-        match self.keep_state {
-            true => ports.outputs([state::STATE]),
-            false => ports,
+        if self.keep_state {
+            let kept = (state::STATE.to_owned(), state::KEPT.to_owned());
+            ports.outputs.push(kept);
         }
+        ports
     }
 
     fn numerics(&self) -> Option<String> {

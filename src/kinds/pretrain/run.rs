@@ -145,12 +145,15 @@ impl<'a> Run<'a> {
                 })),
             }
         })?;
-        if let (Some(given), None) = (&given, &log) {
-            given.load(|folder| trainer.resume(folder))?;
+        if let Some(given) = &given {
+            // Said after an interruption too, which leaves no trace in a result.
             (stage.say)(&format!(
-                "training goes on after the {} updates of `state`",
-                given.step
+                "the first {} of {} updates are those of `state`",
+                given.step, kind.steps
             ));
+            if log.is_none() {
+                given.load(|folder| trainer.resume(folder))?;
+            }
         }
         Ok(Self {
             begun_at: given.map_or(0, |given| given.step),

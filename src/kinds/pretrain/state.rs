@@ -19,6 +19,8 @@ use crate::kinds::training::train_error;
 
 /// The output and the port.
 pub(super) const STATE: &str = "state";
+/// Where the output stands in the stage's folder: the input is at `state`.
+pub(super) const KEPT: &str = "kept-state";
 
 /// What a training may set anew when it goes on from a state: how long and how fast it goes, and what it says on the
 /// way. Of `second` see [`Given::check_second`].
@@ -90,7 +92,7 @@ pub(super) fn write(
     snapshot: &Snapshot,
 ) -> Result<(), StageError> {
     let notes = serde_json::to_vec(&About::of(kind, stage)).expect("texts serialise");
-    let written = snapshot.write(&stage.output(STATE), &notes);
+    let written = snapshot.write(&stage.output(KEPT), &notes);
     written.map_err(weights_error)
 }
 
