@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod finetune;
 mod model;
 pub mod pack;
+pub mod params_file;
 pub mod predict;
 pub mod pretrain;
 pub mod report;
