@@ -407,7 +407,7 @@ mod tests {
         load(&mut other, &parameters, &first).expect("whole");
         let bits = |snapshot: Snapshot| -> Vec<u32> {
             let arrays = snapshot.into_arrays().into_iter();
-            let tensors = arrays.flat_map(|array| array.into_values());
+            let tensors = arrays.flat_map(Tensors::into_values);
             tensors
                 .flat_map(|tensor| tensor.values)
                 .map(f32::to_bits)
