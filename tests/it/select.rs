@@ -483,3 +483,29 @@ fn the_shipped_sweep_chooses_on_real_data() {
     );
     assert_eq!(run(&[]).counts(), [15, 0, 15, 0, 0]);
 }
+
+/// A choice among nothing is a message at `check`, also where somebody refers to it.
+#[test]
+fn a_choice_among_nothing_is_said() {
+    let space = Space::with(
+        "stages:
+  score:
+    kind: command
+    matrix: { lr: [1, 2], task: [a] }
+    replicate: { seed: [1] }
+    with: { script: 'echo x > m' }
+    outputs: { o: m }
+    numbers: m.jsonl
+  choose: { kind: select, matrix: { task: [a, b] }, needs: { scores: { all: score } }, with: { over: [lr], metric: f1 } }
+  final: { kind: command, matrix: { task: [a, b] }, with: { argv: [sh, -c, 'echo ${choose.lr} > out'] }, outputs: { o: out } }
+",
+    );
+    let ran = space.call(&["check", "p.yaml"]).exits(2);
+    assert_eq!(
+        ran.stderr.matches("spec::no_instance").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.matches('×').count(), 1, "{}", ran.stderr);
+}

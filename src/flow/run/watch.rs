@@ -3,7 +3,7 @@
 //! A run's log tells what happened, its pulse (`pulse.rs`) how far it is and that it lives. Files may be cut in the middle
 //! of a line, grow while they are read, or be begun anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -193,6 +193,8 @@ pub struct Watch {
     runs: PathBuf,
     last: Option<Pulse>,
     progress: BTreeMap<String, Progress>,
+    /// Stages that ended: a pulse read before the log may still tell how far they are.
+    ended: BTreeSet<String>,
     heard: Option<f64>,
     over: bool,
 }
@@ -215,6 +217,7 @@ impl Watch {
             runs: store.runs_path(),
             last: None,
             progress: BTreeMap::new(),
+            ended: BTreeSet::new(),
             heard: None,
             over: false,
         }
@@ -243,12 +246,18 @@ impl Watch {
                         // An event file may be begun anew by the next run.
                         self.over = false;
                         self.progress.clear();
+                        self.ended.clear();
                         let run = run.clone();
                         self.know(&run);
                     }
                     Event::RunFinished { .. } => self.over = true,
-                    Event::StageFinished { stage, .. } | Event::StageStarted { stage, .. } => {
+                    Event::StageFinished { stage, .. } => {
                         self.progress.remove(stage);
+                        self.ended.insert(stage.clone());
+                    }
+                    Event::StageStarted { stage, .. } => {
+                        self.progress.remove(stage);
+                        self.ended.remove(stage);
                     }
                     _ => {}
                 },
@@ -277,7 +286,7 @@ impl Watch {
         {
             let time_ns = clock::parse_rfc3339(&pulse.time);
             for (stage, progress) in &pulse.progress {
-                if self.progress.get(stage) != Some(progress) {
+                if self.progress.get(stage) != Some(progress) && !self.ended.contains(stage) {
                     self.progress.insert(stage.clone(), progress.clone());
                     let event = Event::StageProgress {
                         stage: stage.clone(),
@@ -438,6 +447,34 @@ mod tests {
 
     const BEGUN: &str = "{\"time\":\"2026-11-21T00:00:00.000Z\",\"event\":\"run_begun\",\"run\":\"20261121T000000Z-0000\",\"pipeline\":\"pipelines/p.yaml\",\"host\":\"h\",\"process\":1,\"whole\":true}\n";
     const STARTED: &str = "{\"time\":\"2026-11-21T00:00:00.100Z\",\"event\":\"run_started\",\"run\":\"20261121T000000Z-0000\",\"pipeline\":\"p\",\"stages\":3}\n";
+
+    /// A stage that beat and ended between two looks: the pulse is read before the log and is older than its end.
+    #[test]
+    fn what_ended_is_not_at_work_again_for_an_older_beat() {
+        let (_folder, store) = store();
+        let mut watch = Watch::run(&store, RUN);
+        let event = |text: &str| format!("{{\"time\":\"2026-11-21T00:00:09.500Z\",{text}}}\n");
+        let started = event(
+            "\"event\":\"stage_started\",\"stage\":\"train\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"because\":\"new\",\"attempt\":1",
+        );
+        let finished = event(
+            "\"event\":\"stage_finished\",\"stage\":\"train\",\"end\":\"executed\",\"seconds\":1.0",
+        );
+        let is_progress = |seen: &Seen| matches!(&seen.line, Line::Event(event) if matches!(**event, Event::StageProgress { .. }));
+        add(
+            &log(&store),
+            &format!("{BEGUN}{STARTED}{started}{finished}"),
+        );
+        beat(&store, 1, 1, 3);
+        let seen = watch.poll(0.0).expect("read");
+        assert_eq!(seen.len(), 4, "{seen:?}");
+        assert!(!seen.iter().any(is_progress), "{seen:?}");
+        // Started again, it is told again.
+        add(&log(&store), &started);
+        beat(&store, 1, 2, 4);
+        let seen = watch.poll(1.0).expect("read");
+        assert!(seen.iter().any(is_progress), "{seen:?}");
+    }
 
     #[test]
     fn a_line_is_taken_when_it_is_whole() {

@@ -216,6 +216,11 @@ impl<'a> Grids<'a> {
                 is_whole = false;
                 continue;
             };
+            // Linking the stage that chooses says that there is nothing to choose from.
+            if rows.is_empty() {
+                is_whole = false;
+                continue;
+            }
             let mut seen = BTreeSet::new();
             let mut ways = Vec::new();
             for row in rows {
@@ -481,7 +486,7 @@ impl Chooser<'_> {
         for (at, axis) in first.iter().enumerate() {
             let is_averaged = match &self.choosing.averaged {
                 Some(averaged) => averaged.contains(&axis.name),
-                None => axis.replicate,
+                None => axis.replicate && !self.choosing.axes.contains(&axis.name),
             };
             let is_constant = admitted.iter().all(|cell| cell[at].text == axis.text);
             if is_averaged || is_constant || self.choosing.axes.contains(&axis.name) {

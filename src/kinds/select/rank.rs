@@ -100,7 +100,7 @@ impl Ranking {
             return Err(refused(select, &gaps));
         }
         let better = |a: &Cell, b: &Cell| {
-            let order = a.summary.mean.total_cmp(&b.summary.mean);
+            let order = compared(a.summary.mean).total_cmp(&compared(b.summary.mean));
             if select.is_max() {
                 order.reverse()
             } else {
@@ -128,6 +128,11 @@ impl Ranking {
             .first()
             .expect("there is a number, or reading would have failed")
     }
+}
+
+/// A mean as it is compared, to twelve digits: what adding up leaves in the last ones is no reason to choose.
+fn compared(mean: f64) -> f64 {
+    format!("{mean:.11e}").parse().unwrap_or(mean)
 }
 
 fn tie(ties: Ties, a: &Cell, b: &Cell) -> Ordering {

@@ -68,7 +68,7 @@ impl Scores {
                 None => item
                     .axes
                     .iter()
-                    .filter(|axis| axis.replicate)
+                    .filter(|axis| axis.replicate && !select.over.contains(&axis.name))
                     .cloned()
                     .collect(),
             };

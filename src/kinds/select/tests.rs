@@ -165,11 +165,32 @@ fn ties_are_settled_as_asked_and_the_order_of_seeds_is_none() {
         "numbers, not texts"
     );
     assert_eq!(chosen(json!(["rate", "epochs"]), "largest"), "10");
+    // 0.15 and 0.15 against 0.1 and 0.2: the means differ in the last bit.
+    let (half, low, high) = (dev(0.15), dev(0.1), dev(0.2));
+    let instances = [
+        ("1", "1", 1, half.as_str()),
+        ("1", "1", 2, &half),
+        ("2", "1", 1, &low),
+        ("2", "1", 2, &high),
+    ];
+    let rule = json!({"over": ["rate", "epochs"], "metric": "f1", "ties": "smallest"});
+    let (report, _) = run(&config(rule), &instances).expect("it chooses");
+    assert_eq!(report.choice["rate"], "1");
     assert_eq!(
         chosen(json!(["epochs", "rate"]), "smallest"),
         "10",
         "fewer epochs decide"
     );
+}
+
+/// A seed that is chosen is none to average over.
+#[test]
+fn the_axis_of_repetition_may_be_chosen_too() {
+    let (low, high) = (dev(0.1), dev(0.2));
+    let instances = [("1", "1", 1, low.as_str()), ("1", "1", 2, &high)];
+    let rule = json!({"over": ["rate", "epochs", "seed"], "metric": "f1"});
+    let (report, _) = run(&config(rule), &instances).expect("it chooses");
+    assert_eq!(report.choice["seed"], "2");
 }
 
 #[test]
