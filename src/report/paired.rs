@@ -139,6 +139,17 @@ pub fn holm(ps: &[f64]) -> Vec<f64> {
     corrected
 }
 
+/// As [`holm`], where a test that was made has no p: it counts as one with p = 1, and gets none.
+#[must_use]
+pub fn holm_of_all(ps: &[Option<f64>]) -> Vec<Option<f64>> {
+    let counted: Vec<f64> = ps.iter().map(|p| p.unwrap_or(1.0)).collect();
+    let corrected = holm(&counted).into_iter();
+    corrected
+        .zip(ps)
+        .map(|(corrected, p)| p.map(|_| corrected))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +203,9 @@ mod tests {
         }
         assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
         assert_eq!(holm(&[]), [0.0; 0]);
+        // Three tests were made, so the one with the smallest p is one of three.
+        let corrected = holm_of_all(&[None, Some(0.125), Some(1.0)]);
+        assert_eq!(corrected, [None, Some(0.375), Some(1.0)]);
     }
 
     proptest! {

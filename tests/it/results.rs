@@ -247,18 +247,95 @@ fn two_settings_are_compared_over_the_same_seeds() {
         .says("pairs left out: seed=3 (rate=2 failed)")
         .says("no t-test where there is one pair, or the differences are all the same");
     let found = json(&space, &["--compare", "rate"]);
-    assert_eq!(found["tests"], 2);
+    // `test/examples` is equal in every pair, and counts.
+    assert_eq!(found["tests"], 3);
     assert_eq!(found["equal"], serde_json::json!(["test/examples"]));
     let first = &found["comparisons"][0];
     assert_eq!(
         (first["p_exact"].as_f64(), first["holm_exact"].as_f64()),
-        (Some(0.25), Some(0.5))
+        (Some(0.25), Some(0.75))
     );
     assert_eq!(
         (&first["p_t"], first["n"].as_u64()),
         (&Value::Null, Some(3))
     );
     assert_eq!(first["left_out"][0], "seed=3 (rate=2 failed)");
+}
+
+/// Two rates on three tasks over six seeds: `f1` differs for task `a` only, `same` nowhere, `shift` by 1 everywhere.
+const FAMILY: &str = r#"
+stages:
+  tune:
+    kind: command
+    matrix: { lr: [1, 2], task: [a, b, c] }
+    replicate: { seed: [1, 2, 3, 4, 5, 6] }
+    with:
+      script: |
+        lr=$(sed -n 's/.*"lr": *\([0-9]*\).*/\1/p' params.json)
+        seed=$(sed -n 's/.*"seed": *\([0-9]*\).*/\1/p' params.json)
+        f1=$((80 + seed))
+        grep -q '"task": *"a"' params.json && f1=$((80 + lr * seed))
+        echo "{\"f1\": $f1, \"same\": 10, \"shift\": $((seed + lr))}" > scores.json
+      params: { lr: "${matrix.lr}", task: "${matrix.task}", seed: "${replicate.seed}" }
+    outputs: { scores: scores.json }
+    numbers: scores.json
+"#;
+
+#[test]
+fn comparisons_without_a_difference_or_a_t_test_count_in_the_correction() {
+    let space = Space::with(FAMILY);
+    space.run(&[]).exits(0);
+    let compare = |columns| ["--compare", "lr", "--columns", columns];
+    let near = |found: &Value, expected: f64| {
+        let found = found.as_f64().expect("a number");
+        assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
+    };
+
+    // Five of six are equal, and the smallest p is still one of six.
+    let found = json(&space, &compare("f1,same"));
+    assert_eq!(found["tests"], 6);
+    assert_eq!(found["equal"], serde_json::json!(["same", "f1"]));
+    let only = &found["comparisons"][0];
+    assert_eq!(found["comparisons"].as_array().map(Vec::len), Some(1));
+    near(&only["p_exact"], 0.03125);
+    near(&only["holm_exact"], 6.0 * 0.03125);
+    near(&only["holm_t"], 6.0 * only["p_t"].as_f64().expect("p"));
+    let ran = space.call(&[&["results", "p.yaml"][..], &compare("f1,same")].concat());
+    let ran = ran.exits(0);
+    assert!(ran.stdout.contains("0.188"), "{}", ran.stdout);
+    ran.says("6 comparisons were made, 5 of them equal in every pair")
+        .says("corrected for all 6");
+
+    // Differences that are all 1 have no t, and count all the same.
+    let found = json(&space, &compare("f1,shift"));
+    assert_eq!(found["tests"], 6);
+    for one in found["comparisons"].as_array().expect("comparisons") {
+        near(&one["holm_exact"], 6.0 * 0.03125);
+        match one["number"].as_str() {
+            Some("f1") => near(&one["holm_t"], 6.0 * one["p_t"].as_f64().expect("p")),
+            _ => assert_eq!((&one["p_t"], &one["holm_t"]), (&Value::Null, &Value::Null)),
+        }
+    }
+    space
+        .call(&[&["results", "p.yaml"][..], &compare("f1,shift")].concat())
+        .exits(0)
+        .says("a p that is missing counts as 1");
+}
+
+#[test]
+fn pairs_left_out_are_told_of_comparisons_that_came_out_equal() {
+    let space = sweep();
+    let compare = ["--compare", "rate", "--columns", "test/examples"];
+    let ran = space.call(&[&["results", "p.yaml"][..], &compare].concat());
+    ran.exits(0)
+        .says("equal in every pair")
+        .says("pairs left out: seed=3 (rate=2 failed)");
+    let found = json(&space, &compare);
+    assert_eq!(found["tests"], 1);
+    assert_eq!(
+        found["left_out"],
+        serde_json::json!(["seed=3 (rate=2 failed)"])
+    );
 }
 
 #[test]

@@ -33,13 +33,21 @@ pub(super) struct Comparison<'r> {
     holm_exact: Option<f64>,
 }
 
+impl Comparison<'_> {
+    /// One pair tells nothing, whatever its values are.
+    fn is_testable(&self) -> bool {
+        self.paired.n > 1
+    }
+}
+
 /// All comparisons that were asked for.
 pub(super) struct Comparisons<'r> {
     axis: String,
     over: Vec<String>,
+    /// Those with a line of their own.
     all: Vec<Comparison<'r>>,
-    /// Numbers without any difference, which are not tested.
-    equal: Vec<String>,
+    /// Those without a difference in any pair: they have no line, and count in the correction.
+    equal: Vec<Comparison<'r>>,
     /// Why cells have no pair at all.
     without_pairs: Vec<String>,
 }
@@ -234,13 +242,14 @@ impl<'r> Comparisons<'r> {
             }
             return;
         };
-        if paired.difference == 0.0 && paired.deviation.is_none_or(|deviation| deviation == 0.0) {
-            if !self.equal.contains(&number) {
-                self.equal.push(number);
-            }
-            return;
-        }
-        self.all.push(Comparison {
+        let is_equal =
+            paired.difference == 0.0 && paired.deviation.is_none_or(|deviation| deviation == 0.0);
+        let place = if is_equal {
+            &mut self.equal
+        } else {
+            &mut self.all
+        };
+        place.push(Comparison {
             stage: &rows[0].spec.stage,
             axes: cell.axes.clone(),
             number,
@@ -253,22 +262,67 @@ impl<'r> Comparisons<'r> {
         });
     }
 
-    /// Corrects the chances for how many tests there are; each kind of test is a family of its own.
+    /// Corrects the chances for how many comparisons were made; each kind of test is a family of its own. Nothing that
+    /// the values say takes a comparison out of a family: those without a difference count, and those without a p.
     fn correct(&mut self) {
-        let t: Vec<f64> = self.all.iter().filter_map(|one| one.paired.p_t).collect();
-        let exact: Vec<f64> = self
+        let mut family: Vec<&mut Comparison<'_>> = self
             .all
-            .iter()
-            .filter_map(|one| one.paired.p_exact)
+            .iter_mut()
+            .chain(&mut self.equal)
+            .filter(|one| one.is_testable())
             .collect();
-        let (mut t, mut exact) = (
-            paired::holm(&t).into_iter(),
-            paired::holm(&exact).into_iter(),
-        );
-        for one in &mut self.all {
-            one.holm_t = one.paired.p_t.and_then(|_| t.next());
-            one.holm_exact = one.paired.p_exact.and_then(|_| exact.next());
+        let t: Vec<Option<f64>> = family.iter().map(|one| one.paired.p_t).collect();
+        let exact: Vec<Option<f64>> = family.iter().map(|one| one.paired.p_exact).collect();
+        let corrected = paired::holm_of_all(&t)
+            .into_iter()
+            .zip(paired::holm_of_all(&exact));
+        for (one, (t, exact)) in family.iter_mut().zip(corrected) {
+            one.holm_t = t;
+            one.holm_exact = exact;
         }
+    }
+
+    /// How many comparisons the correction is for.
+    fn tests(&self) -> usize {
+        self.every().filter(|one| one.is_testable()).count()
+    }
+
+    fn every(&self) -> impl Iterator<Item = &Comparison<'r>> {
+        self.all.iter().chain(&self.equal)
+    }
+
+    /// Pairs left out of any comparison, those that came out equal too.
+    fn left_out(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for one in self.every() {
+            for line in &one.left_out {
+                let cell: Vec<String> = one
+                    .axes
+                    .iter()
+                    .map(|axis| format!("{}={}", axis.name, bare(&axis.text)))
+                    .collect();
+                let line = if cell.is_empty() {
+                    line.clone()
+                } else {
+                    format!("{} {line}", cell.join(","))
+                };
+                if !out.contains(&line) {
+                    out.push(line);
+                }
+            }
+        }
+        out
+    }
+
+    /// The numbers that are equal in every pair of a cell.
+    fn equal_numbers(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for one in &self.equal {
+            if !names.contains(&one.number) {
+                names.push(one.number.clone());
+            }
+        }
+        names
     }
 
     /// A table, and remarks about it.
@@ -353,7 +407,7 @@ impl<'r> Comparisons<'r> {
             }),
         );
         let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), chance);
-        let has_many_tests = self.all.len() > 1;
+        let has_many_tests = self.tests() > 1;
         let mut test = |heading, cells: Vec<String>, corrected: Vec<String>| {
             text(heading, Align::Right, Weight::First, cells);
             if has_many_tests {
@@ -435,39 +489,46 @@ impl<'r> Comparisons<'r> {
                 reachable.collect::<Vec<_>>().join(", ")
             ));
         }
-        if self.all.len() > 1 {
-            let tests = self.all.len();
-            remarks.push(format!(
-                "{tests} comparisons were made: `Holm` is the p beside it, corrected for them (Holm 1979)"
-            ));
-        }
-        let mut out: Vec<String> = Vec::new();
-        for one in &self.all {
-            for line in &one.left_out {
-                let cell: Vec<String> = one
-                    .axes
-                    .iter()
-                    .map(|axis| format!("{}={}", axis.name, bare(&axis.text)))
-                    .collect();
-                let line = if cell.is_empty() {
-                    line.clone()
-                } else {
-                    format!("{} {line}", cell.join(","))
-                };
-                if !out.contains(&line) {
-                    out.push(line);
-                }
-            }
-        }
+        remarks.extend(self.correction());
+        let out = self.left_out();
         if !out.is_empty() {
             remarks.push(format!("pairs left out: {}", some(&out, 8)));
         }
         remarks.extend(self.without_pairs.iter().take(8).cloned());
-        if !self.equal.is_empty() {
+        let equal = self.equal_numbers();
+        if !equal.is_empty() {
             remarks.push(format!(
-                "equal in every pair of a cell, and not tested there: {}",
-                some(&self.equal, 12)
+                "equal in every pair of a cell, without a line there: {}",
+                some(&equal, 12)
             ));
+        }
+        remarks
+    }
+
+    /// What the columns `Holm` are corrected for.
+    fn correction(&self) -> Vec<String> {
+        let tests = self.tests();
+        let mut remarks = Vec::new();
+        if self.all.is_empty() || tests < 2 {
+            return remarks;
+        }
+        let equal = self.equal.iter().filter(|one| one.is_testable()).count();
+        let (among, many) = match equal {
+            0 => (String::new(), "them".to_owned()),
+            equal => (
+                format!(", {equal} of them equal in every pair (p = 1)"),
+                format!("all {tests}"),
+            ),
+        };
+        remarks.push(format!(
+            "{tests} comparisons were made{among}: `Holm` is the p beside it, corrected for {many} (Holm 1979)"
+        ));
+        let mut tested = self.all.iter().filter(|one| one.is_testable());
+        if tested.any(|one| one.paired.p_t.is_none() || one.paired.p_exact.is_none()) {
+            remarks.push("a p that is missing counts as 1 in the correction".to_owned());
+        }
+        if self.every().any(|one| !one.is_testable()) {
+            remarks.push("comparisons of one pair are not among them".to_owned());
         }
         remarks
     }
@@ -492,9 +553,10 @@ impl<'r> Comparisons<'r> {
             })
             .collect();
         json!({
-            "axis": self.axis, "paired_by": self.over, "tests": self.all.len(),
+            "axis": self.axis, "paired_by": self.over, "tests": self.tests(),
             "methods": { "t": T_TEST, "exact": EXACT_TEST, "correction": "Holm 1979" },
-            "comparisons": lines, "equal": self.equal, "without_pairs": self.without_pairs,
+            "comparisons": lines, "equal": self.equal_numbers(), "left_out": self.left_out(),
+            "without_pairs": self.without_pairs,
         })
     }
 }
