@@ -27,6 +27,7 @@ mod fetch_lock;
 mod fetch_trouble;
 mod finetune;
 mod gallery;
+mod handing_out;
 mod harm_or_help;
 mod house;
 mod long_runs;
