@@ -2,4 +2,6 @@
 
 pub mod cli;
 pub mod console;
+pub mod import;
 pub mod kinds;
+pub mod serve;

@@ -1,6 +1,7 @@
 //! Every word of the command line, as types. Knows nothing of what the words make happen.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 pub use clap_complete::Shell;
 
 use super::values::{
-    Mirror, OutputSelector, RunSelector, Setting, parse_device, parse_duration, parse_selector,
-    parse_size,
+    Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_device,
+    parse_duration, parse_selector, parse_size,
 };
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
@@ -53,11 +54,21 @@ pub enum Command {
     /// Show the changed lines of a stage's manifest
     #[command(after_help = "Examples:\n  pipeline why pipelines/paper.yaml 'finetune[ddi,1]'")]
     Why(StageArgs),
-    /// Show each stage: cached, outdated, running, failed
+    /// Show each stage: cached, outdated, running, failed; or follow a run
     #[command(
-        after_help = "Examples:\n  pipeline status pipelines/paper.yaml\n  pipeline status pipelines/paper.yaml --json"
+        after_help = "Examples:\n  pipeline status pipelines/paper.yaml\n  pipeline status pipelines/paper.yaml --json\n  pipeline status pipelines/paper.yaml --follow"
     )]
     Status(StatusArgs),
+    /// Show axes, parameters, numbers, state and time of each instance, also while a run is going on
+    #[command(
+        after_help = "Examples:\n  pipeline results pipelines/paper.yaml finetune --sort -f1\n  pipeline results pipelines/paper.yaml finetune --where task=ddi --where 'f1>=0.8'\n  pipeline results pipelines/paper.yaml finetune --mean --columns f1,precision\n  pipeline results pipelines/paper.yaml finetune --compare learning_rate=1e-4,3e-4 --columns f1\n\nA name is an axis, a parameter (its path or the end of it), a number (`f1`, `dev/f1`, `ddi/dev/f1[effect]`) or one of stage, instance, kind, state, time, device, because, key. `axis.`, `with.` and `number.` before it say which."
+    )]
+    Results(ResultsArgs),
+    /// Show a pipeline and its run on a page in the browser, read-only
+    #[command(
+        after_help = "Prints the address of the page, and answers until it is interrupted. It reads the files of the run and writes nothing.\n\nExamples:\n  pipeline serve\n  pipeline serve pipelines/paper.yaml --port 8080"
+    )]
+    Serve(ServeArgs),
     /// Copy an output of a stage out of the cache
     #[command(
         after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1]' --format huggingface --to electra-ddi"
@@ -73,9 +84,9 @@ pub enum Command {
         after_help = "Examples:\n  pipeline log pipelines/paper.yaml pretrain\n  pipeline log pipelines/paper.yaml 'finetune[ddi,1]'"
     )]
     Log(StageArgs),
-    /// Set parameters and metrics of two runs side by side
+    /// Set two runs side by side: parameters, numbers, times, devices, environments
     #[command(
-        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
+        after_help = "Examples:\n  pipeline diff pipelines/paper.yaml latest~1 latest\n  pipeline diff pipelines/paper.yaml latest~1 latest 'finetune[task=ddi]' --json\n  pipeline diff pipelines/paper.yaml 20261121T011900Z-4f2a latest"
     )]
     Diff(DiffArgs),
     /// Draw the graph of stages, a matrix as one node
@@ -122,6 +133,11 @@ pub enum Command {
         #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+    /// Write a pipeline file from the dvc.yaml of a project that uses DVC
+    #[command(
+        after_help = "What cannot be carried over is listed, with its place and what to do. DVC is not needed.\n\nExamples:\n  pipeline import-dvc dvc.yaml\n  pipeline import-dvc ../paper/dvc.yaml --out pipelines/paper.yaml"
+    )]
+    ImportDvc(ImportDvcArgs),
     /// Print a manual page
     #[command(
         after_help = "Examples:\n  pipeline man > pipeline.1\n  pipeline man run > pipeline-run.1"
@@ -249,6 +265,13 @@ pub struct RunArgs {
     /// Stop before remaking what took longer than this.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, help_heading = "Protected results")]
     pub confirm_over: Duration,
+    /// Run this stage of kind `command` once under watch, list the files it reads and does not declare, and those it
+    /// declares and never reads; nothing of that run enters the cache.
+    #[arg(long, value_name = "STAGE", value_parser = parse_selector, conflicts_with_all = ["stages", "kinds"], help_heading = "Output")]
+    pub trace: Option<String>,
+    /// With `--trace`: also list files of the system and of languages.
+    #[arg(long, requires = "trace", help_heading = "Output")]
+    pub verbose: bool,
     /// Also write what happens to a file, as JSON lines.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub events: Option<PathBuf>,
@@ -324,9 +347,100 @@ pub struct StatusArgs {
     /// Only these stages [default: all].
     #[arg(value_name = "STAGE", value_parser = parse_selector)]
     pub stages: Vec<String>,
-    /// Print the states as JSON on standard output.
+    /// Follow the run that is going on, here or elsewhere, until it ends; its exit code is the run's.
+    #[arg(short, long, conflicts_with = "stages")]
+    pub follow: bool,
+    /// Follow this run, also one that is over: an id or `latest` [default: the one that goes on and began last].
+    #[arg(long, value_name = "RUN", requires = "follow")]
+    pub run: Option<String>,
+    /// Follow the run that writes this file of events.
+    #[arg(long, value_name = "FILE", requires = "follow", conflicts_with = "run", value_hint = ValueHint::FilePath)]
+    pub events: Option<PathBuf>,
+    /// Print the states as JSON on standard output; with `--follow`, the summary of the run.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `pipeline results`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ResultsArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only these stages [default: all that have numbers or may come to have some].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Only instances of which this holds: `=`, `!=`, `<`, `<=`, `>`, `>=`; repeat for several.
+    #[arg(long = "where", value_name = "NAME=VALUE", help_heading = "Rows")]
+    pub conditions: Vec<Condition>,
+    /// Sort by this, upwards; `-NAME` downwards. Instances without it come last.
+    #[arg(
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "Rows"
+    )]
+    pub sort: Option<String>,
+    /// Sort downwards.
+    #[arg(long, requires = "sort", help_heading = "Rows")]
+    pub descending: bool,
+    /// Show these columns, in this order.
+    #[arg(
+        long,
+        value_name = "NAME,NAME",
+        value_delimiter = ',',
+        help_heading = "Rows"
+    )]
+    pub columns: Vec<String>,
+    /// Show means, standard deviations and n over the axis of repetition.
+    #[arg(long, help_heading = "Statistics")]
+    pub mean: bool,
+    /// Show means over this axis, or pair by it.
+    #[arg(long, value_name = "AXIS", help_heading = "Statistics")]
+    pub over: Option<String>,
+    /// Test whether the first value of an axis and the others differ, over the same repetitions.
+    #[arg(
+        long,
+        value_name = "AXIS=VALUE,VALUE",
+        conflicts_with = "mean",
+        help_heading = "Statistics"
+    )]
+    pub compare: Option<Settings>,
+    /// Print CSV on standard output, with every column.
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub csv: bool,
+    /// Print JSON on standard output, with every column.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Write a Parquet file, with every column.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub parquet: Option<PathBuf>,
+}
+
+/// `pipeline serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The pipeline file [default: that of the run that began last].
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Where to listen; other addresses than this machine's own need `--public`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// The port; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Let other machines see the page. It is not encrypted: who reads along on the network sees it, too.
+    #[arg(long)]
+    pub public: bool,
+    /// Apply a profile of the file; repeat for several, later ones win.
+    #[arg(long = "profile", value_name = "NAME", help_heading = "Settings")]
+    pub profiles: Vec<String>,
+    /// Set a parameter, over file and profiles; the value is YAML.
+    #[arg(long = "set", value_name = "NAME=VALUE", help_heading = "Settings")]
+    pub settings: Vec<Setting>,
+    /// Where results are kept [default: `cache` in the pipeline's root].
+    #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
+    pub cache: Option<PathBuf>,
 }
 
 /// `pipeline get`.
@@ -381,6 +495,12 @@ pub struct DiffArgs {
     /// The run on the right.
     #[arg(value_name = "RUN")]
     pub right: RunSelector,
+    /// Only these stages [default: all].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// Print what differs as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `pipeline graph`.
@@ -417,6 +537,17 @@ pub struct AcceptArgs {
     /// Why the old result still holds; goes into the record and the report.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: String,
+}
+
+/// `pipeline import-dvc`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ImportDvcArgs {
+    /// The `dvc.yaml`; its parameter files are read beside it.
+    #[arg(value_name = "DVC_YAML", default_value = "dvc.yaml", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The pipeline file to write [default: `pipelines/NAME.yaml` beside it, NAME being that of its folder].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
 }
 
 /// `pipeline lock`.

@@ -55,6 +55,21 @@ pub(super) fn exec(file: &Path) -> u8 {
             let error = std::process::Command::new(program).args(arguments).exec();
             say(&format!("cannot start `{program}`: {error}"), 127)
         }
+        ExecWork::Watched { argv, seen } => {
+            let child = seen.with_extension("child.json");
+            let order = ExecOrder {
+                folder: order.folder,
+                work: ExecWork::BecomeWatched { argv },
+            };
+            let text = serde_json::to_vec(&order).expect("orders serialise");
+            let done =
+                fs_err::write(&child, text).and_then(|()| flow::exec::trace::follow(&child, &seen));
+            done.unwrap_or_else(|error| say(&format!("{error}"), 3))
+        }
+        ExecWork::BecomeWatched { argv } => {
+            let error = flow::exec::trace::begin(&argv);
+            say(&format!("cannot start: {error}"), 127)
+        }
         ExecWork::Kind {
             kind,
             config,

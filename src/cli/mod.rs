@@ -16,16 +16,21 @@ mod dev;
 mod diff;
 mod doctor;
 mod exec;
+mod follow;
 mod get;
 mod graph;
+mod import_dvc;
 mod init;
 mod lock;
 mod log;
 mod plan;
 mod report;
+mod results;
 mod run;
+mod serve;
 mod session;
 mod status;
+mod trace;
 pub mod values;
 mod why;
 
@@ -91,6 +96,8 @@ fn wants(command: &Command) -> (bool, Option<&Path>) {
         Command::Check(check) => (check.json, None),
         Command::Plan(plan) => (plan.json, None),
         Command::Status(status) => (status.json, None),
+        Command::Results(results) => (results.json, None),
+        Command::Diff(diff) => (diff.json, None),
         Command::Doctor(doctor) => (doctor.json, None),
         Command::Cache(CacheCommand::Stats { json, .. }) => (*json, None),
         _ => (false, None),
@@ -103,7 +110,10 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Check(args) => check::check(&args, console),
         Command::Plan(args) => plan::plan(&args, console),
         Command::Why(args) => why::why(&args, console),
+        Command::Status(args) if args.follow => follow::follow(&args, console),
         Command::Status(args) => status::status(&args, console),
+        Command::Results(args) => results::results(&args, console),
+        Command::Serve(args) => serve::serve(&args, console),
         Command::Get(args) => get::get(&args, console),
         Command::Path(args) => get::path(&args, console),
         Command::Log(args) => log::log(&args, console),
@@ -122,6 +132,7 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
             console.bytes(&args::completions(shell));
             Ok(0)
         }
+        Command::ImportDvc(args) => import_dvc::import_dvc(&args, console),
         Command::Init { folder } => init::init(&folder, console),
         Command::Man { command } => match args::man(command.as_deref()) {
             Some(page) => {

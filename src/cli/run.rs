@@ -55,6 +55,9 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         program: std::path::PathBuf::new(),
         arguments: std::env::args().collect(),
     };
+    if let Some(selector) = &args.trace {
+        return super::trace::trace(&session, selector, args.verbose, options, console);
+    }
     let summary = match run_stages(session.workflow(), &session.store, KINDS, &options, console) {
         Ok(summary) => summary,
         Err(failure) => {

@@ -26,24 +26,7 @@ pub(super) struct Session {
 impl Session {
     /// Loads a pipeline and opens its store; prints warnings.
     pub(super) fn open(args: &PipelineArgs, console: &mut Console) -> Result<Self, Failure> {
-        let root = root_of(&args.file);
-        let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
-        let cache = std::path::absolute(&cache).unwrap_or(cache);
-        if !args.file.is_file() {
-            return Err(Failure::one(Class::Input, missing_file(args)));
-        }
-        for (what, path) in [("pipeline", &args.file), ("cache", &cache)] {
-            let whole = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            if whole.to_str().is_none() {
-                let message = format!(
-                    "the path of the {what}, `{}`, is not UTF-8",
-                    whole.display()
-                );
-                let diagnostic = Diagnostic::error("cli::path", message)
-                    .help("rename the folder, or work in another one");
-                return Err(Failure::one(Class::Input, diagnostic));
-            }
-        }
+        let (_, cache) = find(args)?;
         let store = Store::open(&cache).or_else(|error| match error.kind() {
             // Looking needs no place of its own; what works says so when it cannot write.
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
@@ -58,7 +41,30 @@ impl Session {
                 .help("choose another place with `--cache`, or make this one writable and leave it some space");
             Failure::one(Class::Environment, diagnostic)
         })?;
+        let session = Self::load(args, store, Some(console))?;
+        if !session.ready.warnings.is_empty() {
+            console.set_sources(&session.ready.sources());
+            console.report(&session.ready.warnings);
+        }
+        Ok(session)
+    }
+
+    /// Loads a pipeline to look at it: nothing is written anywhere. Says what is wrong with its lines where it may speak.
+    pub(super) fn look(
+        args: &PipelineArgs,
+        console: Option<&mut Console>,
+    ) -> Result<Self, Failure> {
+        let (_, cache) = find(args)?;
+        Self::load(args, Store::to_read(&cache), console)
+    }
+
+    fn load(
+        args: &PipelineArgs,
+        store: Store,
+        console: Option<&mut Console>,
+    ) -> Result<Self, Failure> {
         store.prefetch_index();
+        let (root, _) = places(args);
         let mirrors = mirrors(args, &root)?;
         let set: Vec<String> = args
             .settings
@@ -73,18 +79,15 @@ impl Session {
             mirrors: &mirrors,
             device: args.device.as_deref(),
         };
-        let ready = match load_cached(&options, &store) {
-            Ok(ready) => ready,
+        match load_cached(&options, &store) {
+            Ok(ready) => Ok(Self { ready, store }),
             Err(failure) => {
-                console.set_sources(&failure.sources);
-                return Err(failure.failure);
+                if let Some(console) = console {
+                    console.set_sources(&failure.sources);
+                }
+                Err(failure.failure)
             }
-        };
-        if !ready.warnings.is_empty() {
-            console.set_sources(&ready.sources());
-            console.report(&ready.warnings);
         }
-        Ok(Self { ready, store })
     }
 
     /// The workflow.
@@ -180,7 +183,36 @@ impl Session {
     }
 }
 
-fn missing_file(args: &PipelineArgs) -> Diagnostic {
+/// [`places`] of a file that is there, in words that results can name.
+fn find(args: &PipelineArgs) -> Result<(PathBuf, PathBuf), Failure> {
+    let (root, cache) = places(args);
+    if !args.file.is_file() {
+        return Err(Failure::one(Class::Input, missing_file(args)));
+    }
+    for (what, path) in [("pipeline", &args.file), ("cache", &cache)] {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        if whole.to_str().is_none() {
+            let message = format!(
+                "the path of the {what}, `{}`, is not UTF-8",
+                whole.display()
+            );
+            let diagnostic = Diagnostic::error("cli::path", message)
+                .help("rename the folder, or work in another one");
+            return Err(Failure::one(Class::Input, diagnostic));
+        }
+    }
+    Ok((root, cache))
+}
+
+/// The root of a pipeline and its cache, whether they are there or not.
+pub(super) fn places(args: &PipelineArgs) -> (PathBuf, PathBuf) {
+    let root = root_of(&args.file);
+    let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
+    let cache = std::path::absolute(&cache).unwrap_or(cache);
+    (root, cache)
+}
+
+pub(super) fn missing_file(args: &PipelineArgs) -> Diagnostic {
     let file = args.file.display();
     let diagnostic = Diagnostic::error(
         "cli::no_file",

@@ -2,9 +2,9 @@
 
 use flow::metric::MetricRow;
 use flow::plan::Decision;
+use flow::results::Standing;
 use flow::spec::METRICS;
 use flow::store::Store;
-use flow::store::lock::TryKey;
 use flow::store::record::Record;
 use serde::Serialize;
 
@@ -119,21 +119,15 @@ pub(super) fn status(args: &StatusArgs, console: &mut Console) -> Done {
 
 /// What the key's work folder says of a stage without a record. Nothing is made for a key nobody worked on.
 fn state_of(store: &Store, key: &flow::digest::Digest, because: String) -> (State, String) {
-    if !store.work_path(key).is_dir() {
+    let Some((standing, why, _)) = flow::results::by_attempts(store, key) else {
         return (State::Outdated, because);
-    }
-    if let Ok(TryKey::Busy(holder)) = store.try_lock(key) {
-        return (State::Running, format!("by {holder}"));
-    }
-    match flow::exec::last_attempt(store, key) {
-        Some(attempt) if attempt.end == "failed" => {
-            (State::Failed, format!("failed {}", attempt.started))
-        }
-        Some(attempt) if attempt.end == "stopped" => {
-            (State::Outdated, format!("stopped {}", attempt.started))
-        }
-        _ => (State::Outdated, because),
-    }
+    };
+    let state = match standing {
+        Standing::Running => State::Running,
+        Standing::Failed => State::Failed,
+        Standing::Cached | Standing::Waiting | Standing::Outdated => State::Outdated,
+    };
+    (state, why)
 }
 
 /// The sum of a record's numbers of one name, 0 where it has none.
@@ -147,11 +141,8 @@ pub(super) fn number_of(store: &Store, record: &Record, metric: &str) -> f64 {
 
 /// The metric rows of a record; none where their object is gone.
 pub(super) fn rows_of(store: &Store, record: &Record) -> Vec<MetricRow> {
-    let Some(content) = record.outputs.get(METRICS) else {
-        return Vec::new();
-    };
-    let text = fs_err::read_to_string(store.object_path(&content.digest)).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
+    let content = record.outputs.get(METRICS);
+    content
+        .and_then(|content| flow::results::read_metrics(store, &content.digest))
+        .unwrap_or_default()
 }

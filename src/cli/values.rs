@@ -200,6 +200,114 @@ impl FromStr for RunSelector {
     }
 }
 
+/// How a condition compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`, as text or as numbers.
+    Equal,
+    /// `!=`.
+    NotEqual,
+    /// `<`.
+    Less,
+    /// `<=`.
+    AtMost,
+    /// `>`.
+    More,
+    /// `>=`.
+    AtLeast,
+}
+
+/// `NAME=VALUE` of `--where`, with `!=`, `<`, `<=`, `>` or `>=` in place of `=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// An axis, a parameter, a number or a field.
+    pub name: String,
+    /// How.
+    pub comparison: Comparison,
+    /// With what; a number where the order is asked for.
+    pub value: String,
+}
+
+impl FromStr for Condition {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected `NAME=VALUE`, such as `task=ddi` or `f1>=0.9`";
+        const SIGNS: [(&str, Comparison); 6] = [
+            ("!=", Comparison::NotEqual),
+            ("<=", Comparison::AtMost),
+            (">=", Comparison::AtLeast),
+            ("<", Comparison::Less),
+            (">", Comparison::More),
+            ("=", Comparison::Equal),
+        ];
+        // The class of a number may hold any sign: `f1[a=b]>0.5`.
+        let mut depth = 0_usize;
+        for (at, c) in text.char_indices() {
+            match c {
+                '[' => depth += 1,
+                ']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            let sign = SIGNS.iter().find(|(sign, _)| text[at..].starts_with(sign));
+            let Some((sign, comparison)) = sign.filter(|_| depth == 0) else {
+                continue;
+            };
+            let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+            if name.is_empty() {
+                return refuse(format!("the name is missing; {EXPECTED}"));
+            }
+            let is_order = !matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+            if is_order && value.parse::<f64>().is_err() {
+                return refuse(format!("`{sign}` compares numbers, and `{value}` is none"));
+            }
+            return Ok(Self {
+                name: name.to_owned(),
+                comparison: *comparison,
+                value: value.to_owned(),
+            });
+        }
+        refuse(EXPECTED)
+    }
+}
+
+/// `AXIS` or `AXIS=VALUE,VALUE…` of `--compare`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The axis.
+    pub axis: String,
+    /// Its values, the first one being what the others are compared with; none means all of them.
+    pub values: Vec<String>,
+}
+
+impl FromStr for Settings {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected `AXIS=VALUE,VALUE`, such as `rate=1e-4,3e-4`, or `AXIS`";
+        let (axis, values) = match text.split_once('=') {
+            None => (text, Vec::new()),
+            Some((axis, values)) => (
+                axis,
+                values
+                    .split(',')
+                    .map(|value| value.trim().to_owned())
+                    .collect(),
+            ),
+        };
+        if !is_name(axis.trim()) || values.len() == 1 || values.iter().any(String::is_empty) {
+            return refuse(EXPECTED);
+        }
+        if (1..values.len()).any(|at| values[..at].contains(&values[at])) {
+            return refuse(format!("a value stands there twice; {EXPECTED}"));
+        }
+        Ok(Self {
+            axis: axis.trim().to_owned(),
+            values,
+        })
+    }
+}
+
 /// Cuts `name` or `name[…]` off the front.
 fn split_selector(text: &str) -> Result<(&str, &str), ValueError> {
     let name_end = text.find(['[', '.']).unwrap_or(text.len());
@@ -305,6 +413,44 @@ mod tests {
         assert_eq!(place.output.as_deref(), Some("model"));
         assert_eq!(place.to_string(), "finetune[lr=0.1].model");
         assert!("read.".parse::<OutputSelector>().is_err());
+    }
+
+    #[test]
+    fn conditions() {
+        let parsed = |text: &str| {
+            let condition: Condition = text.parse().expect("parses");
+            (condition.name, condition.comparison, condition.value)
+        };
+        let expected =
+            |name: &str, comparison, value: &str| (name.to_owned(), comparison, value.to_owned());
+        assert_eq!(
+            parsed("task=a=b"),
+            expected("task", Comparison::Equal, "a=b")
+        );
+        assert_eq!(
+            parsed("dev/f1 >= 0.9"),
+            expected("dev/f1", Comparison::AtLeast, "0.9")
+        );
+        assert_eq!(
+            parsed("f1[a<b]<1e-3"),
+            expected("f1[a<b]", Comparison::Less, "1e-3")
+        );
+        assert_eq!(parsed("task!="), expected("task", Comparison::NotEqual, ""));
+        assert!(message("f1".parse::<Condition>()).starts_with("expected"));
+        assert!(message("=1".parse::<Condition>()).starts_with("the name is missing"));
+        assert!(message("f1>much".parse::<Condition>()).contains("compares numbers"));
+        let settings: Settings = "rate=1e-4, 3e-4".parse().expect("parses");
+        assert_eq!(settings.values, ["1e-4", "3e-4"]);
+        assert!(
+            "rate"
+                .parse::<Settings>()
+                .expect("parses")
+                .values
+                .is_empty()
+        );
+        assert!("rate=1".parse::<Settings>().is_err());
+        assert!("rate=1,".parse::<Settings>().is_err());
+        assert!(message("rate=1,1".parse::<Settings>()).contains("twice"));
     }
 
     #[test]

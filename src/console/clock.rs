@@ -1,5 +1,7 @@
 //! The time, from outside, so that tests decide it. Knows nothing of who asks.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 /// Tells the time to the views.
@@ -11,27 +13,45 @@ pub trait Clock {
     fn wall(&self) -> SystemTime;
 }
 
-/// The machine's clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct MachineClock(Instant);
+/// The machine's clocks, or the moment that is told of when a run is followed from its files.
+#[derive(Clone, Debug)]
+pub struct MachineClock {
+    origin: Instant,
+    told: Rc<Cell<Option<SystemTime>>>,
+}
+
+impl MachineClock {
+    /// Stands at a moment of the past until told otherwise; all clones do.
+    pub fn tell(&self, moment: Option<SystemTime>) {
+        self.told.set(moment);
+    }
+}
 
 impl Default for MachineClock {
     fn default() -> Self {
-        Self(Instant::now())
+        Self {
+            origin: Instant::now(),
+            told: Rc::default(),
+        }
     }
 }
 
 impl Clock for MachineClock {
     fn seconds(&self) -> f64 {
-        self.0.elapsed().as_secs_f64()
+        let ago = self.told.get().map_or(0.0, |moment| {
+            // Another machine's clock may be ahead of ours.
+            let ago = flow::clock::now().duration_since(moment);
+            ago.map_or(0.0, |ago| ago.as_secs_f64())
+        });
+        self.origin.elapsed().as_secs_f64() - ago
     }
 
     fn wall(&self) -> SystemTime {
-        flow::clock::now()
+        self.told.get().unwrap_or_else(flow::clock::now)
     }
 }
 
-impl<C: Clock + ?Sized> Clock for std::rc::Rc<C> {
+impl<C: Clock + ?Sized> Clock for Rc<C> {
     fn seconds(&self) -> f64 {
         (**self).seconds()
     }

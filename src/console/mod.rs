@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::event::{Event, Observer};
@@ -18,7 +19,7 @@ pub mod diagnostic;
 mod excerpt;
 pub mod format;
 pub mod jsonl;
-mod pace;
+pub mod pace;
 pub mod plain;
 mod summary;
 pub mod table;
@@ -44,6 +45,7 @@ pub struct Options<'a> {
 /// The program's voice.
 pub struct Console {
     look: Look,
+    clock: MachineClock,
     json: bool,
     sources: Sources,
     view: View,
@@ -86,16 +88,16 @@ impl Console {
         let view = if terminal::stderr_is_live() {
             View::Live(tty::Live::new(
                 out,
-                clock,
+                clock.clone(),
                 look,
                 terminal::stderr_size_in_foreground,
             ))
         } else {
-            View::Lines(plain::Lines::new(out, clock, look))
+            View::Lines(plain::Lines::new(out, clock.clone(), look))
         };
         let events = match options.events {
             None => None,
-            Some(path) => Some(JsonLines::create(path, clock).map_err(|error| {
+            Some(path) => Some(JsonLines::create(path, clock.clone()).map_err(|error| {
                 let message = format!("cannot write the events to `{}`", path.display());
                 let diagnostic = Diagnostic::error("console::events", message)
                     .detail(error.to_string())
@@ -105,6 +107,7 @@ impl Console {
         };
         Ok(Self {
             look,
+            clock,
             json: options.json,
             sources: Sources::default(),
             view,
@@ -127,6 +130,15 @@ impl Console {
         match &mut self.view {
             View::Live(view) => view.set_sources(sources.clone()),
             View::Lines(view) => view.set_sources(sources.clone()),
+        }
+    }
+
+    /// What comes next happened then, in a run that is followed from its files; nothing is drawn before `None` says that
+    /// all is told.
+    pub fn tell_of(&mut self, moment: Option<SystemTime>) {
+        self.clock.tell(moment);
+        if let View::Live(view) = &mut self.view {
+            view.hold(moment.is_some());
         }
     }
 

@@ -16,7 +16,7 @@ const FIRST_ESTIMATE_SECONDS: f64 = 3.0;
 
 /// The pace of one counter.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace {
+pub struct Pace {
     readings: VecDeque<(f64, u64)>,
     rate: Option<f64>,
     finish: Option<f64>,
@@ -25,7 +25,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Takes a reading; one that goes back starts over.
-    pub(super) fn add(&mut self, now: f64, done: u64) {
+    pub fn add(&mut self, now: f64, done: u64) {
         let has_window = self.readings.len() > 1;
         match self.readings.back_mut() {
             Some((_, last)) if done < *last => {
@@ -47,7 +47,7 @@ impl Pace {
     }
 
     /// Computes anew what is shown, once a second at most.
-    pub(super) fn refresh(&mut self, now: f64, total: Option<u64>) {
+    pub fn refresh(&mut self, now: f64, total: Option<u64>) {
         if self.refreshed.is_some_and(|last| now - last < 1.0) {
             return;
         }
@@ -89,12 +89,12 @@ impl Pace {
     }
 
     /// Units a second over the window.
-    pub(super) fn rate(&self) -> Option<f64> {
+    pub fn rate(&self) -> Option<f64> {
         self.rate
     }
 
     /// Seconds left, in steps that do not flicker: 5 s above a minute.
-    pub(super) fn seconds_left(&self, now: f64) -> Option<f64> {
+    pub fn seconds_left(&self, now: f64) -> Option<f64> {
         let left = (self.finish? - now).max(0.0);
         Some(if left >= 60.0 {
             (left / 5.0).round() * 5.0

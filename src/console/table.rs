@@ -59,11 +59,24 @@ impl Table {
         }
     }
 
-    /// Adds a row; missing fields are empty, fields beyond the last column are left out.
-    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        let mut cells = Vec::from(cells);
+    /// An empty table whose columns are known only now.
+    #[must_use]
+    pub fn of(columns: Vec<(String, Align)>) -> Self {
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row of as many fields as there are columns.
+    pub fn push(&mut self, mut cells: Vec<Cell>) {
         cells.resize(self.columns.len(), Cell::from(""));
         self.rows.push(cells);
+    }
+
+    /// Adds a row; missing fields are empty, fields beyond the last column are left out.
+    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.push(Vec::from(cells));
     }
 
     /// Whether it has no rows.

@@ -40,6 +40,7 @@ pub struct Live<W: Write, C: Clock> {
     shown_size: Option<Size>,
     drawn_at: f64,
     name_columns: usize,
+    held: bool,
 }
 
 impl<W: Write, C: Clock> Live<W, C> {
@@ -57,6 +58,15 @@ impl<W: Write, C: Clock> Live<W, C> {
             shown_size: None,
             drawn_at: f64::NEG_INFINITY,
             name_columns: 8,
+            held: false,
+        }
+    }
+
+    /// While held, nothing is drawn: what is told of the past comes at once.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+        if !held {
+            self.draw_if_due();
         }
     }
 
@@ -120,6 +130,9 @@ impl<W: Write, C: Clock> Live<W, C> {
     }
 
     fn draw(&mut self) {
+        if self.held {
+            return;
+        }
         let size = (self.size)();
         match size {
             Some(size) => self.look.width = size.columns.max(40),
@@ -430,6 +443,7 @@ impl<W: Write, C: Clock> Drop for Live<W, C> {
     fn drop(&mut self) {
         self.board.total = 0;
         self.board.running.clear();
+        self.held = false;
         self.draw();
     }
 }

@@ -27,6 +27,32 @@ pub fn rfc3339(time_ns: i128) -> String {
     }
 }
 
+/// Seconds from a time as [`rfc3339`] writes it until now, not below 0; `None` when it is no time.
+#[must_use]
+pub fn seconds_since(text: &str) -> Option<f64> {
+    let then: jiff::Timestamp = text.parse().ok()?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds for people need no more than 53 bits"
+    )]
+    let seconds = (now_ns() - then.as_nanosecond()).max(0) as f64 / 1e9;
+    Some(seconds)
+}
+
+/// The nanoseconds since 1970 that an RFC 3339 text means.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<i128> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_nanosecond())
+}
+
+/// The moment that many nanoseconds after 1970; none for one before.
+#[must_use]
+pub fn from_ns(time_ns: i128) -> Option<SystemTime> {
+    let nanos = u64::try_from(time_ns).ok()?;
+    UNIX_EPOCH.checked_add(std::time::Duration::from_nanos(nanos))
+}
+
 /// A new run id such as `20261121T011900Z-4f2a`: sorts by time; the tail tells runs of one second apart.
 #[must_use]
 pub fn new_run_id() -> String {
@@ -80,6 +106,14 @@ fn rounded(value: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        let text = "2026-11-21T01:19:00.123Z";
+        let time = parse_rfc3339(text).expect("a time");
+        assert_eq!(rfc3339(time), text);
+        assert_eq!(parse_rfc3339("yesterday"), None);
+    }
 
     #[test]
     fn durations_show_two_units() {

@@ -76,6 +76,51 @@ pub fn split_output(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// A display name such as `finetune[task=ddi,seed=1]` as its stage and its axes, values without quotes.
+#[must_use]
+pub fn axes_of_name(name: &str) -> (&str, Vec<(String, String)>) {
+    let Some((stage, inside)) = split_name(name) else {
+        return (name, Vec::new());
+    };
+    let axes = items(inside).unwrap_or_default().into_iter();
+    let axes = axes.map(|item| (item.axis.unwrap_or_default(), bare(&item.value)));
+    (stage, axes.collect())
+}
+
+/// Whether a selector means a stage of this display name, be it in the workflow or not: one of an earlier run.
+#[must_use]
+pub fn means_name(selector: &str, name: &str) -> bool {
+    let (stage, axes) = axes_of_name(name);
+    let Some((wanted, inside)) = split_name(selector) else {
+        return selector == stage;
+    };
+    let fits = |(at, item): (usize, Item)| {
+        let value = match &item.axis {
+            Some(axis) => axes.iter().find(|(name, _)| name == axis),
+            None => axes.get(at),
+        };
+        value.is_some_and(|(_, value)| item.value == "*" || *value == bare(&item.value))
+    };
+    wanted == stage
+        && (inside.trim() == "*"
+            || items(inside).is_some_and(|items| items.into_iter().enumerate().all(fits)))
+}
+
+fn split_name(name: &str) -> Option<(&str, &str)> {
+    let (stage, rest) = name.split_once('[')?;
+    Some((stage, rest.strip_suffix(']')?))
+}
+
+/// A value without the quotes that a name gives it, of which there may be two pairs: the axis's own and the name's.
+fn bare(value: &str) -> String {
+    let inner = |text: &str| match text.starts_with('"') {
+        true => serde_json::from_str::<String>(text).ok(),
+        false => None,
+    };
+    let once = inner(value).unwrap_or_else(|| value.to_owned());
+    inner(&once).unwrap_or(once)
+}
+
 struct Index<'a> {
     workflow: &'a Workflow,
     by_stage: BTreeMap<&'a str, Vec<StageId>>,
@@ -332,6 +377,35 @@ mod tests {
         }
         let both = chosen(&["tun", "dat"]).expect_err("two problems");
         assert!(both.contains("tun") && both.contains("dat"));
+    }
+
+    #[test]
+    fn names_of_earlier_runs_are_taken_apart_and_meant() {
+        let name = "tune[task=\"a, b\",seed=1]";
+        let axes = [
+            ("task".to_owned(), "a, b".to_owned()),
+            ("seed".to_owned(), "1".to_owned()),
+        ];
+        assert_eq!(axes_of_name(name), ("tune", axes.into()));
+        assert_eq!(axes_of_name("data"), ("data", Vec::new()));
+        for selector in [
+            "tune",
+            "tune[*]",
+            "tune[seed=1]",
+            "tune[\"a, b\"]",
+            "tune[*,1]",
+        ] {
+            assert!(means_name(selector, name), "{selector}");
+        }
+        for selector in [
+            "tun",
+            "tune[seed=2]",
+            "tune[a]",
+            "tune[lr=1]",
+            "tune[*,1,2]",
+        ] {
+            assert!(!means_name(selector, name), "{selector}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The kind `command`: a program or script of the user's. Knows nothing of how it is started, watched or recorded.
 //!
-//! A script is written into the stage's folder as [`SCRIPT_FILE`], parameters as [`PARAMS_FILE`]; both are in the key
-//! through the configuration. Outputs, environment and metric files are stage keys, not part of `with:`.
+//! A script is written into the stage's folder as [`SCRIPT_FILE`], parameters as [`PARAMS_FILE`] and in files of the
+//! user's naming; all are in the key through the configuration. Outputs, environment and metric files are stage keys, not part of `with:`.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Component, Path};
 
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::spec::{Launch, Program};
@@ -12,6 +13,8 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
+
+use super::params_file::Format;
 
 /// Where a script lies while it runs, inside the stage's folder.
 pub const SCRIPT_FILE: &str = ".pipeline-script";
@@ -41,6 +44,14 @@ pub struct Command {
         deserialize_with = "finite_values"
     )]
     params: BTreeMap<String, Value>,
+    /// Files with values for a program that reads its own: path in the stage's folder and what stands in it, written
+    /// as JSON, YAML or TOML by the ending; each value is a line of the key.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "finite_values"
+    )]
+    params_files: BTreeMap<String, Value>,
 }
 
 fn default_interpreter() -> Vec<String> {
@@ -136,6 +147,33 @@ impl StageKind for Command {
                     .to_owned(),
             );
         }
+        for (path, value) in &self.params_files {
+            let place = &["params_files", path.as_str()];
+            let is_inside = Path::new(path)
+                .components()
+                .all(|step| matches!(step, Component::Normal(_)));
+            match Format::of(path) {
+                _ if !is_inside || path.is_empty() || path.ends_with('/') => problem(
+                    place,
+                    format!("`{path}` is no place in the stage's folder"),
+                    "write a relative path without `.` and `..`".to_owned(),
+                ),
+                None => problem(
+                    place,
+                    format!("`{path}` has no ending that says how it is written"),
+                    "end it with `.yaml`, `.json` or `.toml`".to_owned(),
+                ),
+                Some(format) => {
+                    if let Err(why) = format.write(value) {
+                        problem(
+                            place,
+                            format!("`{path}` cannot be written: {why}"),
+                            "leave the value out, or end the name with `.yaml`".to_owned(),
+                        );
+                    }
+                }
+            }
+        }
         let words = [("argv", &self.argv), ("interpreter", &self.interpreter)];
         for (key, words) in words {
             if let Some(index) = words.iter().position(|word| word.contains('\0')) {
@@ -163,6 +201,11 @@ impl StageKind for Command {
         if !self.params.is_empty() {
             files.push((PARAMS_FILE.to_owned(), self.params_text()));
         }
+        for (path, value) in &self.params_files {
+            // What cannot be written is refused by `check`.
+            let text = Format::of(path).and_then(|format| format.write(value).ok());
+            files.extend(text.map(|text| (path.clone(), text)));
+        }
         Launch::Program(Program {
             argv,
             files,
@@ -181,7 +224,7 @@ impl StageKind for Command {
 
 /// Whether one item of `argv` looks like a line for a shell: blanks, and no path that might really hold them.
 fn looks_like_a_line(text: &str) -> bool {
-    text.trim().contains(char::is_whitespace) && !std::path::Path::new(text).is_absolute()
+    text.trim().contains(char::is_whitespace) && !Path::new(text).is_absolute()
         || text.contains(['\n', '|', ';', '>', '<', '&'])
 }
 
@@ -341,6 +384,20 @@ mod tests {
     }
 
     #[test]
+    fn files_of_parameters_are_written_by_their_ending() {
+        let config = json!({"argv": ["a"], "params_files": {"conf/p.yaml": {"a": {"b": 1e-5}}, "q.json": [1]}});
+        assert_eq!(command(config.clone()).manifest_config(), config);
+        let files = [
+            ("conf/p.yaml", "a:\n  b: 1.0e-05\n"),
+            ("q.json", "[\n  1\n]\n"),
+        ];
+        assert_eq!(
+            program(config).files,
+            files.map(|(path, text)| (path.to_owned(), text.to_owned()))
+        );
+    }
+
+    #[test]
     fn numbers_that_are_none_are_refused() {
         use serde::de::IntoDeserializer as _;
         use serde::de::value::{Error, F64Deserializer};
@@ -371,6 +428,18 @@ mod tests {
             (
                 json!({"script": "a", "interpreter": []}),
                 "interpreter: the interpreter has no name",
+            ),
+            (
+                json!({"argv": ["a"], "params_files": {"../p.yaml": {}}}),
+                "params_files.../p.yaml: `../p.yaml` is no place in the stage's folder",
+            ),
+            (
+                json!({"argv": ["a"], "params_files": {"p.py": {}}}),
+                "params_files.p.py: `p.py` has no ending that says how it is written",
+            ),
+            (
+                json!({"argv": ["a"], "params_files": {"p.toml": {"a": null}}}),
+                "params_files.p.toml: `p.toml` cannot be written: TOML has no `null`",
             ),
             (
                 json!({"argv": ["a", "b\u{0}"]}),

@@ -14,6 +14,7 @@ pub mod finetune;
 pub(crate) mod handing_out;
 mod model;
 pub mod pack;
+pub mod params_file;
 pub mod predict;
 pub mod pretrain;
 pub mod report;

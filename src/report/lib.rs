@@ -16,6 +16,7 @@ pub mod names;
 pub mod number;
 pub mod options;
 pub mod page;
+pub mod paired;
 pub mod render;
 pub mod run_page;
 pub mod sheet;

@@ -65,6 +65,13 @@ fn student_quantile(freedom: usize) -> f64 {
         .inverse_cdf(0.975)
 }
 
+/// The chance of a |t| at least this large, with `freedom` degrees of freedom, where there is no difference.
+pub(crate) fn student_two_sided(t: f64, freedom: usize) -> f64 {
+    let student = StudentsT::new(0.0, 1.0, freedom as f64).expect("at least one degree of freedom");
+    // Of the far tail, so that a tiny chance keeps its digits.
+    (2.0 * student.sf(t.abs())).min(1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,6 +40,7 @@ pages! {
     docs_corpus: "docs/corpus.md";
     docs_examples: "docs/examples.md";
     docs_experiments: "docs/experiments.md";
+    docs_results: "docs/results.md";
     docs_finetuning: "docs/finetuning.md";
     docs_getting_started: "docs/getting-started.md";
     docs_kinds: "docs/kinds.md";
@@ -50,6 +51,7 @@ pages! {
     docs_speed: "docs/speed.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
+    docs_watching: "docs/watching.md";
     cmd_accept: "tests/cmd/accept.md";
     cmd_cache: "tests/cmd/cache.md";
     cmd_check: "tests/cmd/check.md";
@@ -57,11 +59,14 @@ pages! {
     cmd_doctor: "tests/cmd/doctor.md";
     cmd_get: "tests/cmd/get.md";
     cmd_graph: "tests/cmd/graph.md";
+    cmd_import_dvc: "tests/cmd/import-dvc.md";
     cmd_init: "tests/cmd/init.md";
     cmd_lock: "tests/cmd/lock.md";
     cmd_log: "tests/cmd/log.md";
     cmd_plan: "tests/cmd/plan.md";
+    cmd_results: "tests/cmd/results.md";
     cmd_run: "tests/cmd/run.md";
+    cmd_serve: "tests/cmd/serve.md";
     cmd_shell: "tests/cmd/shell.md";
     cmd_status: "tests/cmd/status.md";
     cmd_why: "tests/cmd/why.md";

@@ -98,7 +98,7 @@ fn a_model_is_trained_once_and_an_interrupted_one_is_the_same() {
         number(last, "masked_lm_loss") < number(first, "masked_lm_loss"),
         "{log}"
     );
-    assert!(number(last, "masked_lm_accuracy") > 0.3, "{log}");
+    assert!(number(last, "masked_lm_accuracy") > 0.2, "{log}");
     let numbers = fs_err::read_to_string(path("pretrain.metrics")).expect("there");
     assert!(numbers.contains("\"disc_auc\""), "{numbers}");
     for (output, class) in [

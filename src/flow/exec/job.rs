@@ -260,6 +260,18 @@ pub enum ExecWork {
         /// A stable folder for what is looked at while it runs.
         live: PathBuf,
     },
+    /// Follow this program and say what it reads.
+    Watched {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Takes what was seen.
+        seen: PathBuf,
+    },
+    /// Become this program, followed by the parent.
+    BecomeWatched {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
     /// Become this program, under a sandbox.
     Sandboxed {
         /// Program and arguments.

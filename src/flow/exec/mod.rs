@@ -10,5 +10,6 @@ pub mod process;
 pub mod sandbox;
 pub mod supervisor;
 pub mod sweep;
+pub mod trace;
 
-pub use attempt::{last_attempt, last_log};
+pub use attempt::{last_attempt, last_log, live_folder};

@@ -559,11 +559,16 @@ impl Why {
 /// A pipeline's name in the index: its file relative to its root, so that a moved project keeps its history.
 #[must_use]
 pub fn pipeline_id(workflow: &Workflow) -> String {
-    let file = workflow
-        .file
+    pipeline_id_of(&workflow.file)
+}
+
+/// The same from the path of its file, which need not be readable.
+#[must_use]
+pub fn pipeline_id_of(path: &Path) -> String {
+    let file = path
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    match workflow.file.parent().and_then(Path::file_name) {
+    match path.parent().and_then(Path::file_name) {
         Some(folder) if folder == "pipelines" => format!("pipelines/{file}"),
         _ => file,
     }

@@ -1,7 +1,9 @@
 //! What happened in a run, as JSON lines under `runs-v1/`. Knows nothing of why.
 //!
 //! Each line is an event with its `time`. The first is `run_begun` (pipeline, file, host, process, program, command
-//! line, whether it is about the whole pipeline), the last `run_keys`: the key of every stage, or `same_as` the earlier run whose keys it repeats.
+//! line, whether it is about the whole pipeline and, if not, its `targets`), the last `run_keys`: the key of every stage,
+//! or `same_as` the earlier run whose keys it repeats. In between `stages_cached` names stages that were found in the cache,
+//! once something else happens. How far stages are is not logged but stands in `pulse.rs`'s file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -9,11 +11,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::pulse::Heart;
 use crate::clock;
 use crate::digest::{Digest, Use};
 use crate::event::Event;
 use crate::plan::pipeline_id;
-use crate::spec::Workflow;
+use crate::spec::{StageId, Workflow};
 use crate::store::Store;
 
 /// The log of one run. Nothing is written before something happens, so a run without work writes once.
@@ -24,17 +27,20 @@ pub struct RunLog {
     temporary: PathBuf,
     run: String,
     pending: Vec<u8>,
+    /// Names of cached stages that were not written yet.
+    cached: Vec<String>,
     file: Option<fs_err::File>,
+    heart: Heart,
 }
 
 impl RunLog {
-    /// `whole` says that every stage of the pipeline is selected.
+    /// `targets` are the stages to bring about; `None` says that every stage of the pipeline is selected.
     pub(super) fn new(
         store: &Store,
         run: &str,
         workflow: &Workflow,
         arguments: &[String],
-        whole: bool,
+        targets: Option<&[StageId]>,
     ) -> Self {
         let id = pipeline_id(workflow);
         let machine = rustix::system::uname()
@@ -49,13 +55,23 @@ impl RunLog {
             temporary: store.temporary_path(),
             run: run.to_owned(),
             pending: Vec::new(),
+            cached: Vec::new(),
             file: None,
+            heart: Heart::new(store, run, &id, &machine),
         };
-        log.push(&json!({
+        let targets = targets.map(|targets| {
+            let name = |id: &StageId| workflow.stages[id.index()].name.as_str();
+            targets.iter().map(name).collect::<Vec<_>>()
+        });
+        let mut begun = json!({
             "event": "run_begun", "run": run, "pipeline": id, "name": workflow.name, "host": machine,
             "process": std::process::id(), "program": concat!("pipeline ", env!("CARGO_PKG_VERSION")),
-            "arguments": arguments, "whole": whole,
-        }));
+            "arguments": arguments, "whole": targets.is_none(),
+        });
+        if let (Some(targets), Some(begun)) = (targets, begun.as_object_mut()) {
+            begun.insert("targets".to_owned(), json!(targets));
+        }
+        log.push(&begun);
         log
     }
 
@@ -69,14 +85,32 @@ impl RunLog {
     }
 
     pub(super) fn event(&mut self, event: &Event) {
+        match event {
+            Event::StageCached { stage, .. } => return self.cached.push(stage.clone()),
+            Event::StageProgress { stage, progress } => {
+                return self.heart.progress(stage, progress);
+            }
+            Event::StageStarted { stage, .. } | Event::StageFinished { stage, .. } => {
+                self.heart.forget(stage);
+                // A run that does nothing names no stage: its log stays small.
+                if !self.cached.is_empty() {
+                    let stages = std::mem::take(&mut self.cached);
+                    self.push(&json!({ "event": "stages_cached", "stages": stages }));
+                }
+            }
+            _ => {}
+        }
         self.push(&serde_json::to_value(event).expect("events serialise"));
-        if matches!(
-            event,
-            Event::StageStarted { .. } | Event::StageFinished { .. } | Event::Message { .. }
-        ) {
+        if !matches!(event, Event::RunStarted { .. } | Event::RunFinished { .. }) {
             // A log that cannot be written must not stop the work; the records are what counts.
             let _ = self.flush();
+            self.heart.begin();
         }
+    }
+
+    /// Called a few times a second while stages run.
+    pub(super) fn tick(&mut self) {
+        self.heart.tick();
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -120,6 +154,7 @@ impl RunLog {
             self.push(&json!({ "event": "run_keys", "keys": keys }));
         }
         self.flush()?;
+        self.heart.stop();
         if !is_same {
             fs_err::write(&self.temporary, format!("{} {digest}\n", self.run))?;
             fs_err::rename(&self.temporary, &self.latest)?;
@@ -143,6 +178,21 @@ pub struct RunLine {
     pub keys: BTreeMap<String, Digest>,
     /// Whether it brought about every stage of its pipeline, so that `keys` is all that the pipeline was then.
     pub whole: bool,
+    /// Where and how it ran.
+    pub facts: RunFacts,
+}
+
+/// What a run says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunFacts {
+    /// The host.
+    pub host: String,
+    /// The program and its version.
+    pub program: String,
+    /// Its command line.
+    pub arguments: Vec<String>,
+    /// Wall seconds from start to end; `None` when it has not ended.
+    pub wall_seconds: Option<f64>,
 }
 
 /// Every run in the store, oldest first.
@@ -173,6 +223,7 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
             age_seconds,
             keys: BTreeMap::new(),
             whole: false,
+            facts: RunFacts::default(),
         };
         let (mut same_as, mut selected_all, mut ended_well) = (None, false, false);
         for event in text
@@ -184,11 +235,18 @@ pub fn read_runs(store: &Store) -> io::Result<Vec<RunLine>> {
                     line.begun = event["time"].as_str().unwrap_or_default().to_owned();
                     line.pipeline = event["pipeline"].as_str().unwrap_or_default().to_owned();
                     selected_all = event["whole"].as_bool().unwrap_or_default();
+                    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+                    (line.facts.host, line.facts.program) = (text("host"), text("program"));
+                    let words = event["arguments"].as_array().into_iter().flatten();
+                    line.facts.arguments = words
+                        .filter_map(|word| word.as_str().map(str::to_owned))
+                        .collect();
                 }
                 Some("run_finished") => {
                     let none = |name: &str| event["counts"][name].as_u64() == Some(0);
                     ended_well =
                         none("failed") && none("skipped") && event["interrupted"].is_null();
+                    line.facts.wall_seconds = event["wall_seconds"].as_f64();
                 }
                 Some("stage_started" | "stage_finished") => {
                     if let (Some(stage), Some(Ok(key))) = (

@@ -18,17 +18,20 @@ use crate::store::Store;
 mod decide;
 mod finish;
 mod guard;
+pub mod live;
 mod log;
 mod outcome;
 mod pool;
 mod publish;
+pub mod pulse;
 pub mod slots;
 mod start;
 mod state;
 mod summary;
 mod unkept;
+pub mod watch;
 
-pub use log::{RunLine, RunLog, read_runs};
+pub use log::{RunFacts, RunLine, RunLog, read_runs};
 use pool::{Pool, PoolMessage};
 pub use publish::conflicts as publish_conflicts;
 use slots::Slots;
@@ -125,7 +128,7 @@ pub fn run(
             &run,
             workflow,
             &options.arguments,
-            selected.len() == count,
+            (selected.len() < count).then_some(options.targets.as_slice()),
         ),
         summary: RunSummary {
             run,
@@ -260,7 +263,7 @@ impl Run<'_, '_> {
                 stage: stage.name.clone(),
                 key: known.key,
             };
-            self.observer.event(&event);
+            self.emit(&event);
         }
         self.over(id, end);
         for dependent in self.downstream[id.index()].clone() {
@@ -392,6 +395,7 @@ impl Run<'_, '_> {
                     self.observer.tick();
                 }
             }
+            self.log.tick();
         }
         for id in self.selected.clone() {
             if !matches!(self.states[id.index()], State::Over(_)) {

@@ -28,8 +28,7 @@ impl Run<'_, '_> {
                 Answer::Progress(progress) => {
                     if let Some(id) = self.pool.stage_of(worker) {
                         let stage = self.planner.stage(id).name.clone();
-                        self.observer
-                            .event(&Event::StageProgress { stage, progress });
+                        self.emit(&Event::StageProgress { stage, progress });
                     }
                 }
                 Answer::Warning(warning) => {

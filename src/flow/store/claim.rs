@@ -91,39 +91,23 @@ fn began(pid: u32) -> Option<u64> {
         .ok()
 }
 
-/// Whether a claim's holder is known to be dead. `false` where it cannot be known.
-fn is_dead(text: &str) -> bool {
+/// Whether the holder that a text names lives; `None` where it cannot be known from here.
+pub(super) fn is_alive(text: &str) -> Option<bool> {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let Some(second) = lines.next() else {
-        // A line of a system without `/proc`: its host is all there is to go by.
+        // Of a system without `/proc`: its host is all there is to go by.
         let host = rustix::system::uname();
-        let host = host.nodename().to_string_lossy();
-        let pid = first
-            .strip_prefix("process ")
-            .and_then(|rest| rest.split_once(" on "));
-        return pid.is_some_and(|(pid, on)| {
-            on.split(" since ").next() == Some(&*host)
-                && pid
-                    .parse()
-                    .ok()
-                    .and_then(rustix::process::Pid::from_raw)
-                    .is_some_and(|pid| {
-                        rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-                    })
-        });
+        let (pid, on) = first.strip_prefix("process ")?.split_once(" on ")?;
+        if on.split(" since ").next() != Some(&*host.nodename().to_string_lossy()) {
+            return None;
+        }
+        let pid = rustix::process::Pid::from_raw(pid.parse().ok()?)?;
+        return Some(rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
     };
-    let Some(there) = machine() else {
-        return false;
-    };
-    let process = second
-        .strip_prefix(&there)
-        .map(str::trim)
-        .and_then(|rest| rest.split_once(' '));
-    process.is_some_and(|(pid, since)| {
-        pid.parse()
-            .is_ok_and(|pid| began(pid).map(|began| began.to_string()).as_deref() != Some(since))
-    })
+    let process = second.strip_prefix(&machine()?)?.trim();
+    let (pid, since) = process.split_once(' ')?;
+    Some(began(pid.parse().ok()?).is_some_and(|began| began.to_string() == since))
 }
 
 /// Who has a claim that counts.
@@ -211,7 +195,7 @@ fn keep_fresh(path: PathBuf, text: String) -> io::Result<Claim> {
 
 /// Whether a claim, whose text was just read, counts no longer.
 fn is_stale(path: &Path, text: &str) -> bool {
-    is_dead(text) || is_untouched(path)
+    is_alive(text) == Some(false) || is_untouched(path)
 }
 
 /// Whether this process has seen no change of a file for [`STALE_AFTER`].

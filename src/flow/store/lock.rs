@@ -10,7 +10,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
 use super::Store;
-use super::claim::{Claim, FILE as CLAIM, find_claim, holder_name, holder_text, try_claim};
+use super::claim::{
+    Claim, FILE as CLAIM, find_claim, holder_name, holder_text, is_alive, try_claim,
+};
 use crate::digest::Digest;
 
 /// A held key. Dropping it gives the key back.
@@ -20,6 +22,15 @@ pub struct KeyLock {
     _claim: Option<Claim>,
     /// The kernel holds it for us.
     file: Option<std::fs::File>,
+}
+
+impl Drop for KeyLock {
+    fn drop(&mut self) {
+        // Whose lock it was matters no longer: this process may live on.
+        if let Some(file) = &self.file {
+            let _ = file.set_len(0);
+        }
+    }
 }
 
 impl KeyLock {
@@ -140,6 +151,26 @@ impl Store {
                 file: Some(file),
             }));
         }
+    }
+
+    /// Who seems to work on a key, by what its work folder says. Takes nothing that would keep a worker waiting: on this
+    /// machine it asks whether the process is there; of another machine's file lock it asks for a shared look.
+    #[must_use]
+    pub fn holder(&self, key: &Digest) -> Option<String> {
+        if let Some(holder) = self.claimed_by(key) {
+            return Some(holder);
+        }
+        let path = self.work_path(key).join("lock");
+        let text = fs_err::read_to_string(&path).ok()?;
+        let is_at_work = match is_alive(&text) {
+            _ if text.is_empty() => false,
+            Some(is_alive) => is_alive,
+            None => {
+                let file = fs_err::File::open(&path).ok()?.into_parts().0;
+                matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+            }
+        };
+        is_at_work.then(|| holder_name(&text))
     }
 }
 

@@ -5,7 +5,7 @@
 //!   objects-v1/ab/cdef…       contents, read-only; a tree is its listing, its files are objects of their own
 //!   records-v1/ab/<key>.json  what a key produced; written after its objects, by temporary file and rename
 //!   records-v1/index          append-only accelerator: records, file stamps, last keys; may be lost (`index.rs`)
-//!   runs-v1/<id>.jsonl        what happened in a run
+//!   runs-v1/<id>.jsonl        what happened in a run; `<id>.now` beside it how far it is, while it lasts
 //!   plans-v1/                 expanded plans (`plan_cache.rs`)
 //!   work/<key>/               lock, attempts, checkpoint of a stage at work or unfinished
 //!   tmp/  quarantine/
@@ -45,6 +45,7 @@ const FOLDERS: [&str; 7] = [
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    only_read: bool,
     index: Mutex<Option<JoinHandle<io::Result<Index>>>>,
 }
 
@@ -78,6 +79,7 @@ impl Store {
     pub fn to_read(dir: &Path) -> Self {
         Self {
             dir: dir.to_path_buf(),
+            only_read: true,
             index: Mutex::new(None),
         }
     }
@@ -87,7 +89,10 @@ impl Store {
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let store = Self::to_read(dir);
+        let store = Self {
+            only_read: false,
+            ..Self::to_read(dir)
+        };
         let is_new = !dir.join("records-v1").is_dir();
         for folder in FOLDERS {
             let folder = dir.join(folder);
@@ -200,6 +205,9 @@ impl Store {
     fn write_with_mode(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         use fs_err::os::unix::fs::OpenOptionsExt as _;
         use std::io::Write as _;
+        if self.only_read {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let temporary = self.temporary_path();
         let written = fs_err::OpenOptions::new()
             .write(true)
@@ -219,6 +227,9 @@ impl Store {
     /// # Errors
     /// When a temporary file cannot be written.
     pub fn server_clock_ns(&self) -> io::Result<i64> {
+        if self.only_read {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let probe = self.temporary_path();
         fs_err::write(&probe, b"")?;
         let stamp = fs_err::metadata(&probe).map(|metadata| crate::content::Stamp::of(&metadata));

@@ -10,7 +10,8 @@ use crate::error::ReportError;
 
 const INDEX: &str = include_str!("../templates/index.html");
 const RUN: &str = include_str!("../templates/run.html");
-const STYLE: &str = include_str!("../templates/style.css");
+/// The style of pages: colours, type, tables, light and dark.
+pub const STYLE: &str = include_str!("../templates/style.css");
 
 /// `index.html` of a report: the built-in template, or `template` in its place.
 ///

@@ -4,7 +4,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Attempt, TemporaryFolder};
@@ -39,7 +39,7 @@ impl Attempt {
                     cores: job.policy.resources.cores,
                     device: job.policy.resources.device.clone(),
                     micro_batch: job.policy.resources.micro_batch,
-                    live: live_folder(job),
+                    live: live_folder(&job.root, &job.pipeline, &job.stage),
                 })?;
                 command = this_program()?;
                 command.arg("exec").arg(&order);
@@ -52,6 +52,9 @@ impl Attempt {
             Launch::Program(program) => {
                 for (name, text) in &program.files {
                     let path = self.folder.join(name);
+                    if let Some(parent) = path.parent() {
+                        fs_err::create_dir_all(parent)?;
+                    }
                     fs_err::write(&path, text)?;
                 }
                 let Some((first, rest)) = program.argv.split_first() else {
@@ -71,7 +74,16 @@ impl Attempt {
                     .map_or(OsStr::new("/usr/bin:/bin"), OsString::as_os_str);
                 let program_file = find_program(&named, path)
                     .ok_or_else(|| self.not_started(job, &io::ErrorKind::NotFound.into()))?;
-                if job.policy.sandbox {
+                if self.is_watched {
+                    let mut argv = vec![program_file.to_string_lossy().into_owned()];
+                    argv.extend(rest.iter().cloned());
+                    self.write_order(ExecWork::Watched {
+                        argv,
+                        seen: self.seen_path(),
+                    })?;
+                    command = this_program()?;
+                    command.arg("exec").arg(self.beside("order.json"));
+                } else if job.policy.sandbox {
                     let mut argv = vec![program_file.to_string_lossy().into_owned()];
                     argv.extend(rest.iter().cloned());
                     // A rule needs a file to stand on.
@@ -181,12 +193,13 @@ impl Attempt {
 
 /// Where a person finds what a stage shows while it runs: `reports/<pipeline>/tensorboard/<stage>/<cell>`. A folder by
 /// the stage's name and not by its key, so that it can be left open over many runs.
-fn live_folder(job: &Job) -> PathBuf {
-    let mut folder = job.root.join("reports").join(&job.pipeline);
+#[must_use]
+pub fn live_folder(root: &Path, pipeline: &str, stage: &str) -> PathBuf {
+    let mut folder = root.join("reports").join(pipeline);
     folder.push("tensorboard");
-    let (stage, cell) = match job.stage.split_once('[') {
+    let (stage, cell) = match stage.split_once('[') {
         Some((stage, cell)) => (stage, cell.strip_suffix(']').unwrap_or(cell)),
-        None => (&*job.stage, ""),
+        None => (stage, ""),
     };
     folder.push(stage);
     if !cell.is_empty() {

@@ -27,6 +27,8 @@ mod command;
 mod ending;
 mod recording;
 
+pub use command::live_folder;
+
 /// An attempt at work.
 #[derive(Debug)]
 pub(in crate::exec) struct Attempt {
@@ -44,6 +46,8 @@ pub(in crate::exec) struct Attempt {
     ended_well: bool,
     temporary_place: PathBuf,
     temporary: Option<TemporaryFolder>,
+    /// Whether its process is to be watched (`exec/trace`).
+    is_watched: bool,
 }
 
 /// What `TMPDIR` names for a stage that may write nowhere else. Goes with the attempt.
@@ -94,6 +98,7 @@ impl Attempt {
                 .join("tmp")
                 .join(format!("for-{}", job.key.short())),
             temporary: None,
+            is_watched: false,
         };
         if !earlier_numbers.is_empty() {
             remove_tree(&attempt.temporary_place)?;
@@ -126,6 +131,15 @@ impl Attempt {
 
     pub(in crate::exec) fn log_path(&self) -> PathBuf {
         self.beside("log")
+    }
+
+    /// Has the process watched, and what it reads written to [`Attempt::seen_path`].
+    pub(in crate::exec) fn watch(&mut self) {
+        self.is_watched = true;
+    }
+
+    pub(in crate::exec) fn seen_path(&self) -> PathBuf {
+        self.beside("seen.json")
     }
 
     pub(in crate::exec) fn progress_path(&self) -> PathBuf {

@@ -54,6 +54,7 @@ fn run(number: usize, whole: bool, keys: &[(usize, Digest)]) -> RunLine {
             .map(|(stage, key)| (format!("s{stage}"), *key))
             .collect(),
         whole,
+        facts: crate::run::RunFacts::default(),
     }
 }
 

@@ -1,0 +1,3 @@
+//! Pipelines of other tools to pipeline files. Knows nothing of running either.
+
+pub mod dvc;
