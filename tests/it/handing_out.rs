@@ -179,8 +179,8 @@ fn a_card_states_terms_scores_of_all_members_and_which_one_it_is() {
     let records = space.records();
     let made = records
         .values()
-        .filter(|record| record["stage"] == "model[seed=2]");
-    let made = made.last().expect("a record");
+        .find(|record| record["stage"] == "model[seed=2]")
+        .expect("a record");
     for text in [
         "one of 3 members, **seed=2**",
         &format!("it is in place {place} of 3"),
@@ -350,6 +350,7 @@ stages:
       batch: 2
       learning_rate: 1.0e-3
       warmup_steps: 1
+      held_out: 4
       seed: 1
   copy:
     kind: checkpoint

@@ -100,6 +100,10 @@ impl Members {
                 };
                 for id in stages {
                     let stage = planner.stage(*id);
+                    if stage.kind == "checkpoint" {
+                        // How many tensors there are says nothing of how good they are.
+                        continue;
+                    }
                     let axes = other_axes(stage, planner.stage(*member));
                     for row in rows(planner, *id) {
                         let score = Score {
