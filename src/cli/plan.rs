@@ -1,5 +1,7 @@
 //! `pipeline plan`: what would run, certainly or possibly, why, and for how long.
 
+use std::path::Path;
+
 use flow::plan::{PlanRow, PlanState, plan_rows};
 
 use super::Done;
@@ -31,6 +33,9 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
         console.json(&rows);
     } else {
         console.text(&table(&rows));
+        for line in offers(&rows, &args.pipeline.file) {
+            console.note(&line);
+        }
         console.note(&closing(&rows));
     }
     Ok(0)
@@ -61,6 +66,30 @@ fn table(rows: &[PlanRow]) -> String {
     } else {
         table.render(Look::of_stdout(), true)
     }
+}
+
+/// What stages could go on from, a line for the instances of each.
+fn offers(rows: &[PlanRow], file: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let offered: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row.stage.split('[').next()?, row, row.offer.as_ref()?)))
+        .collect();
+    for same in
+        offered.chunk_by(|(a, _, first), (b, _, second)| a == b && first.state == second.state)
+    {
+        let (_, row, offer) = same[0];
+        let mut line = offer.words();
+        if same.len() > 1 {
+            line.push_str(&format!("; and {} more instances of it", same.len() - 1));
+        }
+        if !offer.lines.is_empty() {
+            let (file, stage) = (file.display(), &row.stage);
+            line.push_str(&format!("; `pipeline why {file} '{stage}'` has the lines"));
+        }
+        lines.push(line);
+    }
+    lines
 }
 
 fn closing(rows: &[PlanRow]) -> String {

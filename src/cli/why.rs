@@ -1,7 +1,7 @@
 //! `pipeline why`: the manifest of the last record against the one planned now.
 
 use flow::key::{Manifest, shorten};
-use flow::plan::{Decision, Planner, Why};
+use flow::plan::{Decision, Offer, Planner, Why};
 use flow::spec::{StageId, StageSpec};
 
 use super::Done;
@@ -57,7 +57,9 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
                     .last_record(stage, &key)
                     .map(|record| Manifest(record.manifest));
                 let text = explain(name, &why, old.as_ref(), &manifest);
-                console.text(&(text + &chosen(&planner, id)));
+                let offer = planner.offer(stage, &key, &manifest);
+                let offer = offer.as_ref().map(offered).unwrap_or_default();
+                console.text(&(text + &chosen(&planner, id) + &offer));
                 let _ = planner.flush();
                 return Ok(0);
             }
@@ -93,6 +95,18 @@ fn chosen(planner: &Planner<'_>, id: StageId) -> String {
         format!("    `{}` chose {axis} = {value}\n", chooser.name)
     };
     planner.chosen(id).into_iter().map(line).collect()
+}
+
+/// What it could go on from, and the lines of a stage that does.
+fn offered(offer: &Offer) -> String {
+    let mut text = format!("{}\n", offer.words());
+    if let Some(action) = offer.action() {
+        text.push_str(&format!("{action}\n"));
+    }
+    for line in &offer.lines {
+        text.push_str(&format!("{line}\n"));
+    }
+    text
 }
 
 fn explain(name: &str, why: &Why, old: Option<&Manifest>, new: &Manifest) -> String {

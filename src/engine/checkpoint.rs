@@ -5,7 +5,8 @@
 //! <parent>/step-000000012000/   state.json, notes, parameters.safetensors, first_moments.safetensors, …
 //! <parent>/….partial, ….old     on their way in and out
 //! ```
-//! `state.json` holds the CRC-32 of each file and the step that the folder's name has, so that damage is found.
+//! `state.json` holds the CRC-32 of each file and the step that the folder's name has, so that damage is found. A folder of
+//! another name is the same: nothing in it tells where or when it was written, so equal states are equal bytes.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -217,17 +218,11 @@ pub fn exists(folder: &Path) -> bool {
     folder.join(STATE).is_file()
 }
 
-/// Reads a checkpoint of a model, with its owner's notes: all parameters, in their shapes.
-///
-/// # Errors
-/// When it is damaged, of another layout, or of another model.
-pub fn read(folder: &Path, parameters: &Parameters) -> Result<(Snapshot, Vec<u8>), WeightsError> {
+/// What a checkpoint says of itself, without a model: its state, and a checksum of each file.
+fn read_state(folder: &Path) -> Result<StateFile, WeightsError> {
     let path = folder.join(STATE);
     let text = fs_err::read(&path).map_err(|source| fault(&path, source))?;
-    let wrong = |reason: String| WeightsError::Checkpoint {
-        path: folder.to_path_buf(),
-        reason,
-    };
+    let wrong = |reason: String| broken(folder, reason);
     let state: StateFile =
         serde_json::from_slice(&text).map_err(|error| wrong(format!("`{STATE}`: {error}")))?;
     if state.version != VERSION {
@@ -241,13 +236,53 @@ pub fn read(folder: &Path, parameters: &Parameters) -> Result<(Snapshot, Vec<u8>
     if of_name.is_some_and(|step| step != state.step) {
         return Err(wrong(format!("`{STATE}` is of step {}", state.step)));
     }
-    for name in ARRAYS.iter().map(|(_, name)| *name).chain([NOTES]) {
-        let path = folder.join(name);
-        let found = checksum(&path).map_err(|source| fault(&path, source))?;
-        if state.files.get(name) != Some(&found) {
-            return Err(wrong(format!("`{name}` does not match its checksum")));
-        }
+    Ok(state)
+}
+
+fn broken(folder: &Path, reason: String) -> WeightsError {
+    WeightsError::Checkpoint {
+        path: folder.to_path_buf(),
+        reason,
     }
+}
+
+/// Holds a file of a checkpoint against its checksum.
+fn check_file(folder: &Path, state: &StateFile, name: &str) -> Result<(), WeightsError> {
+    let path = folder.join(name);
+    let found = checksum(&path).map_err(|source| fault(&path, source))?;
+    if state.files.get(name) == Some(&found) {
+        return Ok(());
+    }
+    Err(broken(
+        folder,
+        format!("`{name}` does not match its checksum"),
+    ))
+}
+
+/// The owner's notes of a checkpoint and where it stands, whatever model it is of; its tensors are not looked at.
+///
+/// # Errors
+/// When there is none, it is of another layout, or its notes are damaged.
+pub fn read_notes(folder: &Path) -> Result<(State, Vec<u8>), WeightsError> {
+    let state = read_state(folder)?;
+    check_file(folder, &state, NOTES)?;
+    let path = folder.join(NOTES);
+    let notes = fs_err::read(&path).map_err(|source| fault(&path, source))?;
+    let (step, seed) = (state.step, state.seed);
+    Ok((State { step, seed }, notes))
+}
+
+/// Reads a checkpoint of a model, with its owner's notes: all parameters, in their shapes.
+///
+/// # Errors
+/// When it is damaged, of another layout, or of another model.
+pub fn read(folder: &Path, parameters: &Parameters) -> Result<(Snapshot, Vec<u8>), WeightsError> {
+    let found = read_state(folder)?;
+    let wrong = |reason: String| broken(folder, reason);
+    for (_, name) in ARRAYS {
+        check_file(folder, &found, name)?;
+    }
+    let (state, notes) = read_notes(folder)?;
     let mut arrays = ARRAYS.map(|_| Tensors::new());
     for ((_, name), array) in ARRAYS.iter().zip(&mut arrays) {
         let tensors = weights::read(&folder.join(name))?;
@@ -266,12 +301,6 @@ pub fn read(folder: &Path, parameters: &Parameters) -> Result<(Snapshot, Vec<u8>
         }
         *array = tensors;
     }
-    let path = folder.join(NOTES);
-    let notes = fs_err::read(&path).map_err(|source| fault(&path, source))?;
-    let state = State {
-        step: state.step,
-        seed: state.seed,
-    };
     Ok((Snapshot { state, arrays }, notes))
 }
 
@@ -340,6 +369,52 @@ mod tests {
         assert_eq!(state, State { step: 100, seed: 7 });
         assert_eq!(notes, b"notes of 100");
         assert_eq!(Snapshot::take(&mut cpu, &parameters, state), snapshot);
+    }
+
+    /// Under any name, and whatever was there before: the bytes are those of the state and its notes.
+    #[test]
+    fn equal_states_are_equal_bytes_and_come_back_to_the_bit() {
+        let folder = tempfile::tempdir().expect("temp");
+        let (mut cpu, parameters) = model();
+        // Values of every kind: among them zeros of both signs, the smallest, and odd bits.
+        for (array, first) in [(Array::FirstMoment, -0.0_f32), (Array::SecondMoment, 1e-45)] {
+            for parameter in parameters.list() {
+                let mut values = vec![f32::from_bits(0x3e99_999b); parameter.at.len()];
+                values[0] = first;
+                cpu.write_weights(array, parameter.at, &values);
+            }
+        }
+        let snapshot = Snapshot::take(&mut cpu, &parameters, State { step: 9, seed: 7 });
+        let (first, second) = (folder.path().join("state"), folder.path().join("other"));
+        write(folder.path(), 4);
+        fs_err::rename(place(folder.path(), 4), &second).expect("moved");
+        for to in [&first, &second] {
+            snapshot.write(to, b"of what it is").expect("written");
+        }
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(&first).expect("there") {
+            let name = entry.expect("an entry").file_name();
+            let read = |folder: &Path| fs_err::read(folder.join(&name)).expect("readable");
+            assert_eq!(read(&first), read(&second));
+            names.push(name);
+        }
+        assert_eq!(names.len(), ARRAYS.len() + 2);
+        assert_eq!(fs_err::read_dir(&second).expect("there").count(), 5);
+        let (state, notes) = read_notes(&first).expect("whole");
+        assert_eq!(state, State { step: 9, seed: 7 });
+        assert_eq!(notes, b"of what it is");
+        let (mut other, parameters) = model();
+        load(&mut other, &parameters, &first).expect("whole");
+        let bits = |snapshot: Snapshot| -> Vec<u32> {
+            let arrays = snapshot.into_arrays().into_iter();
+            let tensors = arrays.flat_map(Tensors::into_values);
+            tensors
+                .flat_map(|tensor| tensor.values)
+                .map(f32::to_bits)
+                .collect()
+        };
+        let again = Snapshot::take(&mut other, &parameters, state);
+        assert_eq!(bits(again), bits(snapshot));
     }
 
     /// Each byte of each file, changed: found, and nothing is read into the model.

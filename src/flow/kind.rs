@@ -45,6 +45,8 @@ pub struct Port {
     pub optional: bool,
     /// The output that is meant when only a stage is named; else one of the port's name, else the primary one.
     pub output: Option<&'static str>,
+    /// Of an `output` that a stage leaves only when it is told to, and that no other stands in for: how it is told.
+    pub only: Option<&'static str>,
 }
 
 impl Ports {
@@ -55,6 +57,7 @@ impl Ports {
             name,
             optional: false,
             output: None,
+            only: None,
         };
         Self {
             inputs: names.map(port).into(),
@@ -69,6 +72,7 @@ impl Ports {
             name,
             optional: true,
             output: None,
+            only: None,
         });
         self
     }
@@ -120,6 +124,21 @@ pub struct BindContext<'a> {
     pub claims: &'a serde_json::Value,
 }
 
+/// What a kind says whose results can be gone on from: a larger value of one key need not begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extends {
+    /// The whole number that grows, such as `steps`.
+    pub key: &'static str,
+    /// Keys of the configuration that may change with it, `key` and `keep` among them.
+    pub may_change: &'static [&'static str],
+    /// The key that is `true` where the state at the end is to be an output.
+    pub keep: &'static str,
+    /// That output.
+    pub output: &'static str,
+    /// The input that takes it.
+    pub port: &'static str,
+}
+
 /// A configuration problem found after decoding, at a path such as `["columns", "token"]`.
 #[derive(Clone, Debug)]
 pub struct ConfigProblem {
@@ -150,6 +169,10 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
 
     /// Whether it computes on a device that is chosen: `resources.device`, `--device`.
     const USES_DEVICE: bool = false;
+
+    /// How a larger value of a key goes on from an earlier result; then [`StageKind::go_on`] says with what
+    /// configuration. Nothing goes on by itself: it is offered where such a stage is about to begin anew.
+    const EXTENDS: Option<Extends> = None;
 
     /// Its inputs and outputs under this configuration.
     fn ports(&self) -> Ports;
@@ -182,6 +205,12 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// The axes it chooses values of; asked of kinds with [`StageKind::CHOOSES`].
     fn choosing(&self) -> Option<Choosing> {
         None
+    }
+
+    /// Makes it the configuration of a stage that goes on from the state of one that differed in [`StageKind::EXTENDS`] alone
+    /// and ended at `from`.
+    fn go_on(&mut self, from: u64) {
+        let _ = from;
     }
 
     /// Carries the stage out in its own process, in the stage's folder. Not called when [`StageKind::launch`] names a program.
@@ -225,6 +254,10 @@ pub struct KindEntry {
     pub chooses: bool,
     /// See [`StageKind::USES_DEVICE`].
     pub uses_device: bool,
+    /// See [`StageKind::EXTENDS`].
+    pub extends: Option<Extends>,
+    /// The configuration of [`Bound::config`] after [`StageKind::go_on`]; `None` where it does not decode.
+    pub go_on: fn(&str, u64) -> Option<serde_json::Value>,
     /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
     pub bind: fn(&Node, &BindContext<'_>) -> Result<Bound, Vec<Diagnostic>>,
     /// Runs it from the JSON of [`Bound::config`].
@@ -250,6 +283,8 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         is_report: T::IS_REPORT,
         chooses: T::CHOOSES,
         uses_device: T::USES_DEVICE,
+        extends: T::EXTENDS,
+        go_on: go_on_typed::<T>,
         bind: bind_typed::<T>,
         run: run_typed::<T>,
         schema: schema_of::<T>,
@@ -307,6 +342,12 @@ fn run_typed<T: StageKind>(config: &str, stage: &StageContext) -> Result<StageRe
         .bug()
     })?;
     config.run(stage)
+}
+
+fn go_on_typed<T: StageKind>(config: &str, from: u64) -> Option<serde_json::Value> {
+    let mut config: T = serde_json::from_str(config).ok()?;
+    config.go_on(from);
+    serde_json::to_value(config).ok()
 }
 
 fn schema_of<T: StageKind>() -> serde_json::Value {

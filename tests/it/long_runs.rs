@@ -45,7 +45,7 @@ stages:
       seed: 1
 ";
 
-fn text() -> String {
+pub(crate) fn text() -> String {
     let subjects = ["the gene", "a protein", "this drug", "the cell"];
     let verbs = ["binds", "blocks", "needs", "moves"];
     let mut text = String::new();
@@ -167,7 +167,7 @@ fn kill_everything(space: &Space, child: &mut Child) {
 }
 
 /// A space whose training was killed when it was `ready`; one that was done before anybody looked is made again.
-fn killed_when(make: impl Fn() -> Space, ready: impl Fn(&[u64]) -> bool) -> Space {
+pub(crate) fn killed_when(make: impl Fn() -> Space, ready: impl Fn(&[u64]) -> bool) -> Space {
     for _ in 0..20 {
         let space = make();
         let mut child = start(&space);

@@ -48,3 +48,4 @@ mod shell;
 mod shipped;
 mod space;
 mod trace;
+mod warm_starts;

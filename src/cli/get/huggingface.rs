@@ -79,7 +79,9 @@ fn free_place(to: &Path) -> Result<PathBuf, Failure> {
 
 /// The output that is meant, if it is a model.
 fn model_output(stage: &StageSpec, named: Option<&str>) -> Result<String, Failure> {
-    let is_model = |name: &str| MODELS.contains(&stage.kind.as_str()) && name != "log";
+    let is_named =
+        |name: &str| ["model", "generator"].contains(&name) || name.starts_with("snapshot-");
+    let is_model = |name: &str| MODELS.contains(&stage.kind.as_str()) && is_named(name);
     let outputs = stage.outputs.iter().map(|output| output.name.as_str());
     let models: Vec<&str> = outputs.filter(|name| is_model(name)).collect();
     let wanted = named.or(models.first().copied());

@@ -11,7 +11,7 @@ use report::card::Source;
 use serde_json::Value;
 
 /// Ports by which a model begins from another, or from its files.
-const BEGINNINGS: [&str; 2] = ["start", "weights"];
+const BEGINNINGS: [&str; 3] = ["start", "state", "weights"];
 
 /// Everything that is upstream of a stage, looked at once.
 pub(super) struct Lineage<'a, 'p> {

@@ -32,9 +32,11 @@ const ABSENT: Content = Content {
 };
 
 mod files;
+mod offer;
 mod rows;
 
 pub use files::Soundness;
+pub use offer::{Offer, OfferState};
 pub use rows::{PlanRow, PlanState, plan_rows};
 
 /// A stage whose result is known.

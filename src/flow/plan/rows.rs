@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Decision, Planner, inputs_of};
+use super::{Decision, Offer, Planner, inputs_of};
 use crate::diagnostic::Diagnostic;
 use crate::spec::{StageId, StageSpec};
 use crate::store::index::IndexEntry;
@@ -24,6 +24,9 @@ pub struct PlanRow {
     pub flop: Option<f64>,
     /// Bytes its outputs take or took.
     pub bytes: Option<u64>,
+    /// What it could go on from instead of beginning anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Offer>,
 }
 
 /// What a run would do with a stage.
@@ -70,11 +73,15 @@ pub fn plan_rows(
                 seconds: None,
                 flop: None,
                 bytes: Some(bytes_of(&known.entry)),
+                offer: None,
             },
             Ok(Decision::Miss { key, manifest }) => {
                 misses.push(*id);
                 let because = planner.why(stage, &key, &manifest).words();
-                row(planner, stage, PlanState::WillRun, because)
+                PlanRow {
+                    offer: planner.offer(stage, &key, &manifest),
+                    ..row(planner, stage, PlanState::WillRun, because)
+                }
             }
             Ok(Decision::Open) => {
                 let because = match planner.undecided(*id) {
@@ -126,6 +133,7 @@ pub fn plan_rows(
                 seconds,
                 flop: None,
                 bytes: row.bytes,
+                offer: None,
             };
         }
     }
@@ -143,6 +151,7 @@ fn row(planner: &mut Planner<'_>, stage: &StageSpec, state: PlanState, because: 
         seconds: last.as_ref().map(|entry| entry.seconds),
         flop: None,
         bytes: last.as_ref().map(bytes_of),
+        offer: None,
     }
 }
 

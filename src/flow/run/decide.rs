@@ -9,7 +9,8 @@ use crate::digest::Digest;
 use crate::event::{End, Event};
 use crate::exec::job::{Force, entry_of};
 use crate::graph::awaited;
-use crate::plan::{Decision, Known, Why, inputs_of};
+use crate::key::Manifest;
+use crate::plan::{Decision, Known, Offer, Why, inputs_of};
 use crate::spec::{StageId, StageSpec};
 
 impl Run<'_, '_> {
@@ -152,7 +153,7 @@ impl Run<'_, '_> {
                     self.over_with_result(id, &known, End::Cached);
                     return Ok(None);
                 }
-                if let Some(guard) = self.guard(id, &key, &why) {
+                if let Some(guard) = self.guard(id, &key, &manifest, &why) {
                     self.histories[id.index()].key = Some(key);
                     self.over(id, End::Held);
                     return Ok(Some(guard));
@@ -164,13 +165,20 @@ impl Run<'_, '_> {
         Ok(None)
     }
 
-    fn guard(&mut self, id: StageId, key: &Digest, why: &Why) -> Option<Diagnostic> {
+    fn guard(
+        &mut self,
+        id: StageId,
+        key: &Digest,
+        manifest: &Manifest,
+        why: &Why,
+    ) -> Option<Diagnostic> {
         if self.options.yes.contains(&id) || self.options.force.contains(&id) {
             return None;
         }
         let stage = self.planner.stage(id);
         let seconds = self.planner.last_record(stage, key)?.seconds;
-        self.ask(id, seconds, Cause::Outdated(why))
+        let offer = self.planner.offer(stage, key, manifest);
+        self.ask(id, seconds, Cause::Outdated(why), offer.as_ref())
     }
 
     /// The message that holds a run back from remaking a result of which bytes are gone, needed as `needed` says.
@@ -179,10 +187,16 @@ impl Run<'_, '_> {
             return None;
         }
         let seconds = self.planner.known(id)?.entry.seconds;
-        self.ask(id, seconds, Cause::Lost(needed))
+        self.ask(id, seconds, Cause::Lost(needed), None)
     }
 
-    fn ask(&self, id: StageId, seconds: f64, cause: Cause<'_>) -> Option<Diagnostic> {
+    fn ask(
+        &self,
+        id: StageId,
+        seconds: f64,
+        cause: Cause<'_>,
+        offer: Option<&Offer>,
+    ) -> Option<Diagnostic> {
         let stage = self.planner.stage(id);
         let confirm_over = self.options.confirm_over_seconds;
         if !guard::is_precious(stage, seconds, confirm_over) {
@@ -196,6 +210,7 @@ impl Run<'_, '_> {
             seconds,
             cause,
             dependents,
+            offer,
         };
         guard::guard(&remake, confirm_over)
     }

@@ -3,7 +3,7 @@
 use crate::clock::duration;
 use crate::diagnostic::Diagnostic;
 use crate::key::{Change, shorten};
-use crate::plan::Why;
+use crate::plan::{Offer, Why};
 use crate::spec::StageSpec;
 
 /// How many changed lines are shown.
@@ -17,6 +17,8 @@ pub(super) struct Remake<'a> {
     pub(super) cause: Cause<'a>,
     /// Stages that hang on it.
     pub(super) dependents: usize,
+    /// What it could go on from instead.
+    pub(super) offer: Option<&'a Offer>,
 }
 
 /// Why something is about to be remade.
@@ -39,6 +41,7 @@ pub(super) fn guard(remake: &Remake<'_>, confirm_over_seconds: f64) -> Option<Di
         seconds,
         cause,
         dependents,
+        offer,
     } = remake;
     if !is_precious(stage, *seconds, confirm_over_seconds) {
         return None;
@@ -71,6 +74,10 @@ pub(super) fn guard(remake: &Remake<'_>, confirm_over_seconds: f64) -> Option<Di
         1 => "1 stage depends on it".to_owned(),
         n => format!("{n} stages depend on it"),
     };
+    let diagnostic = match offer {
+        None => diagnostic.detail(hangs),
+        Some(offer) => diagnostic.detail(hangs).detail(offer.words()),
+    };
     let help = match cause {
         Cause::Outdated(_) => format!(
             "to remake it: `--yes '{name}'`; to go on with the old result: `--keep-old '{name}'`; \
@@ -80,7 +87,11 @@ pub(super) fn guard(remake: &Remake<'_>, confirm_over_seconds: f64) -> Option<Di
             "to remake it: `--yes '{name}'`; or put its objects back into the cache, from a copy of it"
         ),
     };
-    Some(diagnostic.detail(hangs).help(help))
+    let help = match offer.is_some_and(|offer| !offer.lines.is_empty()) {
+        true => format!("to go on from it: `pipeline why FILE '{name}'` has the lines; {help}"),
+        false => help,
+    };
+    Some(diagnostic.help(help))
 }
 
 fn change_lines(change: &Change) -> Vec<String> {

@@ -314,6 +314,22 @@ fn choose_output(
 ) -> Option<String> {
     let has = |name: &str| outputs.iter().any(|output| output.name == name);
     let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    let port = ports.inputs.iter().find(|port| port.name == need.port);
+    if let Some((Some(only), help)) = port.map(|port| (port.output, port.only))
+        && let Some(help) = help
+        && !has(only)
+        && (wanted.output.as_ref()).is_none_or(|(output, _)| output == only)
+    {
+        problems.push(
+            Diagnostic::error(
+                "spec::no_output",
+                format!("stage `{}` leaves no output `{only}`", wanted.stage),
+            )
+            .at(need.span, format!("needed by `{stage}`"))
+            .help(help),
+        );
+        return None;
+    }
     if let Some((output, span)) = &wanted.output {
         if has(output) || (output == METRICS && target.has_numbers) {
             return Some(output.clone());
@@ -339,11 +355,7 @@ fn choose_output(
         );
         return None;
     }
-    let preferred = ports
-        .inputs
-        .iter()
-        .find(|port| port.name == need.port)
-        .map_or(ports.any_output, |port| port.output);
+    let preferred = port.map_or(ports.any_output, |port| port.output);
     if let Some(preferred) = preferred {
         if has(preferred) || (preferred == METRICS && target.has_numbers) {
             return Some(preferred.to_owned());

@@ -10,7 +10,7 @@ use engine::config::{ElectraConfig, Size};
 use engine::mask::{Duplicates, Masking};
 use engine::pretrain::{EvaluationNumbers, Pretraining};
 use engine::schedule::{Schedule, Shape};
-use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
+use flow::kind::{ConfigProblem, Extends, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
@@ -20,6 +20,7 @@ use run::{Phase, Run};
 
 mod begin;
 mod run;
+mod state;
 
 /// `with:` of a stage of kind `pretrain`.
 ///
@@ -28,7 +29,8 @@ mod run;
 /// embeddings: those of `start` count, and those of `start_generator` where there is no `start`. With `second` there is
 /// a port `second` for the examples of the second phase. The outputs are `model`, the discriminator, and `generator`, both
 /// folders that `transformers` loads, `log`, a JSON line for each logged step and evaluation, and `snapshot-N`, the
-/// discriminator after N updates, for each of `snapshots`.
+/// discriminator after N updates, for each of `snapshots`. With `keep_state` there is an output `state`; `needs` may name
+/// such a `state`, and then training goes on where it stands instead of beginning.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
@@ -82,6 +84,9 @@ pub struct Pretrain {
     /// Numbers of updates after which the discriminator is kept as an output of its own, `snapshot-N`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<u64>,
+    /// Keep weights, moments and step after the last update as an output `state`, which a longer training can go on from.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub keep_state: bool,
     /// Examples at the end of the file that are not trained on but evaluated.
     #[serde(default = "hundred", skip_serializing_if = "is_hundred")]
     pub held_out: u64,
@@ -211,6 +216,13 @@ impl StageKind for Pretrain {
     /// 1: first. 2: `1 - beta` exact.
     const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
+    const EXTENDS: Option<Extends> = Some(Extends {
+        key: "steps",
+        may_change: state::MAY_CHANGE,
+        keep: "keep_state",
+        output: state::STATE,
+        port: state::STATE,
+    });
     const DOC: &'static str = "pre-train a discriminator by replaced token detection";
 
     fn ports(&self) -> Ports {
@@ -219,10 +231,15 @@ impl StageKind for Pretrain {
             Some(_) => Ports::inputs(["examples", "second", "vocabulary"]),
         };
         ports = ports.optional("start").optional("start_generator");
+        ports = ports.optional(state::STATE);
         for port in &mut ports.inputs {
             match port.name {
                 "start" => port.output = Some("model"),
                 "start_generator" => port.output = Some("generator"),
+                state::STATE => {
+                    port.output = Some(state::STATE);
+                    port.only = Some("set `keep_state: true` in its `with:`");
+                }
                 _ => {}
             }
         }
@@ -233,11 +250,23 @@ impl StageKind for Pretrain {
             let name = snapshot_name(*step);
             ports.outputs.push((name.clone(), name));
         }
+        if self.keep_state {
+            let kept = (state::STATE.to_owned(), state::KEPT.to_owned());
+            ports.outputs.push(kept);
+        }
         ports
     }
 
     fn numerics(&self) -> Option<String> {
         Some(self.precision.name().to_owned())
+    }
+
+    /// The second phase goes on, and snapshots of what is over are those of the earlier stage.
+    fn go_on(&mut self, from: u64) {
+        self.snapshots.retain(|step| *step > from);
+        if let Some(second) = &mut self.second {
+            second.steps += self.steps.saturating_sub(from);
+        }
     }
 
     fn check(&self) -> Vec<ConfigProblem> {

@@ -13,6 +13,7 @@ use engine::weights::Tensors;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError, StageReport};
 
+use super::state::{self, Given};
 use super::{Pretrain, begin, snapshot_name};
 use crate::kinds::device::{self, Made, Pretrains};
 use crate::kinds::model::{self, Model, Spelling};
@@ -105,6 +106,8 @@ pub(super) struct Run<'a> {
     vocabulary: &'a Vocabulary,
     settings: Pretraining,
     trainer: Box<dyn Pretrains>,
+    /// Updates of the state that it goes on from.
+    begun_at: u64,
     log: Vec<u8>,
     warnings: Vec<Diagnostic>,
     keeper: Keeper,
@@ -120,6 +123,7 @@ impl<'a> Run<'a> {
         vocabulary: &'a Vocabulary,
     ) -> Result<Self, StageError> {
         let pace = Pace::start()?;
+        let given = Given::find(kind, stage)?;
         let settings = kind.settings(vocabulary, &phases[0]);
         let longest = phases.iter().map(|phase| phase.longest).max();
         let longest = longest.expect("there is a phase");
@@ -141,7 +145,18 @@ impl<'a> Run<'a> {
                 })),
             }
         })?;
+        if let Some(given) = &given {
+            // Said after an interruption too, which leaves no trace in a result.
+            (stage.say)(&format!(
+                "the first {} of {} updates are those of `state`",
+                given.step, kind.steps
+            ));
+            if log.is_none() {
+                given.load(|folder| trainer.resume(folder))?;
+            }
+        }
         Ok(Self {
+            begun_at: given.map_or(0, |given| given.step),
             live: Live::open(stage, trainer.step()),
             kind,
             stage,
@@ -215,7 +230,7 @@ impl<'a> Run<'a> {
     fn evaluate_if_due(&mut self) -> Result<(), StageError> {
         let step = self.trainer.step();
         let every = self.kind.evaluate_every.filter(|_| self.kind.held_out > 0);
-        let is_due = step > 0 && every.is_some_and(|every| step.is_multiple_of(every));
+        let is_due = step > self.begun_at && every.is_some_and(|every| step.is_multiple_of(every));
         if is_due && evaluated_last(&self.log) != Some(step) {
             self.evaluate()?;
         }
@@ -306,10 +321,16 @@ impl<'a> Run<'a> {
     }
 
     fn write(mut self, numbers: Option<EvaluationNumbers>) -> Result<StageReport, StageError> {
+        // One copy of the weights after the other: the plan of memory has room for a checkpoint's.
         let discriminator = self.trainer.discriminator();
         self.write_model(&self.stage.output("model"), &discriminator, false)?;
+        drop(discriminator);
         let generator = self.trainer.generator();
         self.write_model(&self.stage.output("generator"), &generator, true)?;
+        drop(generator);
+        if self.kind.keep_state {
+            state::write(self.kind, self.stage, &self.trainer.snapshot())?;
+        }
         for step in &self.kind.snapshots {
             // A copy: until the result is recorded, the next attempt may need it.
             let to = self.stage.output(&snapshot_name(*step));

@@ -119,6 +119,7 @@ impl StageKind for Select {
                 name: PORT,
                 optional: false,
                 output: Some(METRICS),
+                only: None,
             }],
             outputs: vec![
                 output("choice", "choice.json"),
