@@ -71,7 +71,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Copy an output of a stage out of the cache
     #[command(
-        after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/"
+        after_help = "Examples:\n  pipeline get pipelines/paper.yaml table --to results/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1].model' --to models/\n  pipeline get pipelines/paper.yaml 'finetune[ddi,1]' --format huggingface --to electra-ddi"
     )]
     Get(GetArgs),
     /// Print where an output of a stage lies in the cache
@@ -452,9 +452,24 @@ pub struct GetArgs {
     /// The stage, and the output where it is not the first one.
     #[arg(value_name = "STAGE[.OUTPUT]")]
     pub output: OutputSelector,
-    /// The folder that gets the copy, made where it is missing.
+    /// The folder that gets the copy, made where it is missing; with `huggingface` it becomes the model's folder.
     #[arg(long = "to", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: PathBuf,
+    /// What to write.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GetFormat::Files)]
+    pub format: GetFormat,
+    /// Write a model for the hub though terms of what it was made from forbid to pass it on.
+    #[arg(long, requires = "format")]
+    pub include_restricted: bool,
+}
+
+/// What `pipeline get` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GetFormat {
+    /// The output as it is.
+    Files,
+    /// A model as a folder for the Hugging Face hub, with its card.
+    Huggingface,
 }
 
 /// `pipeline path`.

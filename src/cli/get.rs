@@ -8,13 +8,20 @@ use flow::spec::{METRICS, StageSpec};
 use flow::store::StoreError;
 
 use super::Done;
-use super::args::{GetArgs, PathArgs};
+use super::args::{GetArgs, GetFormat, PathArgs};
 use super::session::Session;
 use super::values::OutputSelector;
 use crate::console::Console;
 
+mod huggingface;
+mod lineage;
+mod members;
+
 /// Copies an output, of one stage or of several, into a folder.
 pub(super) fn get(args: &GetArgs, console: &mut Console) -> Done {
+    if args.format == GetFormat::Huggingface {
+        return huggingface::hand_out(args, console);
+    }
     let session = Session::open(&args.pipeline, console)?;
     let found = outputs(&session, &args.output, console)?;
     fs_err::create_dir_all(&args.to).map_err(|error| disk(&error))?;
@@ -169,14 +176,17 @@ fn not_cached(stage: &StageSpec) -> Failure {
 }
 
 fn unreadable(session: &Session, output: &Found<'_>, error: &StoreError) -> Failure {
-    let name = &output.stage.name;
+    unreadable_object(session, &output.stage.name, &output.key, error)
+}
+
+fn unreadable_object(session: &Session, name: &str, key: &Digest, error: &StoreError) -> Failure {
     match error {
         StoreError::Missing { .. } => {
             let diagnostic = Diagnostic::error(
                 "cli::no_bytes",
                 format!("the record of `{name}` is there, its bytes are not in the cache"),
             )
-            .detail(format!("key {}", output.key.short()))
+            .detail(format!("key {}", key.short()))
             .help(format!(
                 "`pipeline run FILE '{name}' --force '{name}'` makes them again"
             ));

@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod device;
 pub mod fetch;
 pub mod finetune;
+pub(crate) mod handing_out;
 mod model;
 pub mod pack;
 pub mod params_file;

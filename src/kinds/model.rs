@@ -13,8 +13,8 @@ use flow::kind::StageError;
 /// The file of weights.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
-const VOCABULARY: &str = "vocab.txt";
-const TOKENIZER: &str = "tokenizer_config.json";
+pub(super) const VOCABULARY: &str = "vocab.txt";
+pub(super) const TOKENIZER: &str = "tokenizer_config.json";
 
 /// How text becomes ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,12 @@ pub(super) fn read(folder: &Path) -> Result<(ElectraConfig, Tensors), StageError
     config.check().map_err(weights_error)?;
     let tensors = weights::read(&folder.join(WEIGHTS)).map_err(weights_error)?;
     Ok((config, tensors))
+}
+
+/// The class of `transformers` that a folder's `config.json` states.
+pub(super) fn architecture(folder: &Path) -> Option<String> {
+    let config: Value = serde_json::from_slice(&fs_err::read(folder.join(CONFIG)).ok()?).ok()?;
+    config["architectures"][0].as_str().map(str::to_owned)
 }
 
 /// The names of a model's classes by id, where its `config.json` states any but those that `transformers` fills in.

@@ -82,6 +82,11 @@ impl Reading {
         })
     }
 
+    /// The file of a model's folder, if it has one.
+    pub(super) fn find(folder: &Path) -> Option<Result<Self, DataError>> {
+        folder.join(READING).is_file().then(|| Self::read(folder))
+    }
+
     /// Takes the file of one model's folder along to another's, if it has one.
     pub(super) fn carry(from: &Path, to: &Path) -> std::io::Result<()> {
         let path = from.join(READING);

@@ -4,6 +4,7 @@
 //! rows `{dataset, split, metric, class, value, n}` and an index of the instances they come from.
 
 pub mod assemble;
+pub mod card;
 pub mod cell;
 pub mod chart;
 pub mod claims;

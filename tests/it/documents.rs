@@ -43,6 +43,7 @@ pages! {
     docs_results: "docs/results.md";
     docs_finetuning: "docs/finetuning.md";
     docs_getting_started: "docs/getting-started.md";
+    docs_handing_out: "docs/handing-out.md";
     docs_kinds: "docs/kinds.md";
     docs_pipeline_file: "docs/pipeline-file.md";
     docs_pretraining: "docs/pretraining.md";

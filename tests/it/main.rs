@@ -28,6 +28,7 @@ mod fetch_trouble;
 mod finetune;
 mod follow;
 mod gallery;
+mod handing_out;
 mod harm_or_help;
 mod house;
 mod import_dvc;

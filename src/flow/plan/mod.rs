@@ -167,6 +167,12 @@ impl<'a> Planner<'a> {
         self.known[id.index()].as_ref()
     }
 
+    /// The facts that travel with a known stage: its own, and those of everything that it was made from.
+    #[must_use]
+    pub fn notes(&self, id: StageId) -> &Notes {
+        &self.notes[id.index()]
+    }
+
     /// Notes the result of a stage.
     pub fn learn(&mut self, id: StageId, known: Known) {
         self.index.learn(known.key, known.entry.clone());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::decode::to_json;
 use super::keys::{Template, check_top, claims_json, template, text};
 use super::link::Linker;
 use super::make::{Found, Instance, Made, Makers};
@@ -38,6 +39,7 @@ pub(crate) struct Context<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Expanded {
     pub(crate) doc: Option<String>,
+    pub(crate) about: Option<String>,
     pub(crate) claims: usize,
     pub(crate) stages: Vec<StageSpec>,
     pub(crate) environment: Vec<(String, Option<String>)>,
@@ -54,6 +56,9 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     let doc = document
         .find("doc")
         .and_then(|doc| text(doc, "the pipeline", &mut problems));
+    let about = document
+        .find("about")
+        .map(|about| to_json(&about.value).to_string());
     let no_entries: &[Entry] = &[];
     let section = |key: &str| document.find(key).map_or(no_entries, |e| e.value.entries());
     let params = Params::new(
@@ -125,6 +130,7 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     };
     Expanded {
         doc,
+        about,
         claims: claims.as_array().map_or(0, Vec::len),
         stages,
         environment: environment.into_iter().collect(),

@@ -211,6 +211,7 @@ impl<'a> Loader<'a> {
                 file: file.to_path_buf(),
                 root: self.root.to_path_buf(),
                 doc: expanded.doc,
+                about: expanded.about,
                 claims: expanded.claims,
                 stages: expanded.stages,
                 environment: expanded.environment,

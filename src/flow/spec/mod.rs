@@ -88,6 +88,8 @@ pub struct Workflow {
     pub root: PathBuf,
     /// `doc:` of the file.
     pub doc: Option<String>,
+    /// `about:` of the file as JSON, as it is written: nothing is substituted in it.
+    pub about: Option<String>,
     /// How many claims `expect` states.
     pub claims: usize,
     /// Concrete stages; each comes after everything it needs.

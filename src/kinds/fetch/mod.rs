@@ -287,6 +287,15 @@ impl Fetch {
     }
 }
 
+/// SHA-256 of a file, 64 hex digits, as the hub shows it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn sha256_of(path: &std::path::Path) -> Result<String, StageError> {
+    let (text, _) = pin::digest_file(path, "sha256:")?;
+    Ok(text.trim_start_matches("sha256:").to_owned())
+}
+
 impl StageKind for Fetch {
     const NAME: &'static str = "fetch";
     /// 1: first.

@@ -39,14 +39,7 @@ fn render<T: Serialize>(name: &str, text: &str, page: &T) -> Result<String, Repo
         name: name.to_owned(),
         source,
     };
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .keep_trailing_newline(true)
-        .build()
-        .expect("the usual delimiters are valid");
-    environment.set_syntax(syntax);
+    let mut environment = environment();
     environment.set_auto_escape_callback(|name| match name {
         "style.css" => AutoEscape::None,
         _ => AutoEscape::Html,
@@ -66,6 +59,19 @@ fn render<T: Serialize>(name: &str, text: &str, page: &T) -> Result<String, Repo
         .get_template("page")
         .and_then(|template| template.render(Value::from(Serde(page))))
         .map_err(failed)
+}
+
+/// Templates as this program writes them.
+pub(crate) fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+        .expect("the usual delimiters are valid");
+    environment.set_syntax(syntax);
+    environment
 }
 
 /// Markdown as HTML: raw HTML becomes text, images become their description, links lead to the web or within the page.

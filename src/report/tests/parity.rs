@@ -1,4 +1,4 @@
-//! Statistics against what SciPy says: `tests/parity/statistics.py` asked it, and asks again on more cases.
+//! Statistics against what SciPy says: `tests/parity/spread.py` asked it, and asks again on more cases.
 
 #![allow(missing_docs, reason = "a test binary has no documented interface")]
 
