@@ -18,6 +18,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long an untouched claim is respected.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 
+/// How often a folder may be removed while it is made.
+const REMOVED_MEANWHILE: u32 = 100;
+
 /// Its name in the key's folder.
 pub(super) const FILE: &str = "claim";
 /// The folder that whoever takes a stale claim away makes first.
@@ -117,11 +120,27 @@ pub(super) fn find_claim(folder: &Path) -> Option<String> {
     (!is_stale(&path, &text)).then(|| holder_name(&text))
 }
 
+/// Makes a key's folder, which whoever finishes the key removes: what was there a moment ago may be gone by now, and
+/// then making it fails because it is there, or because what it lies in is not.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    for _ in 0..REMOVED_MEANWHILE {
+        match fs_err::create_dir_all(folder) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                ) => {}
+            done => return done,
+        }
+    }
+    fs_err::create_dir_all(folder)
+}
+
 /// Takes a claim, or says who has it.
 pub(super) fn try_claim(folder: &Path) -> io::Result<Result<Claim, String>> {
     let path = folder.join(FILE);
     for _ in 0..3 {
-        fs_err::create_dir_all(folder)?;
+        make_folder(folder)?;
         let text = holder_text();
         let made = fs_err::OpenOptions::new()
             .create_new(true)
@@ -295,5 +314,23 @@ mod tests {
             // Those that were in each other's way come again.
             assert!(is_taken(folder.path()));
         }
+    }
+
+    /// What finishes a key removes its folder under the hands of whoever asks for it.
+    #[test]
+    fn a_folder_that_is_removed_meanwhile_is_made() {
+        let top = tempfile::tempdir().expect("temp");
+        let folder = top.path().join("key");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = fs_err::remove_dir(&folder);
+                }
+            });
+            let made = (0..20_000).try_for_each(|_| make_folder(&folder));
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            made.expect("made every time");
+        });
     }
 }

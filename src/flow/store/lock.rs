@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::Store;
 use super::claim::{
-    Claim, FILE as CLAIM, find_claim, holder_name, holder_text, is_alive, try_claim,
+    Claim, FILE as CLAIM, find_claim, holder_name, holder_text, is_alive, make_folder, try_claim,
 };
 use crate::digest::Digest;
 
@@ -108,7 +108,7 @@ impl Store {
             return claim_alone();
         }
         loop {
-            fs_err::create_dir_all(&folder)?;
+            make_folder(&folder)?;
             let path = folder.join("lock");
             let opened = fs_err::OpenOptions::new()
                 .create(true)
