@@ -13,6 +13,7 @@ use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::source::{Sources, Span};
 use flow::spec::node::Node;
 
+mod assigned;
 mod convert;
 mod names;
 mod parameters;
