@@ -227,6 +227,44 @@ stages:
 }
 
 #[test]
+fn scalars_that_pyyaml_reads_otherwise_are_noted() {
+    let space = Space::new();
+    space.write(
+        "params.yaml",
+        "\
+shuffle: no
+inner: {oct: 010, list: [on, 1]}
+day: 2024-01-02
+short: 1e-5
+quoted: 'no'
+plain: false
+rate: 0.00001
+word: north
+",
+    );
+    space.write(
+        "dvc.yaml",
+        "\
+stages:
+  make:
+    cmd: sh -c 'cat params.yaml > a.txt'
+    params: [shuffle, inner, day, short, quoted, plain, rate, word]
+    outs: [a.txt]
+",
+    );
+    import(&space)
+        .exits(0)
+        .says("`shuffle: no` of `params.yaml` is the text `no` here, and false to PyYAML")
+        .says("write `false`")
+        .says("`inner.oct: 010` of `params.yaml` is")
+        .says("`inner.list.0: on` of `params.yaml` is")
+        .says("`day: 2024-01-02` of `params.yaml` is")
+        .says("`short: 1e-5` of `params.yaml` is");
+    let text = space.read(FILE);
+    assert_eq!(text.matches("to PyYAML").count(), 5, "{text}");
+}
+
+#[test]
 fn nothing_is_written_where_something_is_wrong() {
     let space = Space::new();
     import(&space).exits(2).says("`dvc.yaml` cannot be read");

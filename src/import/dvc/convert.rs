@@ -10,6 +10,7 @@ use flow::spec::node::{Node, Value};
 use super::parameters::Parameters;
 use super::plan::{Id, Plan, Source};
 use super::project::seen_from;
+use super::pyyaml::{Otherwise, read_otherwise};
 use super::scope::{Files, Values};
 use super::shell::{Before, argv, variables};
 use super::stages::{Group, Role, left_out};
@@ -424,16 +425,40 @@ impl Converter<'_> {
                 continue;
             };
             let is_global = self.global.has_file(&shown);
-            let contents = self
+            let (contents, nodes) = self
                 .parameters
                 .contents(params, &plain, is_global, &tree)
                 .map_err(|problem| vec![problem])?;
             let place = self.render(&seen_from(path, &plan.base), with_axes);
+            if Format::of(&plain) == Some(Format::Yaml) {
+                for (keys, node) in nodes {
+                    self.note_pyyaml(&params.file.plain(), &keys, node);
+                }
+            }
             if is_filled(&tree) {
                 files.push((place, contents));
             }
         }
         Ok(files)
+    }
+
+    /// Notes on scalars that a program with PyYAML found otherwise in the file than they are written for it here.
+    fn note_pyyaml(&mut self, file: &str, keys: &str, node: &Node) {
+        for scalar in read_otherwise(node, keys, &self.files.sources) {
+            let Otherwise {
+                span,
+                what,
+                here,
+                there,
+                help,
+            } = scalar;
+            let what = format!("{what} of `{file}` is {here} here, and {there} to PyYAML");
+            self.note(
+                Diagnostic::warning("import::pyyaml", what)
+                    .at(span, "")
+                    .help(help),
+            );
+        }
     }
 
     /// The stages in the order of the file: name, the group, and what it looks like.

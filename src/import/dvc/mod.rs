@@ -19,6 +19,7 @@ mod names;
 mod parameters;
 mod plan;
 mod project;
+mod pyyaml;
 mod scope;
 mod shell;
 mod stages;
