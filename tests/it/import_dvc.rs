@@ -265,6 +265,27 @@ stages:
 }
 
 #[test]
+fn a_parameter_that_is_written_out_is_not_called_unused() {
+    let space = Space::new();
+    space.write("params.yaml", "lr: 0.00001\nnone: null\nspare: 1\n");
+    space.write(
+        "dvc.yaml",
+        "stages: {make: {cmd: 'sh -c \"echo ${lr} ${none} > a.txt\"', outs: [a.txt]}}\n",
+    );
+    import(&space)
+        .exits(0)
+        .says("the parameter `lr` is written out as `1e-05`")
+        .says("the parameter `none` is written out as `None`")
+        .says("no stage uses the parameter `spare`");
+    let text = space.read(FILE);
+    assert!(!text.contains("no stage uses the parameter `lr`"), "{text}");
+    assert!(
+        !text.contains("no stage uses the parameter `none`"),
+        "{text}"
+    );
+}
+
+#[test]
 fn nothing_is_written_where_something_is_wrong() {
     let space = Space::new();
     import(&space).exits(2).says("`dvc.yaml` cannot be read");

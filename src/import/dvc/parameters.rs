@@ -10,6 +10,9 @@ use super::scope::Values;
 use super::stages::Params;
 use super::write::Yaml;
 
+/// Values, each with the keys down to it.
+type Named<'n> = Vec<(String, &'n Node)>;
+
 /// What the pipeline file will have under `params:`, as it comes to be used.
 pub(super) struct Parameters<'a> {
     global: &'a Values,
@@ -74,14 +77,14 @@ impl<'a> Parameters<'a> {
     }
 
     /// What a stage finds in a parameter file: the keys it names, each a reference.
-    /// Besides, each value with the keys down to it.
+    /// Besides, the values themselves.
     pub(super) fn contents<'n>(
         &mut self,
         params: &Params,
         path: &str,
         is_global: bool,
         tree: &'n Node,
-    ) -> Result<(Yaml, Vec<(String, &'n Node)>), Diagnostic> {
+    ) -> Result<(Yaml, Named<'n>), Diagnostic> {
         let keys: Vec<(Vec<String>, _)> = match &params.keys {
             Some(keys) => keys
                 .iter()

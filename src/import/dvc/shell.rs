@@ -167,7 +167,7 @@ fn words(command: &Text) -> Option<Vec<Text>> {
                     }
                 }
             }
-            Piece::Param { text, .. } | Piece::Axis { text, .. } => {
+            Piece::Param { text, .. } | Piece::Written { text, .. } | Piece::Axis { text, .. } => {
                 let is_one_word = match quote {
                     None => !text.is_empty() && text.chars().all(is_plain),
                     Some(_) => text.chars().all(|c| is_plain(c) || c == ' '),
