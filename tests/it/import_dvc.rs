@@ -227,6 +227,65 @@ stages:
 }
 
 #[test]
+fn scalars_that_pyyaml_reads_otherwise_are_noted() {
+    let space = Space::new();
+    space.write(
+        "params.yaml",
+        "\
+shuffle: no
+inner: {oct: 010, list: [on, 1]}
+day: 2024-01-02
+short: 1e-5
+quoted: 'no'
+plain: false
+rate: 0.00001
+word: north
+",
+    );
+    space.write(
+        "dvc.yaml",
+        "\
+stages:
+  make:
+    cmd: sh -c 'cat params.yaml > a.txt'
+    params: [shuffle, inner, day, short, quoted, plain, rate, word]
+    outs: [a.txt]
+",
+    );
+    import(&space)
+        .exits(0)
+        .says("`shuffle: no` of `params.yaml` is the text `no` here, and false to PyYAML")
+        .says("write `false`")
+        .says("`inner.oct: 010` of `params.yaml` is")
+        .says("`inner.list.0: on` of `params.yaml` is")
+        .says("`day: 2024-01-02` of `params.yaml` is")
+        .says("`short: 1e-5` of `params.yaml` is");
+    let text = space.read(FILE);
+    assert_eq!(text.matches("to PyYAML").count(), 5, "{text}");
+}
+
+#[test]
+fn a_parameter_that_is_written_out_is_not_called_unused() {
+    let space = Space::new();
+    space.write("params.yaml", "lr: 0.00001\nnone: null\nspare: 1\n");
+    space.write(
+        "dvc.yaml",
+        "stages: {make: {cmd: 'sh -c \"echo ${lr} ${none} > a.txt\"', outs: [a.txt]}}\n",
+    );
+    import(&space)
+        .exits(0)
+        .says("the parameter `lr` is written out as `1e-05`")
+        .says("the parameter `none` is written out as `None`")
+        .says("no stage uses the parameter `spare`");
+    let text = space.read(FILE);
+    assert!(!text.contains("no stage uses the parameter `lr`"), "{text}");
+    assert!(
+        !text.contains("no stage uses the parameter `none`"),
+        "{text}"
+    );
+}
+
+#[test]
 fn nothing_is_written_where_something_is_wrong() {
     let space = Space::new();
     import(&space).exits(2).says("`dvc.yaml` cannot be read");

@@ -10,10 +10,11 @@ use flow::spec::node::{Node, Value};
 use super::parameters::Parameters;
 use super::plan::{Id, Plan, Source};
 use super::project::seen_from;
+use super::pyyaml::{Otherwise, read_otherwise};
 use super::scope::{Files, Values};
 use super::shell::{Before, argv, variables};
 use super::stages::{Group, Role, left_out};
-use super::text::Text;
+use super::text::{Piece, Text};
 use super::write::Yaml;
 use super::{is_filled, line, names};
 use crate::kinds::params_file::{Format, is_printable};
@@ -424,16 +425,40 @@ impl Converter<'_> {
                 continue;
             };
             let is_global = self.global.has_file(&shown);
-            let contents = self
+            let (contents, nodes) = self
                 .parameters
                 .contents(params, &plain, is_global, &tree)
                 .map_err(|problem| vec![problem])?;
             let place = self.render(&seen_from(path, &plan.base), with_axes);
+            if Format::of(&plain) == Some(Format::Yaml) {
+                for (keys, node) in nodes {
+                    self.note_pyyaml(&params.file.plain(), &keys, node);
+                }
+            }
             if is_filled(&tree) {
                 files.push((place, contents));
             }
         }
         Ok(files)
+    }
+
+    /// Notes on scalars that a program with PyYAML found otherwise in the file than they are written for it here.
+    fn note_pyyaml(&mut self, file: &str, keys: &str, node: &Node) {
+        for scalar in read_otherwise(node, keys, &self.files.sources) {
+            let Otherwise {
+                span,
+                what,
+                here,
+                there,
+                help,
+            } = scalar;
+            let what = format!("{what} of `{file}` is {here} here, and {there} to PyYAML");
+            self.note(
+                Diagnostic::warning("import::pyyaml", what)
+                    .at(span, "")
+                    .help(help),
+            );
+        }
     }
 
     /// The stages in the order of the file: name, the group, and what it looks like.
@@ -494,11 +519,21 @@ impl Converter<'_> {
                 }
             }
         }
+        let written = self.written_out();
+        for (name, text, span) in &written {
+            let what = format!("the parameter `{name}` is written out as `{text}`");
+            let help = "a reference would not give the characters that DVC puts there; change it in the stage";
+            self.note(left_out(what, *span, help));
+        }
         let unused: Vec<(String, flow::source::Span)> = self
             .parameters
             .unused()
             .into_iter()
             .filter(|(key, _)| !self.is_looped_over(key))
+            .filter(|(key, _)| {
+                let mut names = written.iter().map(|(name, ..)| name.split('.').next());
+                !names.any(|name| name == Some(key))
+            })
             .map(|(key, span)| (key.to_owned(), span))
             .collect();
         for (key, span) in unused {
@@ -506,6 +541,24 @@ impl Converter<'_> {
             let help = "it is left out; name it in `params` of the stage that reads it";
             self.note(left_out(what, span, help));
         }
+    }
+
+    /// Parameters that stand in texts as characters: name, characters, where.
+    fn written_out(&self) -> Vec<(String, String, flow::source::Span)> {
+        let mut found = Vec::new();
+        for member in self.groups.iter().flat_map(|group| &group.members) {
+            let texts = member.commands.iter().chain(&member.deps);
+            let texts = texts.map(|(text, span)| (text, *span));
+            let outs = member.outs.iter().map(|out| (&out.path, out.span));
+            for (text, span) in texts.chain(outs) {
+                for piece in &text.0 {
+                    if let Piece::Written { path, text } = piece {
+                        found.push((path.join("."), text.clone(), span));
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// Whether the values of a parameter have become axes.

@@ -13,11 +13,13 @@ use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::source::{Sources, Span};
 use flow::spec::node::Node;
 
+mod assigned;
 mod convert;
 mod names;
 mod parameters;
 mod plan;
 mod project;
+mod pyyaml;
 mod scope;
 mod shell;
 mod stages;

@@ -10,6 +10,9 @@ use super::scope::Values;
 use super::stages::Params;
 use super::write::Yaml;
 
+/// Values, each with the keys down to it.
+type Named<'n> = Vec<(String, &'n Node)>;
+
 /// What the pipeline file will have under `params:`, as it comes to be used.
 pub(super) struct Parameters<'a> {
     global: &'a Values,
@@ -74,13 +77,14 @@ impl<'a> Parameters<'a> {
     }
 
     /// What a stage finds in a parameter file: the keys it names, each a reference.
-    pub(super) fn contents(
+    /// Besides, the values themselves.
+    pub(super) fn contents<'n>(
         &mut self,
         params: &Params,
         path: &str,
         is_global: bool,
-        tree: &Node,
-    ) -> Result<Yaml, Diagnostic> {
+        tree: &'n Node,
+    ) -> Result<(Yaml, Named<'n>), Diagnostic> {
         let keys: Vec<(Vec<String>, _)> = match &params.keys {
             Some(keys) => keys
                 .iter()
@@ -93,6 +97,7 @@ impl<'a> Parameters<'a> {
                 .collect(),
         };
         let mut found = Yaml::Map(Vec::new());
+        let mut nodes = Vec::new();
         for (keys, span) in keys {
             let mut node = tree;
             let mut taken = 0;
@@ -125,8 +130,9 @@ impl<'a> Parameters<'a> {
                 None => Yaml::of(node),
             };
             insert(&mut found, keys, value);
+            nodes.push((keys.join("."), node));
         }
-        Ok(found)
+        Ok((found, nodes))
     }
 
     /// The map `params:`, in the order of the files.

@@ -491,9 +491,13 @@ impl<'a> Scope<'a> {
                 let path = path.clone();
                 return Piece::Param { path, text };
             }
+            Origin::Global(path) => {
+                let path = path.clone();
+                return Piece::Written { path, text };
+            }
             Origin::Item(path) => axis(Some(path)),
             Origin::Key => axis(None),
-            Origin::Global(_) | Origin::Local => None,
+            Origin::Local => None,
         };
         match axis {
             Some(axis) => Piece::Axis { axis, text },

@@ -3,6 +3,7 @@
 //! DVC gives each command to a shell of its own and stops at the first that fails. A command that a shell would not
 //! touch becomes `argv` word by word; anything else a text for `sh -c` in which each command does what it did there.
 
+use super::assigned::assigned;
 use super::text::{Piece, Text};
 
 /// Words with which a command changes the shell it runs in.
@@ -166,7 +167,7 @@ fn words(command: &Text) -> Option<Vec<Text>> {
                     }
                 }
             }
-            Piece::Param { text, .. } | Piece::Axis { text, .. } => {
+            Piece::Param { text, .. } | Piece::Written { text, .. } | Piece::Axis { text, .. } => {
                 let is_one_word = match quote {
                     None => !text.is_empty() && text.chars().all(is_plain),
                     Some(_) => text.chars().all(|c| is_plain(c) || c == ' '),
@@ -202,6 +203,7 @@ fn is_plain(c: char) -> bool {
 pub(super) fn variables(command: &str) -> Vec<String> {
     let bytes = command.as_bytes();
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let set = assigned(command);
     let mut found: Vec<String> = Vec::new();
     let mut is_quoted = false;
     let mut in_double = false;
@@ -215,9 +217,9 @@ pub(super) fn variables(command: &str) -> Vec<String> {
                     .unwrap_or(&command[at + 1..]);
                 let length = rest.bytes().take_while(|b| is_name(*b)).count();
                 let name = &rest[..length];
-                let is_set = command.contains(&format!("{name}="))
-                    || command.contains(&format!("for {name} "))
-                    || command.contains(&format!("read {name}"));
+                let is_set = set
+                    .iter()
+                    .any(|(other, holds)| other == name && holds.contains(&at));
                 if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                     && !is_set
                     && !found.iter().any(|other| other == name)
@@ -283,8 +285,40 @@ mod tests {
     #[test]
     fn variables_of_the_surroundings_are_found() {
         assert_eq!(
-            variables("a $X ${Y_1} '$Z' \"$W\" \\$V $1 $? I=2 && b $I"),
+            variables("a $X ${Y_1} '$Z' \"$W\" \\$V $1 $? && I=2 && b $I"),
             ["X", "Y_1", "W"]
         );
+    }
+
+    #[test]
+    fn only_a_real_assignment_before_the_use_sets_a_variable() {
+        for command in [
+            "python3 src/t.py --X=$X",
+            "a X=$X",
+            "for X in $X; do echo x; done",
+            "a $X; X=1",
+            "a XX=1 && b $X",
+            "a 'X=1' && b $X",
+            "X=1 a $X",
+            "X=$X",
+            "(X=1); a $X",
+            "X=1 | a $X",
+            "test x && X=1; a $X",
+            "a 'read X' && b $X",
+            "# X=1\na $X",
+        ] {
+            assert_eq!(variables(command), ["X"], "{command}");
+        }
+        for command in [
+            "X=1 && a $X",
+            "X=1; a ${X}",
+            "X=1\na \"$X\"",
+            "export X=1; a $X",
+            "X='1 2' Y=$(b); a $X",
+            "for X in 1 2; do a $X; done",
+            "a | while read X; do b $X; done",
+        ] {
+            assert_eq!(variables(command), [""; 0], "{command}");
+        }
     }
 }

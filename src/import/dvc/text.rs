@@ -61,6 +61,8 @@ pub(super) enum Piece {
     Literal(String),
     /// A parameter, by its path below `params:`.
     Param { path: Vec<String>, text: String },
+    /// A parameter that a reference would write otherwise: its characters.
+    Written { path: Vec<String>, text: String },
     /// The value of an axis of the stage.
     Axis { axis: String, text: String },
 }
@@ -68,7 +70,10 @@ pub(super) enum Piece {
 impl Piece {
     fn text(&self) -> &str {
         match self {
-            Self::Literal(text) | Self::Param { text, .. } | Self::Axis { text, .. } => text,
+            Self::Literal(text)
+            | Self::Param { text, .. }
+            | Self::Written { text, .. }
+            | Self::Axis { text, .. } => text,
         }
     }
 }
@@ -90,7 +95,7 @@ impl Text {
     /// The characters that are no reference.
     pub(super) fn literals(&self) -> String {
         let literal = |piece: &Piece| match piece {
-            Piece::Literal(text) => text.clone(),
+            Piece::Literal(text) | Piece::Written { text, .. } => text.clone(),
             _ => String::new(),
         };
         self.0.iter().map(literal).collect()
@@ -138,7 +143,7 @@ impl Text {
         let mut literal = String::new();
         for piece in &self.0 {
             let reference = match piece {
-                Piece::Literal(_) => None,
+                Piece::Literal(_) | Piece::Written { .. } => None,
                 // A `$` before a reference would make it a literal `${`.
                 _ if literal.ends_with('$') => None,
                 Piece::Param { path, .. } => param(path),
