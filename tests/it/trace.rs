@@ -82,6 +82,41 @@ fn what_is_read_and_not_declared_is_listed_with_the_lines_to_add() {
     assert_eq!(space.run(&["--json"]).exits(0).counts(), [2, 0, 2, 0, 0]);
 }
 
+/// What is opened for both, as a database is, and what is read and then written, decides a result too; what the stage
+/// itself wrote first does not.
+#[test]
+fn what_is_read_and_then_written_is_listed() {
+    let space = space(
+        "stages:
+  count:
+    kind: command
+    with:
+      script: |
+        n=$(cat ROOT/data/counter.txt)
+        echo $((n + 1)) > ROOT/data/counter.txt
+        exec 3<>ROOT/data/base.db
+        cat <&3 > out.txt
+        exec 4<>ROOT/data/new.db
+        echo made > ROOT/data/made.txt
+        cat ROOT/data/made.txt >> out.txt
+    outputs: { out: out.txt }
+",
+    );
+    space.write("data/counter.txt", "1\n");
+    space.write("data/base.db", "rows\n");
+    let Some(ran) = traced(&space, "count", &[]) else {
+        return;
+    };
+    let ran = ran.exits(0);
+    for name in ["data/counter.txt", "data/base.db"] {
+        let words = format!("  {name}  (read where it lies)");
+        assert!(ran.stdout.contains(&words), "{}", ran.stdout);
+    }
+    for name in ["new.db", "made.txt"] {
+        assert!(!ran.stdout.contains(name), "{}", ran.stdout);
+    }
+}
+
 #[test]
 fn a_module_of_the_project_is_found_where_it_lies_and_where_it_lacks() {
     let has_python = std::process::Command::new("python3")

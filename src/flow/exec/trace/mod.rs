@@ -45,7 +45,7 @@ pub fn begin(_argv: &[String]) -> std::io::Error {
 pub struct Seen {
     /// From `/`, without `.` and `..`.
     pub path: PathBuf,
-    /// Opened for reading, or run.
+    /// Opened for reading before it was written, or run.
     pub read: bool,
     /// Asked for, and there.
     pub looked_at: bool,

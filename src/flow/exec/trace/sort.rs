@@ -94,11 +94,6 @@ pub(super) fn sort(
     };
     let mut used: BTreeSet<&str> = BTreeSet::new();
     let mut found: BTreeSet<(Place, String, bool)> = BTreeSet::new();
-    let written: BTreeSet<&Path> = seen
-        .iter()
-        .filter(|s| s.written)
-        .map(|s| s.path.as_path())
-        .collect();
     for seen in seen {
         let path = seen.path.as_path();
         if let Ok(below) = path.strip_prefix(folder) {
@@ -118,7 +113,7 @@ pub(super) fn sort(
             }
             continue;
         }
-        let is_file = seen.read && !written.contains(path) && path.is_file();
+        let is_file = seen.read && path.is_file();
         if !is_file || path.starts_with(&job.cache) {
             continue;
         }

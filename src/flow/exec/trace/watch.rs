@@ -28,6 +28,8 @@ const MAX_PATH_BYTES: usize = 4096;
 enum Intent {
     Read,
     Write,
+    /// Both, where the file is there before; else it is written.
+    Update,
     Look,
     Run,
 }
@@ -168,9 +170,14 @@ impl Watch {
         });
         match intent {
             _ if is_missing => seen.missing = true,
-            Intent::Read | Intent::Run => seen.read = true,
+            // What it wrote before it knows already.
+            Intent::Read | Intent::Run => seen.read |= !seen.written,
             Intent::Look => seen.looked_at = true,
             Intent::Write => seen.written = true,
+            Intent::Update => {
+                seen.read |= !seen.written;
+                seen.written = true;
+            }
         }
     }
 }
@@ -218,8 +225,13 @@ fn named(task: Pid, registers: &Registers) -> Option<(PathBuf, Intent)> {
     let [a, b, c, _] = registers.arguments;
     let opened = |flags: u64| {
         let has = |flag: i32| flags & u64::from(flag.unsigned_abs()) != 0;
-        let writes = has(libc::O_WRONLY) || has(libc::O_CREAT) || has(libc::O_TRUNC);
-        if writes { Intent::Write } else { Intent::Read }
+        if has(libc::O_WRONLY) || has(libc::O_TRUNC) {
+            Intent::Write
+        } else if has(libc::O_RDWR) || has(libc::O_CREAT) {
+            Intent::Update
+        } else {
+            Intent::Read
+        }
     };
     const HERE: u64 = libc::AT_FDCWD as u64;
     let (folder, path, intent) = match registers.call {
@@ -246,8 +258,13 @@ fn named(task: Pid, registers: &Registers) -> Option<(PathBuf, Intent)> {
     if path.as_os_str().is_empty() {
         return None;
     }
+    // The call has not been made yet.
+    let settled = |path: PathBuf| match intent {
+        Intent::Update if !path.exists() => (path, Intent::Write),
+        intent => (path, intent),
+    };
     if path.is_absolute() {
-        return Some((normal(&path), intent));
+        return Some(settled(normal(&path)));
     }
     #[expect(
         clippy::cast_possible_truncation,
@@ -258,7 +275,7 @@ fn named(task: Pid, registers: &Registers) -> Option<(PathBuf, Intent)> {
         descriptor => format!("/proc/{task}/fd/{descriptor}"),
     };
     let folder = fs_err::read_link(folder).ok()?;
-    Some((normal(&folder.join(path)), intent))
+    Some(settled(normal(&folder.join(path))))
 }
 
 fn memory(task: Pid) -> Option<std::fs::File> {
