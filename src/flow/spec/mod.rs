@@ -52,10 +52,9 @@ pub fn check_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
-/// What to write instead of a name that is not accepted.
-fn name_help(name: &str) -> String {
-    let mut fixed: String = name
-        .to_lowercase()
+/// A text in the letters of a name; what it begins with may still be none.
+pub(crate) fn in_letters_of_a_name(text: &str) -> String {
+    text.to_lowercase()
         .chars()
         .map(|c| {
             if c.is_ascii_alphanumeric() || c == '_' {
@@ -64,7 +63,12 @@ fn name_help(name: &str) -> String {
                 '-'
             }
         })
-        .collect();
+        .collect()
+}
+
+/// What to write instead of a name that is not accepted.
+fn name_help(name: &str) -> String {
+    let mut fixed = in_letters_of_a_name(name);
     fixed = fixed
         .trim_start_matches(|c: char| !c.is_ascii_lowercase())
         .trim_end_matches('-')

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Seen;
 use crate::exec::job::Job;
+use crate::spec::in_letters_of_a_name;
 
 /// Folders of the system.
 const SYSTEM: &[&str] = &[
@@ -223,17 +224,7 @@ fn line(path: &str, place: Place, ports: &mut BTreeSet<String>) -> String {
         .split('.')
         .find(|part| !part.is_empty())
         .unwrap_or("input");
-    let mut port: String = stem
-        .to_lowercase()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
+    let mut port = in_letters_of_a_name(stem);
     if !port.starts_with(|c: char| c.is_ascii_lowercase()) {
         port.insert_str(0, "input-");
     }
