@@ -267,7 +267,7 @@ pub struct RunArgs {
     pub confirm_over: Duration,
     /// Run this stage of kind `command` once under watch, list the files it reads and does not declare, and those it
     /// declares and never reads; nothing of that run enters the cache.
-    #[arg(long, value_name = "STAGE", value_parser = parse_selector, conflicts_with_all = ["stages", "kinds"], help_heading = "Output")]
+    #[arg(long, value_name = "STAGE", value_parser = parse_selector, conflicts_with_all = ["stages", "kinds", "json", "cooperate"], help_heading = "Output")]
     pub trace: Option<String>,
     /// With `--trace`: also list files of the system and of languages.
     #[arg(long, requires = "trace", help_heading = "Output")]

@@ -187,4 +187,9 @@ fn a_built_in_kind_is_refused() {
     let space = space("stages:\n  get: { kind: fetch, with: { url: 'https://example.org/x' } }\n");
     let ran = space.run(&["--trace", "get"]);
     ran.exits(1).says("`get` is of kind `fetch`");
+    // What it has no answer to is refused, not passed over.
+    for word in ["--json", "--cooperate"] {
+        let ran = space.run(&["--trace", "get", word]);
+        ran.exits(2).says("cannot be used with");
+    }
 }
