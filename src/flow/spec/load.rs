@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::LeftOut;
 use super::expand::{self, Context, tidy};
 use super::node::Node;
 use super::paths::check_origins;
@@ -150,6 +151,8 @@ pub(super) struct Loader<'a> {
     read: Vec<(PathBuf, Option<Digest>)>,
     pub(super) problems: Vec<Diagnostic>,
     pub(super) recipes: BTreeMap<PathBuf, Option<Node>>,
+    /// Stages that `when:` leaves out.
+    pub(super) left_out: LeftOut,
 }
 
 impl<'a> Loader<'a> {
@@ -161,6 +164,7 @@ impl<'a> Loader<'a> {
             read: Vec::new(),
             problems: Vec::new(),
             recipes: BTreeMap::new(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -171,7 +175,7 @@ impl<'a> Loader<'a> {
         context: Context<'_>,
     ) -> Result<Loaded, LoadFailure> {
         let expanded = document
-            .map(|document| expand::expand(&document, context))
+            .map(|document| expand::expand(&document, context, &self.left_out))
             .unwrap_or_default();
         let mut found = expanded.problems;
         if !self.problems.is_empty() {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::Span;
 
 mod choices;
+mod conditions;
 pub mod decode;
 mod expand;
 mod explain;
