@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::run::{RunOptions, run as run_stages};
 use flow::spec::StageId;
+use report::claims::Verdict;
 
 use super::Done;
 use super::args::{AcceptDevice, RunArgs};
 use super::session::Session;
 use crate::console::Console;
+use crate::kinds::report::claims_number;
 use crate::kinds::{KINDS, device};
 
 /// Brings the selected stages about.
@@ -87,7 +89,8 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
     Ok(0)
 }
 
-/// `--strict`: a claim that is not met fails the run.
+/// `--strict`: a claim that differs or has no number fails the run. What is inconclusive or not comparable says nothing
+/// against the claim, and does not.
 fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut Console) -> Done {
     let mut unmet = Vec::new();
     if session.workflow().claims > 0 && reports.is_empty() {
@@ -104,17 +107,18 @@ fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut
             continue;
         };
         let judged = [
-            ("claims_differing", "not met"),
-            ("claims_missing", "without a number"),
+            (Verdict::Differs, "not met"),
+            (Verdict::Missing, "without a number"),
         ];
-        for (name, verdict) in judged {
+        for (verdict, words) in judged {
+            let name = claims_number(verdict);
             let count = super::status::number_of(&session.store, &record, name);
             if count > 0.0 {
                 unmet.push(
                     Diagnostic::error(
                         "run::claims",
                         format!(
-                            "{count} of the claims in `{}` {} {verdict}",
+                            "{count} of the claims in `{}` {} {words}",
                             report.stage,
                             if count > 1.0 { "are" } else { "is" },
                         ),

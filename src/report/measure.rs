@@ -37,6 +37,10 @@ pub struct Measure {
     pub devices: Vec<(String, usize)>,
     /// What stands in for real data, one line each.
     pub stand_ins: Vec<String>,
+    /// Whether the stage it comes from is repeated, be it only once.
+    pub is_repeated: bool,
+    /// What departs from the pipeline file as written, one line each.
+    pub departures: Vec<String>,
 }
 
 /// Why rows do not make one number.
@@ -154,6 +158,10 @@ impl Data {
             expected: rows.len() + missing.len(),
             devices: self.devices(&rows),
             stand_ins: self.stand_ins(&rows)?,
+            is_repeated: rows
+                .iter()
+                .any(|&row| self.instance_of(row).replicate.is_some()),
+            departures: self.departures(&rows),
             rows,
             summary,
             values,
@@ -250,6 +258,20 @@ impl Data {
             }
         }
         Ok(lines)
+    }
+
+    fn departures(&self, rows: &[usize]) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for departure in rows
+            .iter()
+            .flat_map(|&row| &self.instance_of(row).departures)
+        {
+            let line = departure.to_string();
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines
     }
 
     fn instance_of(&self, row: usize) -> &Instance {

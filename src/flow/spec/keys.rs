@@ -168,13 +168,15 @@ pub(crate) fn check_top(document: &Node, problems: &mut Vec<Diagnostic>) {
 /// The form of a claim; it is only checked here, and who judges claims reads them from JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only whether it decodes is of interest")]
+#[expect(dead_code, reason = "of most only whether it decodes is of interest")]
 struct Claim {
     metric: String,
     #[serde(default, rename = "where")]
     filter: BTreeMap<String, serde_json::Value>,
     value: f64,
     tolerance: Option<f64>,
+    n: Option<u64>,
+    sd: Option<f64>,
     source: Option<String>,
     note: Option<String>,
 }
@@ -229,13 +231,52 @@ pub(crate) fn claims_json(
                 .help("write `{ metric: f1, value: 90.03 }`"),
             );
         }
-        if matches!(item.value, Value::Map(_))
-            && let Err(found) = from_node::<Claim>(item, "a claim")
-        {
-            problems.extend(found);
+        if matches!(item.value, Value::Map(_)) {
+            match from_node::<Claim>(item, "a claim") {
+                Ok(claim) => problems.extend(check_claim(&claim, item)),
+                Err(found) => problems.extend(found),
+            }
         }
     }
     items.iter().map(to_json).collect()
+}
+
+/// What is wrong with a claim whose form is right: a spread is one over runs, and nothing is below zero.
+fn check_claim(claim: &Claim, item: &Node) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut wrong = |key: &str, message: String, help: &str| {
+        let span = item.find(key).map_or(item.span, |entry| entry.value.span);
+        found.push(
+            Diagnostic::error("spec::claim", message)
+                .at(span, "")
+                .help(help),
+        );
+    };
+    for (key, value) in [("tolerance", claim.tolerance), ("sd", claim.sd)] {
+        if let Some(value) = value
+            && !(value.is_finite() && value >= 0.0)
+        {
+            wrong(
+                key,
+                format!("`{key}` of a claim is {value}"),
+                "write a number from 0 up, in the unit of the metric",
+            );
+        }
+    }
+    if claim.n == Some(0) {
+        wrong(
+            "n",
+            "a stated number is over at least one run".to_owned(),
+            "write how many runs it is the mean of, or leave `n` out",
+        );
+    } else if claim.sd.is_some() && claim.n.is_none_or(|n| n < 2) {
+        wrong(
+            "sd",
+            "a standard deviation without the two runs or more that it is over".to_owned(),
+            "say how many with `n`, such as `n: 5`, or leave `sd` out",
+        );
+    }
+    found
 }
 
 /// Checks what does not depend on the cell: name, keys, kind.
