@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::diagnostic::{Class, Failure};
 use flow::run::{RunOptions, run as run_stages};
 use flow::spec::StageId;
-use report::claims::Verdict;
 
 use super::Done;
 use super::args::{AcceptDevice, RunArgs};
 use super::session::Session;
 use crate::console::Console;
-use crate::kinds::report::claims_number;
 use crate::kinds::{KINDS, device};
 
 /// Brings the selected stages about.
@@ -77,6 +75,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         )?;
     }
     super::report::write_run_pages(&session, &summary, console);
+    super::claims::tell(&session, &summary.reports, console);
     if let Some(signal) = &summary.interrupted {
         return Ok(if signal == "SIGINT" { 130 } else { 143 });
     }
@@ -84,55 +83,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         return Ok(class.exit_code());
     }
     if args.strict {
-        return strict(&session, &summary.reports, console);
+        return super::claims::strict(&session, &summary.reports, console);
     }
     Ok(0)
-}
-
-/// `--strict`: a claim that differs or has no number fails the run. What is inconclusive or not comparable says nothing
-/// against the claim, and does not.
-fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut Console) -> Done {
-    let mut unmet = Vec::new();
-    if session.workflow().claims > 0 && reports.is_empty() {
-        unmet.push(
-            Diagnostic::error(
-                "run::claims",
-                "nothing in this run judged the claims of `expect`",
-            )
-            .help("run the `report` stage too, or add one that needs the stages with the numbers"),
-        );
-    }
-    for report in reports {
-        let Some(record) = session.store.find_record(&report.key) else {
-            continue;
-        };
-        let judged = [
-            (Verdict::Differs, "not met"),
-            (Verdict::Missing, "without a number"),
-        ];
-        for (verdict, words) in judged {
-            let name = claims_number(verdict);
-            let count = super::status::number_of(&session.store, &record, name);
-            if count > 0.0 {
-                unmet.push(
-                    Diagnostic::error(
-                        "run::claims",
-                        format!(
-                            "{count} of the claims in `{}` {} {words}",
-                            report.stage,
-                            if count > 1.0 { "are" } else { "is" },
-                        ),
-                    )
-                    .help(format!("open `{}/index.html` to see which", report.path)),
-                );
-            }
-        }
-    }
-    if unmet.is_empty() {
-        return Ok(0);
-    }
-    Ok(console.fail(&Failure {
-        class: Class::Stage,
-        diagnostics: unmet,
-    }))
 }

@@ -32,6 +32,8 @@ pub struct Ports {
     pub outputs: Vec<(String, String)>,
     /// Whether the stage declares its outputs itself (`outputs:` with paths); else `outputs:` may only set `keep`.
     pub declares_outputs: bool,
+    /// The port whose fan-in holds only the instances that agree with the stage's own axes.
+    pub agreeing: Option<&'static str>,
     /// Files, relative to the root, that a person puts there: their content is in the key, or that they are absent.
     pub put_files: Vec<String>,
 }

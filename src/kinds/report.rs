@@ -244,8 +244,8 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Result<Instance, Sta
             .map(|axis| axis.name.clone()),
         key: item.key.map(|key| key.to_string()),
         device: item.device.clone(),
+        departures: report::input::departures(&item.notes),
         notes: item.notes.clone(),
-        departures: Vec::new(),
     })
 }
 

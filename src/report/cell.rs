@@ -157,7 +157,7 @@ fn remarks(cell: &Cell) -> Vec<String> {
             line => format!("Stand-in data: {line}"),
         });
     }
-    for line in &cell.raw.departures {
+    if let Some(line) = cell.raw.departure() {
         remarks.push(format!("Not as the file is written: {line}."));
     }
     if !cell.raw.missing.is_empty() {

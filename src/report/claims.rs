@@ -286,8 +286,7 @@ fn incomparable(measure: &Measure) -> Vec<String> {
         .collect();
     reasons.extend(
         measure
-            .departures
-            .iter()
+            .departure()
             .map(|line| format!("not as the file is written: {line}")),
     );
     reasons

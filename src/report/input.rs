@@ -63,7 +63,7 @@ pub struct Instance {
     #[serde(default)]
     pub notes: BTreeMap<String, Value>,
     /// What it, or a stage it rests on, has otherwise than the pipeline file as written.
-    #[serde(default)]
+    #[serde(skip)]
     pub departures: Vec<Departure>,
 }
 
@@ -187,6 +187,22 @@ fn axes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Strin
         .collect())
 }
 
+/// What the note `departures` says. Whoever wrote the note, what is in no form to be read still marks the number.
+#[must_use]
+pub fn departures(notes: &BTreeMap<String, Value>) -> Vec<Departure> {
+    let Some(note) = notes.get("departures").filter(|note| !note.is_null()) else {
+        return Vec::new();
+    };
+    serde_json::from_value(note.clone()).unwrap_or_else(|_| {
+        vec![Departure {
+            stage: "something upstream".to_owned(),
+            what: "settings".to_owned(),
+            here: text_of(note),
+            written: "others".to_owned(),
+        }]
+    })
+}
+
 /// The instances a fan-in folder lists, with paths made absolute to it.
 ///
 /// # Errors
@@ -197,6 +213,7 @@ pub fn load_index(input: &str, folder: &Path) -> Result<Vec<Instance>, ReportErr
     for instance in &mut instances {
         input.clone_into(&mut instance.input);
         instance.path = folder.join(&instance.path);
+        instance.departures = departures(&instance.notes);
     }
     Ok(instances)
 }

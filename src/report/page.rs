@@ -218,6 +218,7 @@ impl ClaimLine {
 impl Source {
     fn of(instance: &Instance, rows: usize) -> Self {
         let known = [
+            "departures",
             "licence",
             "numbers_by_input",
             "origin",

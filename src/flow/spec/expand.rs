@@ -258,7 +258,9 @@ fn inputs_of(
 ) -> Vec<Input> {
     let stage = &instance.template.entry.key;
     let choosing = instance.bound.choosing.as_ref();
-    let grouped = |need: &Need| choosing.is_some_and(|choosing| choosing.port == need.port);
+    let agreeing = choosing.map(|choosing| choosing.port);
+    let agreeing = agreeing.or(instance.bound.ports.agreeing);
+    let grouped = |need: &Need| agreeing.is_some_and(|port| port == need.port);
     let mut inputs: Vec<Input> = instance
         .needs
         .iter()
@@ -372,6 +374,7 @@ fn concrete(
             .unwrap_or_default(),
         choices: Vec::new(),
         variants: Vec::new(),
+        departures: Vec::new(),
         span: entry.key_span,
     }
 }
