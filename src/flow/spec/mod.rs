@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Span;
 
+pub mod about;
 mod choices;
 pub mod decode;
 mod expand;
 mod explain;
+mod flat;
 mod fuzz;
 mod keys;
 mod layers;
@@ -41,6 +43,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use fuzz::fuzz_load;
+pub use manifest::manifest_lines;
 pub use quantity::{parse_bytes, parse_seconds};
 
 /// Whether a text can name a stage, an axis, a port or an output: `[a-z][a-z0-9_-]*`.
