@@ -58,6 +58,9 @@ pub(crate) fn expand(document: &Node, context: Context<'_>, left_out: &LeftOut) 
     let doc = document
         .find("doc")
         .and_then(|doc| text(doc, "the pipeline", &mut problems));
+    if let Some(about) = document.find("about") {
+        super::about::check(about, &mut problems);
+    }
     let about = document
         .find("about")
         .map(|about| to_json(&about.value).to_string());
@@ -339,12 +342,7 @@ fn concrete(
     if let Some(numerics) = &bound.numerics {
         after.text("numerics", numerics);
     }
-    for output in &outputs {
-        after.text(format!("output.{}", step(&output.name)), &output.path);
-    }
-    for (index, file) in settings.numbers.iter().enumerate() {
-        after.text(format!("output.numbers.{index}"), file);
-    }
+    after.outputs(&outputs, &settings.numbers);
     let mut launch = bound.launch;
     if let Launch::Program(program) = &mut launch {
         program.numbers = settings.numbers;

@@ -9,7 +9,7 @@ use super::conditions::LeftOut;
 use super::expand::{self, Context, tidy};
 use super::node::Node;
 use super::paths::check_origins;
-use super::{Workflow, departures, yaml};
+use super::{Workflow, departures, flat, yaml};
 use crate::diagnostic::{Class, Diagnostic, Failure};
 use crate::digest::{Digest, Use};
 use crate::kind::KindEntry;
@@ -156,6 +156,23 @@ fn load_with(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
         limit: MAX_STAGES,
     };
     loader.finish(document, options.file, context)
+}
+
+/// A pipeline file as one text: what it extends, profiles, settings and recipes merged in, references as they are. Keys
+/// at the top that `leave_out` names are not in it.
+///
+/// # Errors
+/// As [`load`], of reading and merging.
+pub fn flatten(options: &LoadOptions<'_>, leave_out: &[&str]) -> Result<String, LoadFailure> {
+    let root = root_of(options.file);
+    let mut loader = Loader::new(&root, true);
+    match loader.document(options) {
+        Some(document) if loader.problems.is_empty() => Ok(flat::text(&document, leave_out)),
+        _ => Err(LoadFailure {
+            failure: Failure::input(tidy(loader.problems)),
+            sources: loader.sources,
+        }),
+    }
 }
 
 /// The whole way from a text to concrete stages without touching any file: every file it names is missing.

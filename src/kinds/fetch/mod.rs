@@ -35,6 +35,7 @@ mod pin;
 mod run;
 mod unpack;
 
+pub(crate) use unpack::{Unpacked, unpacked};
 pub(super) use unpack::{decompressed, each_text};
 
 #[cfg(test)]
