@@ -33,13 +33,14 @@ const ABSENT: Content = Content {
     bytes: 0,
 };
 
+mod bill;
 mod files;
 mod offer;
 mod rows;
 
 pub use files::Soundness;
 pub use offer::{Offer, OfferState};
-pub use rows::{PlanRow, PlanState, plan_rows};
+pub use rows::{PlanRow, PlanState, SecondsBy, plan_rows};
 
 /// A stage whose result is known.
 #[derive(Clone, Debug, PartialEq)]
