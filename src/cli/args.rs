@@ -269,7 +269,7 @@ pub struct RunArgs {
     /// Make again what these kinds made on another device; results of all devices share a key.
     #[arg(long, value_name = "DEVICE", value_enum, default_value_t = AcceptDevice::Any)]
     pub accept_device: AcceptDevice,
-    /// Also fail when a claim of the file (`expect:`) is not met.
+    /// Also fail when a claim of the file (`expect:`) differs or has no number, or none can be judged.
     #[arg(long)]
     pub strict: bool,
     /// Remake this protected or long-running stage.

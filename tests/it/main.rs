@@ -48,4 +48,5 @@ mod shell;
 mod shipped;
 mod space;
 mod trace;
+mod verdicts;
 mod warm_starts;
