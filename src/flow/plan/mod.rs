@@ -485,6 +485,19 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// What the inputs of a stage hold, in their order; `None` where something upstream is not known.
+    ///
+    /// # Errors
+    /// As [`Planner::decide`].
+    pub fn contents(&mut self, id: StageId) -> Result<Option<Vec<PortContent>>, Diagnostic> {
+        let stage = self.stage(id);
+        stage
+            .inputs
+            .iter()
+            .map(|input| self.port_content(stage, input))
+            .collect()
+    }
+
     /// The inputs of a stage whose upstream is known, as its supervisor takes them.
     ///
     /// # Errors

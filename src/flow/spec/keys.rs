@@ -17,7 +17,7 @@ pub(crate) const TOP_KEYS: [&str; 7] = [
 ];
 
 /// The keys of a stage, with what each is for.
-pub(crate) const STAGE_KEYS: [(&str, &str); 17] = [
+pub(crate) const STAGE_KEYS: [(&str, &str); 18] = [
     (
         "kind",
         "What the stage does; see `pipeline schema` for the kinds.",
@@ -27,6 +27,10 @@ pub(crate) const STAGE_KEYS: [(&str, &str); 17] = [
         "A recipe file, relative to the root: kind, documentation and defaults for any key.",
     ),
     ("doc", "One line, shown in the report."),
+    (
+        "when",
+        "The stage is there only where parameters have these values: `{ encoder: pretrain }`.",
+    ),
     (
         "needs",
         "Inputs: port to source. A source is `stage`, `stage.output`, a path with a `/` (`*`, `?`, `[` match), or a map.",
@@ -186,15 +190,31 @@ pub(crate) fn claims_json(
     let items = match claims {
         Value::Sequence(items) => items,
         Value::Null => Vec::new(),
+        // By groups, which files that extend each other add to.
+        Value::Map(groups)
+            if (groups.iter())
+                .all(|group| matches!(group.value.value, Value::Sequence(_) | Value::Null)) =>
+        {
+            (groups.iter())
+                .flat_map(|group| match &group.value.value {
+                    Value::Sequence(items) => &items[..],
+                    _ => &[],
+                })
+                .cloned()
+                .collect()
+        }
         _ => {
             if let Some(expect) = document.find("expect") {
                 problems.push(
                     Diagnostic::error(
                         "spec::wrong_type",
-                        format!("`expect` is {}, not a list", expect.value.type_name()),
+                        match expect.value.value {
+                            Value::Map(_) => "not every entry of `expect` is a list".to_owned(),
+                            _ => format!("`expect` is {}, not a list", expect.value.type_name()),
+                        },
                     )
                     .at(expect.value.span, "")
-                    .help("write `expect: [{ metric: f1, value: 90.03 }]`"),
+                    .help("write `expect: [{ metric: f1, value: 90.03 }]`, or such lists by name: `expect: { table-7: [...] }`"),
                 );
             }
             Vec::new()

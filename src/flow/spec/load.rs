@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::LeftOut;
 use super::expand::{self, Context, tidy};
 use super::node::Node;
 use super::paths::check_origins;
-use super::{Workflow, departures, yaml};
+use super::{Workflow, departures, flat, yaml};
 use crate::diagnostic::{Class, Diagnostic, Failure};
 use crate::digest::{Digest, Use};
 use crate::kind::KindEntry;
@@ -157,6 +158,23 @@ fn load_with(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
     loader.finish(document, options.file, context)
 }
 
+/// A pipeline file as one text: what it extends, profiles, settings and recipes merged in, references as they are. Keys
+/// at the top that `leave_out` names are not in it.
+///
+/// # Errors
+/// As [`load`], of reading and merging.
+pub fn flatten(options: &LoadOptions<'_>, leave_out: &[&str]) -> Result<String, LoadFailure> {
+    let root = root_of(options.file);
+    let mut loader = Loader::new(&root, true);
+    match loader.document(options) {
+        Some(document) if loader.problems.is_empty() => Ok(flat::text(&document, leave_out)),
+        _ => Err(LoadFailure {
+            failure: Failure::input(tidy(loader.problems)),
+            sources: loader.sources,
+        }),
+    }
+}
+
 /// The whole way from a text to concrete stages without touching any file: every file it names is missing.
 pub(super) fn load_text(text: &str, kinds: &[KindEntry]) -> Result<Loaded, LoadFailure> {
     let file = Path::new("/fuzz.yaml");
@@ -185,6 +203,8 @@ pub(super) struct Loader<'a> {
     read: Vec<(PathBuf, Option<Digest>)>,
     pub(super) problems: Vec<Diagnostic>,
     pub(super) recipes: BTreeMap<PathBuf, Option<Node>>,
+    /// Stages that `when:` leaves out.
+    pub(super) left_out: LeftOut,
 }
 
 impl<'a> Loader<'a> {
@@ -196,6 +216,7 @@ impl<'a> Loader<'a> {
             read: Vec::new(),
             problems: Vec::new(),
             recipes: BTreeMap::new(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -206,7 +227,7 @@ impl<'a> Loader<'a> {
         context: Context<'_>,
     ) -> Result<Loaded, LoadFailure> {
         let expanded = document
-            .map(|document| expand::expand(&document, context))
+            .map(|document| expand::expand(&document, context, &self.left_out))
             .unwrap_or_default();
         let mut found = expanded.problems;
         if !self.problems.is_empty() {

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Span;
 
+pub mod about;
 mod choices;
+mod conditions;
 pub mod decode;
 mod departures;
 mod expand;
 mod explain;
+mod flat;
 mod fuzz;
 mod keys;
 mod layers;
@@ -43,6 +46,7 @@ mod tests;
 
 pub use departures::Departure;
 pub use fuzz::fuzz_load;
+pub use manifest::manifest_lines;
 pub use quantity::{parse_bytes, parse_seconds};
 
 /// Whether a text can name a stage, an axis, a port or an output: `[a-z][a-z0-9_-]*`.
