@@ -111,7 +111,7 @@ fn instances_and_inputs_that_the_file_has_not_depart() {
     let loaded = scene().load(Some("cut"), &[]).expect("loads");
     assert_eq!(
         lines(&loaded, "prepare"),
-        ["prepare: needs.raw = ./cut.txt (./whole.txt)"]
+        ["prepare: needs.raw = cut.txt (whole.txt)"]
     );
 }
 
