@@ -175,7 +175,8 @@ pub fn load_rows(path: &Path) -> Result<Vec<Row>, ReportError> {
     load_lines(path, "a metric row")
 }
 
-fn load_lines<T: for<'de> Deserialize<'de>>(
+/// The values of a file of JSON lines; blank lines are passed over.
+pub(crate) fn load_lines<T: for<'de> Deserialize<'de>>(
     path: &Path,
     expected: &'static str,
 ) -> Result<Vec<T>, ReportError> {

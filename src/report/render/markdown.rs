@@ -286,7 +286,9 @@ fn sources(text: &mut String, page: &Page) {
                     .as_ref()
                     .map_or_else(|| "file".to_owned(), |key| format!("`{key}`")),
                 escape(source.device.as_deref().unwrap_or_default()),
-                source.rows.to_string(),
+                source
+                    .rows
+                    .map_or_else(String::new, |rows| rows.to_string()),
                 escape(licences.trim()),
                 escape(&source.origins.join("; ")),
                 escape(&sentences(&remarks)),
