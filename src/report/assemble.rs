@@ -14,6 +14,7 @@ use crate::options::{Claim, Options};
 use crate::page::{Body, ClaimLine, Page};
 use crate::parts::{Parts, Slugs};
 use crate::render::{html, latex, markdown};
+use crate::sections::{Part, confusion};
 use crate::{published, sheet};
 
 /// A finished report: its files by path inside its folder, a function of what [`build`] was given.
@@ -117,6 +118,13 @@ fn files(
             let (csv, parquet) = frame::sheet(&published::sheet(table))?;
             files.insert(format!("tables/{}-published.csv", table.slug), csv);
             files.insert(format!("tables/{}-published.parquet", table.slug), parquet);
+        }
+    }
+    for part in &page.parts {
+        if let Part::Confusion(confusion) = part {
+            let (csv, parquet) = frame::sheet(&confusion::sheet(confusion))?;
+            files.insert(format!("tables/{}.csv", confusion.slug), csv);
+            files.insert(format!("tables/{}.parquet", confusion.slug), parquet);
         }
     }
     for chart in &page.charts {

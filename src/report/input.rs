@@ -39,7 +39,7 @@ pub struct Row {
 }
 
 /// One producer of rows: a concrete stage, or a file of the user's.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Instance {
     /// The report's port it came in by.
     #[serde(skip)]

@@ -7,7 +7,9 @@ use crate::measure::Measure;
 use crate::number::Style;
 
 const WIDTH: f64 = 92.0;
-const HEIGHT: f64 = 14.0;
+const HEIGHT: f64 = 20.0;
+/// Where dots stand that would hide each other, in the order of the repetitions.
+const LANES: [f64; 5] = [0.0, -4.2, 4.2, -7.9, 7.9];
 const EDGE: f64 = 6.0;
 
 /// How far from its mean a strip reaches, so that strips of one metric can be compared: the farthest repetition of all
@@ -60,12 +62,16 @@ pub(crate) fn draw(
         r#"<svg class="strip" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{title}"><title>{title}</title><line class="base" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/><line class="mean" x1="{middle}" x2="{middle}" y1="1" y2="{:.0}"/>"#,
         HEIGHT - 1.0
     );
+    let mut taken: Vec<(f64, f64)> = Vec::new();
     for value in &measure.values {
-        let _ = write!(
-            svg,
-            r#"<circle cx="{:.1}" cy="{y}" r="2.6"/>"#,
-            place(*value)
-        );
+        let x = place(*value);
+        let is_free = |lane: &&f64| {
+            let hides = |(other, own): &(f64, f64)| *own == **lane && (other - x).abs() < 4.4;
+            !taken.iter().any(hides)
+        };
+        let lane = LANES.iter().find(is_free).copied().unwrap_or_default();
+        taken.push((x, lane));
+        let _ = write!(svg, r#"<circle cx="{x:.1}" cy="{:.1}" r="2.1"/>"#, y + lane);
     }
     if let Some(stated) = stated {
         let x = place(stated);
@@ -98,7 +104,7 @@ mod tests {
         let svg = draw(&close, Some(80.0), 1.0, style).expect("three values");
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(
-            svg.contains(r#"d="M1 7l6 -4v8Z""#),
+            svg.contains(r#"d="M1 10l6 -4v8Z""#),
             "an arrow to the left: {svg}"
         );
         assert!(svg.contains("each repetition: 90.00, 91.00, 92.00; stated 80.00"));

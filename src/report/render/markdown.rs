@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::cell::Cell;
-use crate::claims::Verdict;
+use crate::cell::{Cell, Reference};
+use crate::chart::Chart;
 use crate::options::Layout;
 use crate::page::Page;
-use crate::table::{Header, Line, Table};
+use crate::render::parts;
+use crate::sections::Part;
+use crate::table::{Header, Line, Stated, Table};
 
 /// `report.md`.
 #[must_use]
@@ -15,29 +17,15 @@ pub fn report(page: &Page) -> String {
     if let Some(introduction) = &page.text {
         let _ = writeln!(text, "{}\n", plain_paragraphs(introduction));
     }
-    if !page.claims.is_empty() {
-        let counts = page.counts;
-        let mut tally = format!(
-            "**{} of {} stated numbers agree**",
-            counts.passed,
-            page.claims.len()
-        );
-        if counts.differing > 0 {
-            let _ = write!(tally, ", {} outside the tolerance", counts.differing);
+    if !page.outcome.sentence.is_empty() {
+        let _ = writeln!(text, "**{}**\n", escape(&page.outcome.sentence));
+    }
+    for part in &page.parts {
+        match part {
+            Part::Table { at } => one_table(&mut text, &page.tables[*at]),
+            Part::Chart { at } => one_chart(&mut text, &page.charts[*at]),
+            other => parts::write(&mut text, other),
         }
-        if counts.missing > 0 {
-            let _ = write!(tally, ", {} not reproduced", counts.missing);
-        }
-        let _ = writeln!(text, "{tally}.\n");
-    }
-    if page.charts_first {
-        charts(&mut text, page);
-    }
-    for table in &page.tables {
-        one_table(&mut text, table);
-    }
-    if !page.charts_first {
-        charts(&mut text, page);
     }
     if !page.claims.is_empty() {
         claims(&mut text, page);
@@ -45,7 +33,7 @@ pub fn report(page: &Page) -> String {
     if page.has_repetitions {
         let _ = writeln!(
             text,
-            "## How numbers are averaged\n\nOver repetitions a number is {} (95 % interval).\nMissing repetitions are shown as `4 of 5`.\n",
+            "## How numbers are averaged\n\nA number over repetitions is their mean ± sample standard deviation, with n; where some are missing n is `4 of 5`.\nThe 95 % interval in the files is {}.\n",
             escape(page.interval_formula)
         );
     }
@@ -53,20 +41,18 @@ pub fn report(page: &Page) -> String {
     text
 }
 
-fn charts(text: &mut String, page: &Page) {
-    for chart in &page.charts {
-        let title = escape(&chart.title);
-        let _ = writeln!(text, "## {title}\n");
-        if let Some(doc) = &chart.doc {
-            let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
-        }
-        let _ = writeln!(
-            text,
-            "![{title}](charts/{}.svg)\n\n{}\n",
-            chart.slug,
-            escape(&chart.summary)
-        );
+fn one_chart(text: &mut String, chart: &Chart) {
+    let title = escape(&chart.title);
+    let _ = writeln!(text, "## {title}\n");
+    if let Some(doc) = &chart.doc {
+        let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
     }
+    let _ = writeln!(
+        text,
+        "![{title}](charts/{}.svg)\n\n{}\n",
+        chart.slug,
+        escape(&chart.summary)
+    );
 }
 
 fn one_table(text: &mut String, table: &Table) {
@@ -93,6 +79,7 @@ fn one_table(text: &mut String, table: &Table) {
 
 fn wide(text: &mut String, table: &Table) {
     let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(table.has_published.then(|| "System".to_owned()));
     heads.extend(
         table
             .columns
@@ -101,7 +88,7 @@ fn wide(text: &mut String, table: &Table) {
     );
     row(text, &heads);
     let rules = (0..heads.len()).map(|at| {
-        if at < table.row_names.len() {
+        if at < table.row_names.len() + usize::from(table.has_published) {
             "---"
         } else {
             "---:"
@@ -114,6 +101,12 @@ fn wide(text: &mut String, table: &Table) {
             .iter()
             .map(|heading| escape(heading))
             .collect();
+        cells.extend(line.system.as_deref().map(escape));
+        if !line.stated.is_empty() {
+            cells.extend(line.stated.iter().map(stated));
+            row(text, &cells);
+            continue;
+        }
         cells.extend(line.cells.iter().map(|cell| {
             cell.as_ref().map_or_else(String::new, |cell| {
                 let mut shown = number(cell);
@@ -135,6 +128,7 @@ fn wide(text: &mut String, table: &Table) {
 
 fn long(text: &mut String, table: &Table) {
     let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(table.has_published.then(|| "System".to_owned()));
     heads.push("Number".to_owned());
     heads.push("Reproduced".to_owned());
     if table.has_reference {
@@ -142,7 +136,7 @@ fn long(text: &mut String, table: &Table) {
     }
     row(text, &heads);
     let rules = (0..heads.len()).map(|at| {
-        if at <= table.row_names.len() {
+        if at <= table.row_names.len() + usize::from(table.has_published) {
             "---"
         } else {
             "---:"
@@ -150,12 +144,25 @@ fn long(text: &mut String, table: &Table) {
     });
     row(text, &rules.map(str::to_owned).collect::<Vec<_>>());
     for line in &table.lines {
+        for (header, number) in table.columns.iter().zip(&line.stated) {
+            if number.is_none() {
+                continue;
+            }
+            let mut cells: Vec<String> = line.headings.iter().map(|one| escape(one)).collect();
+            cells.extend(line.system.as_deref().map(escape));
+            cells.extend([escape(&full_name(header)), stated(number)]);
+            if table.has_reference {
+                cells.extend([String::new(), String::new()]);
+            }
+            row(text, &cells);
+        }
         for (header, cell) in present(table, line) {
             let mut cells: Vec<String> = line
                 .headings
                 .iter()
                 .map(|heading| escape(heading))
                 .collect();
+            cells.extend(line.system.as_deref().map(escape));
             cells.push(escape(&full_name(header)));
             cells.push(number(cell));
             if table.has_reference {
@@ -193,26 +200,51 @@ pub(crate) fn full_name(header: &Header) -> String {
 
 fn number(cell: &Cell) -> String {
     let mut shown = escape(&cell.value);
-    if let Some(half_width) = &cell.half_width {
-        let _ = write!(shown, " ± {half_width}");
+    if cell.place == Some(1) {
+        shown = format!("**{shown}**");
     }
-    if let Some(incomplete) = &cell.incomplete {
-        let _ = write!(shown, " ({incomplete})");
+    if let Some(deviation) = &cell.deviation {
+        let _ = write!(shown, " ± {deviation}");
     }
-    if !cell.marks.is_empty() {
-        let _ = write!(shown, " <sup>{}</sup>", cell.marks.join(","));
+    if let Some(repetitions) = &cell.repetitions {
+        let _ = write!(shown, " (n = {repetitions})");
+    }
+    for label in &cell.labels {
+        let _ = write!(shown, " [{label}]");
+    }
+    if let Some(rank) = &cell.rank {
+        let _ = write!(shown, ", {rank}");
+    }
+    let ledger = cell.ledger.iter().map(|number| format!("L{number}"));
+    let marks: Vec<String> = cell.marks.iter().cloned().chain(ledger).collect();
+    if !marks.is_empty() {
+        let _ = write!(shown, " <sup>{}</sup>", marks.join(","));
     }
     shown
+}
+
+/// A published number, the first of its column bold.
+fn stated(stated: &Option<Stated>) -> String {
+    let Some(stated) = stated else {
+        return String::new();
+    };
+    match stated.place {
+        Some(1) => format!("**{}**", escape(&stated.value)),
+        _ => escape(&stated.value),
+    }
 }
 
 fn difference(cell: &Cell) -> String {
     let Some(reference) = &cell.reference else {
         return String::new();
     };
-    match reference.verdict {
-        Verdict::Pass => format!("{} ✓", reference.difference),
-        Verdict::Differs | Verdict::Missing => format!("**{} ≠**", reference.difference),
-    }
+    let Reference {
+        difference,
+        mark,
+        word,
+        ..
+    } = reference;
+    format!("{difference} {mark} {word}")
 }
 
 fn claims(text: &mut String, page: &Page) {
@@ -306,12 +338,12 @@ pub(crate) fn sentences(remarks: &[String]) -> String {
     bare.join("; ")
 }
 
-fn row(text: &mut String, cells: &[String]) {
+pub(super) fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
 /// The user's Markdown: kept, but tags cannot open.
-fn plain_paragraphs(text: &str) -> String {
+pub(super) fn plain_paragraphs(text: &str) -> String {
     text.trim().replace('<', "&lt;")
 }
 

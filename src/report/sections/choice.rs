@@ -11,7 +11,7 @@ use crate::number::Style;
 use crate::options::{Format, Where};
 use crate::sections::files::{Combination, Ranking, load_ranking};
 use crate::sections::options::{BesideOptions, ChoiceOptions};
-use crate::sections::{chosen, group_name};
+use crate::sections::{chosen, groups};
 
 /// More combinations than this are in the ranking's own file only.
 const LINES: usize = 60;
@@ -90,9 +90,16 @@ pub fn build(
 ) -> Result<Choice, ReportError> {
     let names = Names(&options.labels);
     let mut choices = Vec::new();
-    for (_, instance) in chosen(files, &options.from, &options.filter) {
-        let ranking = load_ranking(instance)?;
-        choices.push(one(data, instance, &ranking, options, names)?);
+    let instances = chosen(files, &options.from, &options.filter);
+    for (name, members) in groups(&instances, names) {
+        for instance in members {
+            let ranking = load_ranking(instance)?;
+            let choice = one(data, instance, &ranking, options, names)?;
+            choices.push(OneChoice {
+                name: name.clone(),
+                ..choice
+            });
+        }
     }
     Ok(Choice {
         slug,
@@ -160,7 +167,7 @@ fn one(
         })
         .collect();
     Ok(OneChoice {
-        name: group_name(instance, names),
+        name: String::new(),
         rule: rule(ranking, names),
         axes: ranking
             .chosen

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::ReportError;
+use crate::frame::SheetColumn;
 use crate::input::Instance;
 use crate::names::Names;
 use crate::sections::files::{Form, Mark, Sample, form, load_samples};
@@ -89,7 +90,7 @@ pub fn build(
     let mut matrices = Vec::new();
     for (name, members) in groups(&instances, names) {
         let mut samples = Vec::new();
-        for (_, instance) in &members {
+        for instance in &members {
             samples.extend(load_samples(instance)?);
         }
         let n = members.len();
@@ -107,6 +108,31 @@ pub fn build(
         doc: options.doc.clone(),
         matrices,
     })
+}
+
+/// The counts as columns for a file: one line a cell.
+#[must_use]
+pub fn sheet(part: &Confusion) -> Vec<SheetColumn> {
+    let (mut groups, mut lines, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut means, mut repetitions) = (Vec::new(), Vec::new());
+    for matrix in &part.matrices {
+        for line in &matrix.lines {
+            for (cell, column) in line.cells.iter().zip(&matrix.columns) {
+                groups.push((!matrix.name.is_empty()).then(|| matrix.name.clone()));
+                lines.push(Some(line.name.clone()));
+                columns.push(Some(column.clone()));
+                means.push(Some(cell.mean));
+                repetitions.push(Some(matrix.n as u64));
+            }
+        }
+    }
+    vec![
+        SheetColumn::Text("group".to_owned(), groups),
+        SheetColumn::Text("line".to_owned(), lines),
+        SheetColumn::Text("column".to_owned(), columns),
+        SheetColumn::Number("mean_count".to_owned(), means),
+        SheetColumn::Count("repetitions".to_owned(), repetitions),
+    ]
 }
 
 /// Counts by line and column.

@@ -72,29 +72,101 @@ pub(crate) fn chosen<'a>(
         .collect()
 }
 
-/// What tells an instance from others, but for the axis of repetition: `Named entities · base`.
-pub(crate) fn group_name(instance: &Instance, names: Names<'_>) -> String {
-    let values: Vec<String> = instance
-        .axes
-        .iter()
-        .filter(|(axis, _)| instance.replicate.as_ref() != Some(axis))
-        .map(|(axis, value)| names.value(axis, Some(value)))
-        .collect();
-    values.join(" · ")
-}
-
-/// Instances that differ in the axis of repetition alone, in the order of their first.
+/// Instances that differ in the axis of repetition alone, in the order of their first, each with a name.
+///
+/// The name holds values of the axes that tell the groups apart: `Named entities · base`. An axis that follows from
+/// those before it, as in a `zip`, says nothing more.
 pub(crate) fn groups<'a>(
     instances: &[(usize, &'a Instance)],
     names: Names<'_>,
-) -> Vec<(String, Vec<(usize, &'a Instance)>)> {
-    let mut groups: Vec<(String, Vec<(usize, &Instance)>)> = Vec::new();
-    for &(at, instance) in instances {
-        let name = group_name(instance, names);
-        match groups.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, members)) => members.push((at, instance)),
-            None => groups.push((name, vec![(at, instance)])),
+) -> Vec<(String, Vec<&'a Instance>)> {
+    type Axes<'a> = Vec<(&'a str, &'a str)>;
+    let mut groups: Vec<(Axes<'_>, Vec<&Instance>)> = Vec::new();
+    for &(_, instance) in instances {
+        let repeats = |axis: &str| instance.replicate.as_deref() == Some(axis);
+        let axes = instance.axes.iter();
+        let axes = axes.map(|(axis, value)| (axis.as_str(), value.as_str()));
+        let axes: Axes<'_> = axes.filter(|(axis, _)| !repeats(axis)).collect();
+        match groups.iter_mut().find(|(known, _)| *known == axes) {
+            Some((_, members)) => members.push(instance),
+            None => groups.push((axes, vec![instance])),
         }
     }
+    let mut telling: Vec<&str> = Vec::new();
+    let axes = groups.first().map_or(&[][..], |(axes, _)| axes);
+    for &(axis, _) in axes {
+        let of = |group: &[(&str, &str)], axis: &str| {
+            let own = group.iter().find(|(name, _)| *name == axis);
+            own.map(|(_, value)| (*value).to_owned())
+        };
+        let is_new = groups.iter().enumerate().any(|(at, (left, _))| {
+            groups[..at].iter().any(|(right, _)| {
+                of(left, axis) != of(right, axis)
+                    && telling
+                        .iter()
+                        .all(|known| of(left, known) == of(right, known))
+            })
+        });
+        if is_new {
+            telling.push(axis);
+        }
+    }
+    let named = |axes: &[(&str, &str)]| {
+        let telling = axes.iter().filter(|(axis, _)| telling.contains(axis));
+        let values: Vec<String> = telling
+            .map(|(axis, value)| names.value(axis, Some(value)))
+            .collect();
+        values.join(" · ")
+    };
     groups
+        .iter()
+        .map(|(axes, members)| (named(axes), members.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_name_holds_what_tells_groups_apart() {
+        let instance = |axes: &[(&str, &str)]| Instance {
+            input: "scores".to_owned(),
+            axes: axes
+                .iter()
+                .map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()))
+                .collect(),
+            replicate: Some("seed".to_owned()),
+            ..Instance::default()
+        };
+        let all = [
+            instance(&[
+                ("size", "base"),
+                ("task", "ner"),
+                ("metric", "f1"),
+                ("seed", "1"),
+            ]),
+            instance(&[
+                ("size", "base"),
+                ("task", "ner"),
+                ("metric", "f1"),
+                ("seed", "2"),
+            ]),
+            instance(&[
+                ("size", "base"),
+                ("task", "qa"),
+                ("metric", "em"),
+                ("seed", "1"),
+            ]),
+        ];
+        let labels = BTreeMap::from([("ner".to_owned(), "Entities".to_owned())]);
+        let chosen: Vec<(usize, &Instance)> = all.iter().enumerate().collect();
+        let groups = groups(&chosen, Names(&labels));
+        let shown: Vec<(&str, usize)> = groups
+            .iter()
+            .map(|(name, members)| (name.as_str(), members.len()))
+            .collect();
+        assert_eq!(shown, [("Entities", 2), ("qa", 1)]);
+    }
 }

@@ -92,7 +92,7 @@ pub fn build(
     let mut missing: Vec<String> = options.ids.clone();
     let mut shown_groups = Vec::new();
     for (name, members) in groups(&instances, names) {
-        let Some((_, instance)) = members.first() else {
+        let Some(instance) = members.first() else {
             continue;
         };
         let all = load_samples(instance)?;
