@@ -5,3 +5,4 @@ pub mod console;
 pub mod import;
 pub mod kinds;
 pub mod serve;
+pub mod share;

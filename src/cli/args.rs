@@ -11,7 +11,7 @@ pub use clap_complete::Shell;
 
 use super::values::{
     Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_device,
-    parse_duration, parse_selector, parse_size,
+    parse_duration, parse_selector, parse_share, parse_size,
 };
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
@@ -104,6 +104,21 @@ pub enum Command {
         after_help = "Examples:\n  pipeline lock pipelines/datasets.yaml\n  pipeline lock pipelines/datasets.yaml --update squad"
     )]
     Lock(LockArgs),
+    /// Write results as a folder for others: report, records, numbers, what scores are made from
+    #[command(
+        after_help = "Numbers and reports always come along, and so do predictions and labels where their terms allow it. What stays behind is named.\n\nExamples:\n  pipeline export pipelines/paper.yaml --out paper-results\n  pipeline export pipelines/paper.yaml table --out review --anonymous\n  pipeline export pipelines/paper.yaml --out everything --objects"
+    )]
+    Export(ExportArgs),
+    /// Say what holds of results that somebody exported, and what that does not prove
+    #[command(
+        after_help = "Four rungs: digests; tables from the numbers; scores from predictions and labels; with `--rerun` stages carried out here, programs of the author's in a sandbox. Nothing is written outside of a temporary folder. Exit code 1 when a rung fails.\n\nExamples:\n  pipeline verify paper-results\n  pipeline verify paper-results --rerun 3\n  pipeline verify paper-results --rerun 'finetune[ddi,1]' --cache cache"
+    )]
+    Verify(VerifyArgs),
+    /// Take records and objects of exported results into a cache
+    #[command(
+        after_help = "Digests are checked first. Nothing of a bundle is run, and no result that is here is replaced. Results are marked: `pipeline why` and `pipeline status` say where they came from.\n\nExamples:\n  pipeline import paper-results\n  pipeline import paper-results --cache ../mine/cache"
+    )]
+    Import(ImportArgs),
     /// Look after the cache
     #[command(
         subcommand,
@@ -537,6 +552,72 @@ pub struct AcceptArgs {
     /// Why the old result still holds; goes into the record and the report.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: String,
+}
+
+/// `pipeline export`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExportArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only these stages and what they were made from [default: all].
+    #[arg(value_name = "STAGE", value_parser = parse_selector)]
+    pub stages: Vec<String>,
+    /// The folder to write; nothing may lie there.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Also all other outputs, what stages printed, and files of yours above 1 MiB.
+    #[arg(long)]
+    pub objects: bool,
+    /// Also models.
+    #[arg(long)]
+    pub models: bool,
+    /// Also what terms forbid to pass on.
+    #[arg(long)]
+    pub include_restricted: bool,
+    /// Leave out people, hosts and folders of this machine, and search all that was written for them.
+    #[arg(long)]
+    pub anonymous: bool,
+}
+
+/// `pipeline verify`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The folder that `pipeline export` wrote.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub bundle: PathBuf,
+    /// Carry out so many stages again, chosen at random, or those named.
+    #[arg(long, value_name = "N|STAGE", num_args = 1..)]
+    pub rerun: Vec<String>,
+    /// Chooses other stages.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rerun")]
+    pub seed: u64,
+    /// How far numbers of a stage may differ and count as stable, relative.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = parse_share, requires = "rerun")]
+    pub tolerance: f64,
+    /// A cache of yours, for inputs that the bundle does not hold; it is only read.
+    #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache: Option<PathBuf>,
+    /// Refuse a bundle with more bytes [default: 256GiB].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub limit: Option<u64>,
+    /// Print the rungs as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pipeline import`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ImportArgs {
+    /// The folder that `pipeline export` wrote.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub bundle: PathBuf,
+    /// The cache that takes it, made where it is missing.
+    #[arg(long = "cache", value_name = "DIR", default_value = "cache", value_hint = ValueHint::DirPath)]
+    pub cache: PathBuf,
+    /// Refuse a bundle with more bytes [default: 256GiB].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub limit: Option<u64>,
 }
 
 /// `pipeline import-dvc`.

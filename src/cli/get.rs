@@ -14,7 +14,6 @@ use super::values::OutputSelector;
 use crate::console::Console;
 
 mod huggingface;
-mod lineage;
 mod members;
 
 /// Copies an output, of one stage or of several, into a folder.

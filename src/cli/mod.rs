@@ -12,13 +12,16 @@ mod accept;
 pub mod args;
 mod cache;
 mod check;
+mod claims;
 mod dev;
 mod diff;
 mod doctor;
 mod exec;
+mod export;
 mod follow;
 mod get;
 mod graph;
+mod import;
 mod import_dvc;
 mod init;
 mod lock;
@@ -32,6 +35,7 @@ mod session;
 mod status;
 mod trace;
 pub mod values;
+mod verify;
 mod why;
 
 use args::{Args, CacheCommand, Command, DevCommand};
@@ -99,6 +103,7 @@ fn wants(command: &Command) -> (bool, Option<&Path>) {
         Command::Results(results) => (results.json, None),
         Command::Diff(diff) => (diff.json, None),
         Command::Doctor(doctor) => (doctor.json, None),
+        Command::Verify(verify) => (verify.json, None),
         Command::Cache(CacheCommand::Stats { json, .. }) => (*json, None),
         _ => (false, None),
     }
@@ -121,6 +126,9 @@ fn dispatch(command: Command, console: &mut Console) -> Done {
         Command::Graph(args) => graph::graph(&args, console),
         Command::Accept(args) => accept::accept(&args, console),
         Command::Lock(args) => lock::lock(&args, console),
+        Command::Export(args) => export::export(&args, console),
+        Command::Verify(args) => verify::verify(&args, console),
+        Command::Import(args) => import::import(&args, console),
         Command::Cache(command) => cache::cache(&command, console),
         Command::Doctor(args) => doctor::doctor(&args, console),
         Command::Schema => {

@@ -2,6 +2,7 @@
 
 use flow::clock;
 use flow::event::End;
+use flow::exec::environment::quoted;
 use flow::run::RunSummary;
 use report::{RunSummary as Page, RunTotals, StageLine, render_run};
 
@@ -13,7 +14,7 @@ pub(super) fn write_run_pages(session: &Session, summary: &RunSummary, console: 
     if summary.reports.is_empty() {
         return;
     }
-    let page = page(summary);
+    let page = page(session, summary);
     let html = render_run(&page);
     let mut json = serde_json::to_vec_pretty(&page).expect("summaries serialise");
     json.push(b'\n');
@@ -27,7 +28,7 @@ pub(super) fn write_run_pages(session: &Session, summary: &RunSummary, console: 
     }
 }
 
-fn page(summary: &RunSummary) -> Page {
+fn page(session: &Session, summary: &RunSummary) -> Page {
     let ended = clock::now_ns();
     #[expect(
         clippy::cast_possible_truncation,
@@ -60,8 +61,15 @@ fn page(summary: &RunSummary) -> Page {
                 start_seconds: stage.started_after_seconds,
                 seconds: (stage.end != End::Skipped).then_some(stage.seconds),
                 key: stage.key.map(|key| key.to_string()),
-                because: stage.because.clone(),
+                because: (stage.key.filter(|_| stage.end == End::Cached))
+                    .and_then(|key| session.store.imported(&key))
+                    .map_or_else(|| stage.because.clone(), |imported| imported.words()),
                 device: (!stage.device.is_empty()).then(|| stage.device.clone()),
+                command: format!(
+                    "pipeline get {} {} --to out",
+                    quoted(&session.workflow().file.to_string_lossy()),
+                    quoted(&stage.stage)
+                ),
             })
             .collect(),
         warnings: summary

@@ -251,7 +251,10 @@ pub(super) fn missing_file(args: &PipelineArgs) -> Diagnostic {
 }
 
 /// `--mirror` before `--mirrors`, each file's lines in order; relative folders start at the pipeline's root.
-fn mirrors(args: &PipelineArgs, root: &std::path::Path) -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn mirrors(
+    args: &PipelineArgs,
+    root: &std::path::Path,
+) -> Result<Vec<(String, String)>, Failure> {
     let mut mirrors: Vec<(String, String)> = args
         .mirrors
         .iter()

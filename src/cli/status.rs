@@ -63,7 +63,9 @@ pub(super) fn status(args: &StatusArgs, console: &mut Console) -> Done {
                 State::Cached,
                 Some(known.key),
                 Some(known.entry.seconds),
-                String::new(),
+                (session.store.imported(&known.key))
+                    .map(|imported| imported.words())
+                    .unwrap_or_default(),
             ),
             Ok(Decision::Open) => {
                 let because = match planner.undecided(id) {

@@ -27,6 +27,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     })
 }
 
+/// A share of a number, from 0 to 1.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share is a number from 0 to 1, such as 0.01".to_owned())
+}
+
 /// A size such as `200GiB`, `1.5 TB`, `4096` (bytes), in bytes.
 ///
 /// # Errors

@@ -40,6 +40,10 @@ pub(super) fn why(args: &StageArgs, console: &mut Console) -> Done {
                 if !chosen.is_empty() {
                     console.text(&chosen);
                 }
+                if let Some(imported) = record.as_ref().and_then(|record| record.imported.as_ref())
+                {
+                    console.text(&format!("  {}, on {}", imported.words(), imported.date));
+                }
                 if let Some(accepted) = record.and_then(|record| record.accepted) {
                     console.text(&format!(
                         "  accepted from {}: {}",

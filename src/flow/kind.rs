@@ -32,6 +32,8 @@ pub struct Ports {
     pub outputs: Vec<(String, String)>,
     /// Whether the stage declares its outputs itself (`outputs:` with paths); else `outputs:` may only set `keep`.
     pub declares_outputs: bool,
+    /// The port whose fan-in holds only the instances that agree with the stage's own axes.
+    pub agreeing: Option<&'static str>,
     /// Files, relative to the root, that a person puts there: their content is in the key, or that they are absent.
     pub put_files: Vec<String>,
 }
@@ -260,6 +262,9 @@ pub struct KindEntry {
     pub go_on: fn(&str, u64) -> Option<serde_json::Value>,
     /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
     pub bind: fn(&Node, &BindContext<'_>) -> Result<Bound, Vec<Diagnostic>>,
+    /// What [`KindEntry::bind`] made, from the JSON of [`Bound::config`] alone; `None` where that does not decode or does
+    /// not pass the kind's own check.
+    pub rebind: fn(&str) -> Option<Bound>,
     /// Runs it from the JSON of [`Bound::config`].
     pub run: fn(&str, &StageContext) -> Result<StageReport, StageError>,
     /// JSON Schema of the configuration.
@@ -286,6 +291,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         extends: T::EXTENDS,
         go_on: go_on_typed::<T>,
         bind: bind_typed::<T>,
+        rebind: rebind_typed::<T>,
         run: run_typed::<T>,
         schema: schema_of::<T>,
     }
@@ -320,14 +326,23 @@ fn bind_typed<T: StageKind>(
         return Err(problems);
     }
     config.complete(context);
-    Ok(Bound {
-        config: serde_json::to_string(&config).expect("configurations serialise"),
+    Ok(bound_of(&config))
+}
+
+fn bound_of<T: StageKind>(config: &T) -> Bound {
+    Bound {
+        config: serde_json::to_string(config).expect("configurations serialise"),
         manifest_config: config.manifest_config(),
         numerics: config.numerics(),
         ports: config.ports(),
         launch: config.launch(),
         choosing: config.choosing(),
-    })
+    }
+}
+
+fn rebind_typed<T: StageKind>(config: &str) -> Option<Bound> {
+    let config: T = serde_json::from_str(config).ok()?;
+    config.check().is_empty().then(|| bound_of(&config))
 }
 
 fn run_typed<T: StageKind>(config: &str, stage: &StageContext) -> Result<StageReport, StageError> {

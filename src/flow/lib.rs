@@ -16,6 +16,7 @@ pub mod numbers;
 pub mod plan;
 pub mod plan_cache;
 pub mod render;
+pub mod restate;
 pub mod results;
 pub mod run;
 pub mod select;

@@ -4,6 +4,7 @@
 
 use flow::kind::{KindEntry, kind};
 
+pub mod aggregate;
 pub mod checkpoint;
 pub mod command;
 pub mod corpus;
@@ -38,6 +39,7 @@ pub const KINDS: &[KindEntry] = &[
     kind::<predict::Predict>(),
     kind::<score::Score>(),
     kind::<select::Select>(),
+    kind::<aggregate::Aggregate>(),
     kind::<report::Report>(),
     kind::<command::Command>(),
 ];

@@ -279,9 +279,23 @@ impl Score {
     }
 }
 
+/// Whether a stage with this configuration reads a file of a folder among its inputs.
+pub(crate) fn reads(config: &serde_json::Value, port: &str, path: &str) -> bool {
+    let split = config["split"].as_str().unwrap_or("test");
+    let file = format!("{split}.jsonl");
+    match port {
+        "data" => path == file || path == LABELS,
+        "predictions" => path == file,
+        _ => true,
+    }
+}
+
+/// What a data set says of its labels, beside its splits.
+const LABELS: &str = "labels.json";
+
 /// The negative classes that `labels.json` of a data set names; none where there is no such file.
 fn negative_labels(data: &Path) -> Result<Vec<String>, DataError> {
-    let path = data.join("labels.json");
+    let path = data.join(LABELS);
     if !data.is_dir() || !path.is_file() {
         return Ok(Vec::new());
     }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::claims::{Judged, Verdict};
+use crate::equivalence::Interval;
 use crate::measure::Measure;
 use crate::number::Style;
-use crate::outcome;
 use crate::table::Line;
 
 /// One number as shown.
@@ -59,14 +59,16 @@ pub struct Reference {
     pub difference: String,
     /// In per cent of the stated value, with its sign.
     pub relative: String,
-    /// The largest difference that agrees, `±0.8`.
+    /// The margin, `±0.8`.
     pub tolerance: String,
+    /// The 90 % interval of the difference, `−0.4 to +0.2`; none where the number is not over repetitions.
+    pub interval: Option<String>,
     /// How it came out.
     pub verdict: Verdict,
-    /// In lower case, for cells.
-    pub word: String,
-    /// A mark beside the word.
-    pub mark: &'static str,
+    /// The verdict in words.
+    pub word: &'static str,
+    /// The verdict in one sign.
+    pub sign: &'static str,
     /// Where it is stated.
     pub source: Option<String>,
 }
@@ -133,6 +135,9 @@ fn labels(measure: &Measure) -> Vec<&'static str> {
     if !measure.stand_ins.is_empty() {
         labels.push("stand-in data");
     }
+    if !measure.departures.is_empty() {
+        labels.push("not as written");
+    }
     if !measure.devices.is_empty() {
         labels.push("mixed devices");
     }
@@ -165,9 +170,20 @@ pub fn show_reference(style: Style, judged: &Judged) -> Reference {
             };
             format!("±{}", own_digits.stated(tolerance))
         },
+        interval: judged.test.map(|test| {
+            let Interval {
+                difference,
+                half_width,
+            } = test.interval;
+            format!(
+                "{} to {}",
+                style.signed(difference - half_width),
+                style.signed(difference + half_width)
+            )
+        }),
         verdict: judged.verdict,
-        word: outcome::word(judged.verdict),
-        mark: outcome::mark(judged.verdict),
+        word: judged.verdict.word(),
+        sign: judged.verdict.sign(),
         source: judged.claim.source.clone(),
     }
 }
@@ -187,6 +203,9 @@ fn remarks(cell: &Cell) -> Vec<String> {
             "yes" => "Stand-in data, not the original files.".to_owned(),
             line => format!("Stand-in data: {line}"),
         });
+    }
+    if let Some(line) = cell.raw.departure() {
+        remarks.push(format!("Not as the file is written: {line}."));
     }
     if !cell.raw.missing.is_empty() {
         remarks.push(format!(

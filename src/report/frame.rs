@@ -250,6 +250,17 @@ pub fn sheet(columns: &[SheetColumn]) -> Result<(Vec<u8>, Vec<u8>), ReportError>
     Ok((csv(&mut data)?, parquet(&mut data)?))
 }
 
+/// What a Parquet file holds, as CSV, whoever wrote it and however it is compressed inside.
+///
+/// # Errors
+/// When it cannot be read here.
+pub fn parquet_to_csv(bytes: &[u8]) -> Result<Vec<u8>, ReportError> {
+    let mut data = ParquetReader::new(std::io::Cursor::new(bytes))
+        .finish()
+        .map_err(polars_error)?;
+    csv(&mut data)
+}
+
 /// Whether two texts mean one value: equal, or equal as numbers (`1` and `1.0`).
 #[must_use]
 pub fn same_text(left: &str, right: &str) -> bool {

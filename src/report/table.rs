@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cell::{Cell, Footnote, mark_cells, show_cell};
-use crate::claims::{Judged, Verdict};
+use crate::claims::{Counts, Judged};
 use crate::error::ReportError;
 use crate::frame::{Condition, Group};
 use crate::input::text_of;
@@ -46,10 +46,8 @@ pub struct Table {
     pub has_published: bool,
     /// Under the table, in order of their marks.
     pub footnotes: Vec<Footnote>,
-    /// Cells whose stated value agrees.
-    pub agreeing: usize,
-    /// Cells whose stated value differs.
-    pub differing: usize,
+    /// How the claims beside its numbers came out.
+    pub counts: Counts,
 }
 
 /// A column's heading.
@@ -205,12 +203,6 @@ pub fn build(
     let mut lines = published::place(options, &keys, &column_keys_of, lines, &place)?;
     let footnotes = mark_cells(&mut lines);
     let cells = || lines.iter().flat_map(|line| line.cells.iter().flatten());
-    let count = |verdict| {
-        cells()
-            .filter_map(|cell| cell.reference.as_ref())
-            .filter(|reference| reference.verdict == verdict)
-            .count()
-    };
     Ok(Table {
         slug,
         doc: options.doc.clone(),
@@ -226,8 +218,11 @@ pub fn build(
         has_repetitions: cells().any(|cell| cell.raw.summary.n > 1),
         has_published: !options.published.is_empty(),
         footnotes,
-        agreeing: count(Verdict::Pass),
-        differing: count(Verdict::Differs),
+        counts: Counts::of(
+            cells()
+                .filter_map(|cell| cell.reference.as_ref())
+                .map(|reference| reference.verdict),
+        ),
         lines,
         title,
     })

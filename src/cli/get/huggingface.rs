@@ -9,7 +9,6 @@ use flow::spec::{StageId, StageSpec};
 use report::card::{Card, Made, Model};
 use serde_json::Value;
 
-use super::lineage::Lineage;
 use super::members::{MODELS, Members};
 use super::{disk, not_cached, unreadable_object};
 use crate::cli::Done;
@@ -17,6 +16,7 @@ use crate::cli::args::GetArgs;
 use crate::cli::session::Session;
 use crate::console::Console;
 use crate::kinds::handing_out::{Described, describe, write_tokenizer};
+use crate::share::lineage::Lineage;
 
 /// Writes the folder, whole or not at all.
 pub(super) fn hand_out(args: &GetArgs, console: &mut Console) -> Done {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::{EnvVar, OutputSpec};
+
 /// Lines on their way into a manifest: path and text of the value.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Vec<(String, String)>);
@@ -34,6 +36,16 @@ impl Lines {
         }
     }
 
+    /// Outputs and the metric files of a program.
+    pub(crate) fn outputs(&mut self, outputs: &[OutputSpec], numbers: &[String]) {
+        for output in outputs {
+            self.text(format!("output.{}", step(&output.name)), &output.path);
+        }
+        for (index, file) in numbers.iter().enumerate() {
+            self.text(format!("output.numbers.{index}"), file);
+        }
+    }
+
     /// The text: sorted by the bytes of the paths, each line ending in a newline.
     pub(crate) fn into_text(mut self) -> String {
         self.0.sort();
@@ -46,6 +58,29 @@ impl Lines {
         }
         text
     }
+}
+
+/// The lines of a manifest before and after its inputs, but for kind, numerics and device: of a configuration as it
+/// enters the manifest, of variables, of outputs and of metric files.
+#[must_use]
+pub fn manifest_lines(
+    config: Option<&Value>,
+    env: &[EnvVar],
+    outputs: &[OutputSpec],
+    numbers: &[String],
+) -> (String, String) {
+    let (mut before, mut after) = (Lines::default(), Lines::default());
+    if let Some(config) = config.filter(|config| **config != serde_json::json!({})) {
+        before.flatten("config", config);
+    }
+    for variable in env.iter().filter(|variable| !variable.secret) {
+        match &variable.value {
+            Some(value) => before.text(format!("env.{}", variable.name), value),
+            None => before.push(format!("env.{}", variable.name), "null"),
+        }
+    }
+    after.outputs(outputs, numbers);
+    (before.into_text(), after.into_text())
 }
 
 /// A key as one step of a path: as it is when it is a plain word, else JSON-encoded, so that no two paths coincide.

@@ -117,7 +117,30 @@ fn pipeline() -> Value {
         "properties": {
             "extends": {"type": "string", "description": "A file this one changes: maps merge, lists replace, null removes. Relative to this file."},
             "doc": {"type": "string", "description": "One line, shown in the report."},
-            "about": {"description": "Anything worth knowing about the experiment: title, authors, links."},
+            "about": {
+                "type": "object",
+                "description": "Who made the experiment, how to cite it, under which terms: title, authors, licence, citation, doi, url, year, language, and whatever else is worth knowing.",
+                "properties": {
+                    "title": {"type": "string"},
+                    "authors": {
+                        "description": "Names, or maps with `name`, `orcid`, `affiliation`, `email`, `url`.",
+                        "items": {
+                            "type": ["string", "object"],
+                            "required": ["name"],
+                            "properties": {
+                                "name": {"type": "string"},
+                                "orcid": {"type": "string", "pattern": "^(https?://orcid.org/)?([0-9]{4}-){3}[0-9]{3}[0-9X]$"},
+                                "affiliation": {"type": "string"},
+                                "email": {"type": "string"},
+                                "url": {"type": "string"}
+                            },
+                            "additionalProperties": false
+                        }
+                    },
+                    "licence": {"type": "string", "description": "The terms of what you made, such as `CC BY 4.0`."},
+                    "citation": {"type": "string", "description": "How to cite it, such as BibTeX."}
+                }
+            },
             "params": {"type": "object", "description": "Values for `${params.NAME}`; `--set NAME=VALUE` changes them."},
             "profiles": {
                 "type": "object",
@@ -131,9 +154,11 @@ fn pipeline() -> Value {
                 "additionalProperties": {"$ref": "#/$defs/stage"}
             },
             "expect": {
-                "type": "array",
-                "description": "Claims, e.g. of a paper, that reports hold against the results.",
-                "items": {"$ref": "#/$defs/claim"}
+                "description": "Claims, e.g. of a paper, that reports hold against the results; a list, or lists by name.",
+                "anyOf": [
+                    {"type": "array", "items": {"$ref": "#/$defs/claim"}},
+                    {"type": "object", "additionalProperties": {"type": ["array", "null"], "items": {"$ref": "#/$defs/claim"}}}
+                ]
             }
         }
     })
@@ -316,6 +341,14 @@ fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
                 "grace": amount
             }
         }]}),
+        "when" => json!({
+            "type": "object",
+            "propertyNames": {"pattern": NAME},
+            "additionalProperties": {"anyOf": [
+                {"type": ["string", "number", "boolean"]},
+                {"type": "array", "items": {"type": ["string", "number", "boolean"]}}
+            ]}
+        }),
         "numbers" => json!({"anyOf": [text, {"type": "array", "items": text}]}),
         "retries" => json!({"type": ["integer", "string"], "minimum": 0}),
         "protect" => json!({"type": ["boolean", "string"]}),

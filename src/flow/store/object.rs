@@ -204,6 +204,40 @@ impl Store {
         })
     }
 
+    /// Makes an object of a copy of somebody else's file, which must hold what is said of it: the copy is looked at, not
+    /// the file. One that is there already and right stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the bytes are others; a refusing disk. Nothing is left behind then.
+    pub fn adopt(&self, path: &Path, content: &Content) -> Result<(), StoreError> {
+        let object = self.object_path(&content.digest);
+        let there = std::fs::symlink_metadata(&object);
+        if there.is_ok_and(|metadata| metadata.is_file() && metadata.len() == content.bytes)
+            && hash_file(&object, content.bytes)? == content.digest
+        {
+            return Ok(());
+        }
+        let copy = self.temporary_path();
+        let put = || {
+            reflink_copy::reflink_or_copy(path, &copy)?;
+            fs_err::set_permissions(&copy, std::fs::Permissions::from_mode(0o444))?;
+            let size_bytes = fs_err::metadata(&copy)?.len();
+            if size_bytes != content.bytes || hash_file(&copy, size_bytes)? != content.digest {
+                return Err(StoreError::Corrupt {
+                    digest: content.digest,
+                    path: path.to_path_buf(),
+                    size_bytes,
+                });
+            }
+            Ok(rename_into(&copy, &object)?)
+        };
+        let put = put();
+        if put.is_err() {
+            let _ = fs_err::remove_file(&copy);
+        }
+        put
+    }
+
     /// Makes an object of a copy; its digest and size.
     fn copy_in(&self, path: &Path) -> io::Result<(Digest, u64)> {
         let copy = self.temporary_path();

@@ -64,6 +64,9 @@ pub struct Record {
     /// Set when a person blessed outputs made under another key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
+    /// Set when the record came with a bundle of somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
 }
 
 /// One try.
@@ -111,7 +114,63 @@ pub struct Accepted {
     pub date: String,
 }
 
+/// `pipeline import`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The digest of the bundle's list of digests.
+    pub bundle: Digest,
+    /// What the bundle is about.
+    pub title: String,
+    /// Who states to have made it; empty where nobody is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
+    /// When it was imported, RFC 3339.
+    pub date: String,
+}
+
+impl Imported {
+    /// In a few words: `imported from bundle 0123456789 of A. One, `Signs`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut text = format!("imported from bundle {}", self.bundle.short());
+        match self.by.as_slice() {
+            [] => {}
+            [one] => text.push_str(&format!(" of {one}")),
+            [first, ..] => text.push_str(&format!(" of {first} and others")),
+        }
+        text.push_str(&format!(", `{}`", self.title));
+        text
+    }
+}
+
+/// In the folder of records: says that some of them were imported, so that nobody else need look.
+const IMPORTS_MARK: &str = "imports";
+
 impl Store {
+    /// Whether records of others were ever imported.
+    #[must_use]
+    pub fn has_imports(&self) -> bool {
+        self.dir().join("records-v1").join(IMPORTS_MARK).exists()
+    }
+
+    /// Notes that records of others are imported.
+    ///
+    /// # Errors
+    /// When the disk or the file system refuses.
+    pub fn mark_imports(&self) -> io::Result<()> {
+        let mark = self.dir().join("records-v1").join(IMPORTS_MARK);
+        self.write_whole(&mark, b"Some records here were imported.\n")
+    }
+
+    /// Where the record of a key came from, if it was imported.
+    #[must_use]
+    pub fn imported(&self, key: &Digest) -> Option<Imported> {
+        if !self.has_imports() {
+            return None;
+        }
+        self.find_record(key)?.imported
+    }
+
     /// The record of a key, if there is a readable one.
     #[must_use]
     pub fn find_record(&self, key: &Digest) -> Option<Record> {

@@ -28,12 +28,14 @@ mod client;
 mod config;
 mod download;
 mod extract;
+mod folder;
 mod hub;
 mod origin;
 mod pin;
 mod run;
 mod unpack;
 
+pub(crate) use unpack::{Unpacked, unpacked};
 pub(super) use unpack::{decompressed, each_text};
 
 #[cfg(test)]

@@ -180,6 +180,132 @@ pub(in crate::kinds) fn each_text(
     Ok(())
 }
 
+/// Whether what is packed in a file could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unpacked {
+    /// Nothing is packed in it.
+    Plain,
+    /// All of it was handed over.
+    Whole,
+    /// It is packed in a way that is not undone here.
+    Unknown(&'static str),
+}
+
+/// How deep one packed file may lie in another.
+const MOST_NESTED: u32 = 4;
+
+/// Hands over the streams that are packed in a file, those packed in them, and so on: entries of archives with their names
+/// before them. At most so many bytes come out.
+///
+/// # Errors
+/// A damaged archive, a bound that is passed, and what `visit` refuses.
+pub(crate) fn unpacked(
+    path: &Path,
+    most_bytes: u64,
+    visit: &mut dyn FnMut(&mut dyn Read) -> io::Result<()>,
+) -> io::Result<Unpacked> {
+    let file = BufReader::with_capacity(1 << 17, fs_err::File::open(path)?);
+    let mut left = most_bytes;
+    let mut inside = Inside {
+        left: &mut left,
+        visit,
+        unknown: None,
+    };
+    let is_packed = inside.stream(Box::new(file), 0)?;
+    Ok(match (inside.unknown, is_packed) {
+        (Some(what), _) => Unpacked::Unknown(what),
+        (None, true) => Unpacked::Whole,
+        (None, false) => Unpacked::Plain,
+    })
+}
+
+struct Inside<'a> {
+    left: &'a mut u64,
+    visit: &'a mut dyn FnMut(&mut dyn Read) -> io::Result<()>,
+    unknown: Option<&'static str>,
+}
+
+impl Inside<'_> {
+    /// Whether something was packed in the stream.
+    fn stream(&mut self, mut bytes: Box<dyn Read + '_>, depth: u32) -> io::Result<bool> {
+        let head = read_head(&mut bytes)?;
+        let is_archive = is_tar(&head);
+        let format = match head.as_slice() {
+            [b'P', b'K', 3 | 5 | 7, ..] => Format::Zip,
+            [0x1f, 0x8b, ..] => Format::Gz,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zst,
+            _ if is_archive => Format::Tar,
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, ..] => {
+                self.unknown = Some("it is compressed with bzip2");
+                return Ok(true);
+            }
+            [b'7', b'z', 0xbc, 0xaf, ..] => {
+                self.unknown = Some("it is a 7z archive");
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        };
+        if depth >= MOST_NESTED {
+            return Err(io::Error::other(
+                "packed files lie in packed files too deep",
+            ));
+        }
+        let whole = BufReader::with_capacity(1 << 16, io::Cursor::new(head).chain(bytes));
+        match format {
+            Format::Zip => self.zip(whole, depth)?,
+            Format::Tar => {
+                for entry in tar::Archive::new(whole).entries()? {
+                    let mut entry = entry?;
+                    let name = entry.path_bytes().into_owned();
+                    (self.visit)(&mut name.as_slice())?;
+                    self.part(&mut entry, depth)?;
+                }
+            }
+            Format::Gz => self.part(&mut flate2::bufread::MultiGzDecoder::new(whole), depth)?,
+            Format::Xz => {
+                let mut reader = lzma_rust2::XzReader::new_mem_limit(whole, true, XZ_MEMORY_KIB);
+                self.part(&mut reader, depth)?;
+            }
+            _ => self.part(&mut zstd::stream::read::Decoder::with_buffer(whole)?, depth)?,
+        }
+        Ok(true)
+    }
+
+    /// The directory of a zip archive stands at its end: the archive is written out first.
+    fn zip(&mut self, mut whole: impl Read, depth: u32) -> io::Result<()> {
+        let mut copy = tempfile::tempfile()?;
+        let bytes = io::copy(&mut (&mut whole).take(*self.left), &mut copy)?;
+        if bytes == *self.left {
+            return Err(io::Error::other("more comes out of it than is searched"));
+        }
+        let mut archive = zip::ZipArchive::new(copy).map_err(io::Error::other)?;
+        for index in 0..archive.len() {
+            let mut entry = archive.by_index(index).map_err(io::Error::other)?;
+            let name = entry.name().map_err(io::Error::other)?.into_owned();
+            (self.visit)(&mut name.as_bytes())?;
+            self.part(&mut entry, depth)?;
+        }
+        Ok(())
+    }
+
+    /// Hands a stream over, and looks whether something is packed in it: it is kept aside, since it is read twice.
+    fn part(&mut self, stream: &mut dyn Read, depth: u32) -> io::Result<()> {
+        use std::io::{Seek as _, SeekFrom};
+        let mut copy = tempfile::tempfile()?;
+        let bytes = io::copy(&mut stream.take(*self.left), &mut copy)?;
+        if bytes == *self.left {
+            return Err(io::Error::other("more comes out of it than is searched"));
+        }
+        *self.left -= bytes;
+        copy.seek(SeekFrom::Start(0))?;
+        (self.visit)(&mut copy)?;
+        copy.seek(SeekFrom::Start(0))?;
+        self.stream(Box::new(BufReader::new(copy)), depth + 1)?;
+        Ok(())
+    }
+}
+
 /// A reader that spends a budget, and stops where a limit for the moment is set.
 struct Budgeted<R> {
     inner: R,

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::cell::{Cell, Reference};
+use crate::cell::Cell;
 use crate::chart::Chart;
+use crate::claims::Verdict;
+use crate::input::Departure;
 use crate::options::Layout;
 use crate::page::Page;
 use crate::render::parts;
@@ -20,6 +22,7 @@ pub fn report(page: &Page) -> String {
     if !page.outcome.sentence.is_empty() {
         let _ = writeln!(text, "**{}**\n", escape(&page.outcome.sentence));
     }
+    departures(&mut text, page);
     for part in &page.parts {
         match part {
             Part::Table { at } => one_table(&mut text, &page.tables[*at]),
@@ -238,13 +241,14 @@ fn difference(cell: &Cell) -> String {
     let Some(reference) = &cell.reference else {
         return String::new();
     };
-    let Reference {
-        difference,
-        mark,
-        word,
-        ..
-    } = reference;
-    format!("{difference} {mark} {word}")
+    let shown = format!(
+        "{} {} {}",
+        reference.difference, reference.sign, reference.word
+    );
+    match reference.verdict {
+        Verdict::Differs => format!("**{shown}**"),
+        _ => shown,
+    }
 }
 
 fn claims(text: &mut String, page: &Page) {
@@ -254,15 +258,16 @@ fn claims(text: &mut String, page: &Page) {
         "Number",
         "Where",
         "Stated",
-        "Tolerance",
-        "Reproduced",
+        "Margin",
+        "Here",
         "Difference",
+        "90 % interval",
         "Source",
         "Remarks",
     ];
     row(text, &heads.map(str::to_owned));
     let rules = [
-        "---", "---", "---", "---:", "---:", "---:", "---:", "---", "---",
+        "---", "---", "---", "---:", "---:", "---:", "---:", "---", "---", "---",
     ];
     row(text, &rules.map(str::to_owned));
     for claim in &page.claims {
@@ -280,9 +285,35 @@ fn claims(text: &mut String, page: &Page) {
                 escape(&claim.tolerance),
                 found,
                 claim.difference.as_deref().map(escape).unwrap_or_default(),
+                claim.interval.as_deref().map(escape).unwrap_or_default(),
                 claim.source.as_deref().map(escape).unwrap_or_default(),
                 escape(&sentences(&claim.remarks)),
             ],
+        );
+    }
+    text.push('\n');
+    if let Some(many) = &page.multiplicity {
+        let _ = writeln!(
+            text,
+            "A number over repetitions is judged by the 90 % interval of its difference, {}.\nInside the margin it is reproduced, wholly outside it differs, else it is inconclusive.\n{}\n",
+            escape(page.equivalence_formula),
+            many.sentence
+        );
+    }
+}
+
+fn departures(text: &mut String, page: &Page) {
+    if page.departures.is_empty() {
+        return;
+    }
+    text.push_str("Not as the pipeline file is written:\n\n");
+    for stage in &page.departures {
+        let settings: Vec<String> = stage.settings.iter().map(Departure::setting).collect();
+        let _ = writeln!(
+            text,
+            "- {}: {}",
+            escape(&stage.stage),
+            escape(&settings.join("; "))
         );
     }
     text.push('\n');

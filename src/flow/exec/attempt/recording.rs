@@ -126,6 +126,7 @@ impl Attempt {
             inherited: inherited_notes(job),
             choice: report.choice,
             accepted: None,
+            imported: None,
         };
         store.write_record(&record)?;
         let entry = entry_of(&record);

@@ -14,7 +14,7 @@ use serde_json::Value;
 const BEGINNINGS: [&str; 3] = ["start", "state", "weights"];
 
 /// Everything that is upstream of a stage, looked at once.
-pub(super) struct Lineage<'a, 'p> {
+pub(crate) struct Lineage<'a, 'p> {
     planner: &'p Planner<'a>,
     /// The stage and all that it needs, in order.
     stages: Vec<StageId>,
@@ -22,10 +22,15 @@ pub(super) struct Lineage<'a, 'p> {
 
 impl<'a, 'p> Lineage<'a, 'p> {
     /// The lineage of a stage whose upstream is known.
-    pub(super) fn of(planner: &'p Planner<'a>, stage: StageId) -> Self {
-        let stages = flow::graph::upstream(planner.workflow, &[stage]);
+    pub(crate) fn of(planner: &'p Planner<'a>, stage: StageId) -> Self {
+        Self::of_all(planner, &[stage])
+    }
+
+    /// The lineage of several stages whose upstream is known.
+    pub(crate) fn of_all(planner: &'p Planner<'a>, wanted: &[StageId]) -> Self {
+        let stages = flow::graph::upstream(planner.workflow, wanted);
         // Under its choices a stage needs less than the file says it may.
-        let mut needed: BTreeSet<StageId> = [stage].into();
+        let mut needed: BTreeSet<StageId> = wanted.iter().copied().collect();
         for id in stages.iter().rev() {
             if needed.contains(id) {
                 needed.extend(inputs_of(planner.stage(*id)).map(|output| output.stage));
@@ -38,12 +43,17 @@ impl<'a, 'p> Lineage<'a, 'p> {
         }
     }
 
+    /// The stages themselves and all that they need, in order.
+    pub(crate) fn stages(&self) -> &[StageId] {
+        &self.stages
+    }
+
     fn specs(&self) -> impl Iterator<Item = &'a StageSpec> + '_ {
         self.stages.iter().map(|id| self.planner.stage(*id))
     }
 
     /// Stages that bring something in, and files of the user's that stages read, in the order of the pipeline.
-    pub(super) fn sources(&self) -> Vec<Source> {
+    pub(crate) fn sources(&self) -> Vec<Source> {
         let mut readers: BTreeMap<StageId, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
         for stage in self.specs() {
             for output in inputs_of(stage) {
@@ -104,7 +114,7 @@ impl<'a, 'p> Lineage<'a, 'p> {
     }
 
     /// Names of the data sets: of the hub where they come from there, else those that stages give them.
-    pub(super) fn datasets(&self) -> Vec<String> {
+    pub(crate) fn datasets(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for stage in self.specs() {
             let name = match stage.kind.as_str() {
@@ -127,7 +137,7 @@ impl<'a, 'p> Lineage<'a, 'p> {
     }
 
     /// The stage that a stage begins from, and the repository of the hub whose weights it goes back to.
-    pub(super) fn beginning(&self, stage: &'a StageSpec) -> (Option<String>, Option<String>) {
+    pub(crate) fn beginning(&self, stage: &'a StageSpec) -> (Option<String>, Option<String>) {
         let start = begins_from(self.planner, stage);
         let mut at = start;
         let mut repository = None;
@@ -205,7 +215,7 @@ fn origins(note: Option<&Value>, outputs: &BTreeSet<&str>) -> Vec<String> {
 }
 
 /// The single texts of a note.
-fn lines(note: Option<&Value>) -> Vec<String> {
+pub(crate) fn lines(note: Option<&Value>) -> Vec<String> {
     match note {
         None | Some(Value::Null | Value::Bool(false)) => Vec::new(),
         Some(Value::Bool(true)) => vec!["yes".to_owned()],

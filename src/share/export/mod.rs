@@ -1,0 +1,645 @@
+//! Results of a pipeline as a bundle: what comes along, what is left out and why, and the whole of it in one step. Knows
+//! nothing of the command line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use flow::content::{Content, Form};
+use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::digest::Digest;
+use flow::exec::job::JobSource;
+use flow::notes::of_output;
+use flow::plan::Planner;
+use flow::restate::Restated;
+use flow::spec::{EnvVar, METRICS, StageId, StageSpec};
+use flow::store::record::Record;
+use serde_json::Value;
+
+use self::writer::Writer;
+use super::anonymous;
+use super::bundle::{
+    BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, Settings, SourceFile, VERSION, Why,
+};
+use super::lineage::{Lineage, lines};
+use super::search::{Needle, search};
+use super::sums::is_plain;
+use crate::kinds::KINDS;
+
+mod metadata;
+mod readme;
+mod writer;
+
+/// This program, as records name it.
+pub(crate) const PROGRAM: &str = concat!("pipeline ", env!("CARGO_PKG_VERSION"));
+/// Files of the author's up to this size come along unasked.
+const SMALL_FILE_BYTES: u64 = 1 << 20;
+/// Kinds whose first output is a model.
+const MODELS: [&str; 3] = ["pretrain", "finetune", "checkpoint"];
+
+/// What is to come along beyond numbers, reports, and what scores are made from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish {
+    /// All outputs, and all files of the author's.
+    pub(crate) objects: bool,
+    /// Models.
+    pub(crate) models: bool,
+    /// Also what terms forbid to pass on.
+    pub(crate) restricted: bool,
+    /// Without people and machines.
+    pub(crate) anonymous: bool,
+}
+
+/// The texts of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts {
+    /// The pipeline as one text.
+    pub(crate) flat: String,
+    /// Texts as they were written, by the names they are shown by.
+    pub(crate) originals: Vec<(String, String)>,
+    /// The lock file.
+    pub(crate) lock: Option<Vec<u8>>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub(crate) struct Exported {
+    /// The bundle.
+    pub(crate) bundle: Bundle,
+    /// Files in it.
+    pub(crate) files: usize,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// The digest that stands for all of it.
+    pub(crate) id: Digest,
+    /// How many words were searched for and not found.
+    pub(crate) searched: usize,
+}
+
+/// Everything an export gathers before it writes.
+struct Gathered {
+    stages: Vec<BundleStage>,
+    records: BTreeMap<Digest, Record>,
+    /// Of each stage the outputs that come along.
+    wanted: Vec<Vec<Wanted>>,
+    files: Vec<(SourceFile, JobSource)>,
+    left_out: Vec<LeftOut>,
+}
+
+/// An output, or a part of one, that comes along.
+struct Wanted {
+    name: String,
+    content: Content,
+    /// Names of files of a folder that come along; all where there is none.
+    only: Option<Vec<String>>,
+    left_out: LeftOut,
+}
+
+/// Writes a bundle of stages whose results are known, whole or not at all.
+///
+/// # Errors
+/// A place that is taken, a refusing disk; in an anonymous bundle, and of secrets in any, what was found.
+pub(crate) fn export(
+    planner: &mut Planner<'_>,
+    selected: &[StageId],
+    texts: &Texts,
+    settings: Settings,
+    wish: Wish,
+    out: &Path,
+) -> Result<Exported, Failure> {
+    let to = free_place(out)?;
+    let gathered = gather(planner, selected, wish)?;
+    let name = to
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let temporary = to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let done = write(
+        planner, selected, texts, settings, wish, gathered, &temporary,
+    )
+    .and_then(|exported| {
+        if to.exists() {
+            fs_err::remove_dir(&to).map_err(|error| disk(&error))?;
+        }
+        fs_err::rename(&temporary, &to).map_err(|error| disk(&error))?;
+        Ok(exported)
+    });
+    if done.is_err() {
+        let _ = flow::store::remove_tree(&temporary);
+    }
+    done
+}
+
+fn disk(error: &std::io::Error) -> Failure {
+    let diagnostic = Diagnostic::error("share::write", "the bundle cannot be written")
+        .detail(error.to_string())
+        .help("check that the folder may be written, and that the disk has space");
+    Failure::one(Class::Environment, diagnostic)
+}
+
+/// The folder to be: its parent is made, and nothing lies at its place but perhaps an empty folder.
+fn free_place(out: &Path) -> Result<PathBuf, Failure> {
+    let whole = std::path::absolute(out).map_err(|error| disk(&error))?;
+    let is_empty = fs_err::read_dir(&whole).is_ok_and(|mut entries| entries.next().is_none());
+    let is_free = std::fs::symlink_metadata(&whole).is_err() || is_empty;
+    let (Some(parent), Some(_), true) = (whole.parent(), whole.file_name(), is_free) else {
+        let diagnostic = Diagnostic::error(
+            "share::exists",
+            format!("`{}` is there already", out.display()),
+        )
+        .help("move it away, or name another folder with `--out`");
+        return Err(Failure::one(Class::Input, diagnostic));
+    };
+    fs_err::create_dir_all(parent).map_err(|error| disk(&error))?;
+    Ok(whole)
+}
+
+fn gather(
+    planner: &mut Planner<'_>,
+    selected: &[StageId],
+    wish: Wish,
+) -> Result<Gathered, Failure> {
+    let mut gathered = Gathered {
+        stages: Vec::new(),
+        records: BTreeMap::new(),
+        wanted: Vec::new(),
+        files: Vec::new(),
+        left_out: Vec::new(),
+    };
+    let ids: Vec<StageId> = Lineage::of_all(planner, selected).stages().to_vec();
+    let one = |diagnostic: Diagnostic| Failure::one(Class::Input, diagnostic);
+    let mut missing = Vec::new();
+    let mut score_inputs: BTreeMap<(StageId, String), Option<Vec<String>>> = BTreeMap::new();
+    for id in &ids {
+        let stage = planner.stage(*id);
+        let Some(key) = planner.known(*id).map(|known| known.key) else {
+            missing.push(format!("`{}`", stage.name));
+            continue;
+        };
+        let Some(record) = planner.store.find_record(&key) else {
+            missing.push(format!("`{}`", stage.name));
+            continue;
+        };
+        let Some(restated) = Restated::of(planner, KINDS, *id).map_err(one)? else {
+            missing.push(format!("`{}`", stage.name));
+            continue;
+        };
+        if stage.kind == "score" {
+            note_score_inputs(stage, &restated, &mut score_inputs);
+        }
+        gathered
+            .files
+            .extend(author_files(planner, *id, wish, &mut gathered.left_out)?);
+        gathered.records.insert(key, record);
+        gathered.stages.push(BundleStage {
+            key,
+            stage: restated,
+        });
+    }
+    if !missing.is_empty() {
+        let count = missing.len();
+        missing.truncate(5);
+        let diagnostic = Diagnostic::error(
+            "cli::not_cached",
+            format!("{} of {} stages have no result yet", count, ids.len()),
+        )
+        .detail(missing.join(", "))
+        .help("`pipeline run FILE` makes them; or name the stages to export");
+        return Err(one(diagnostic));
+    }
+    for id in &ids {
+        let stage = planner.stage(*id);
+        let record = &gathered.records[&planner.known(*id).expect("looked at above").key];
+        let mut of_stage = Vec::new();
+        for (name, content) in &record.outputs {
+            let for_scores = score_inputs.get(&(*id, name.clone()));
+            let wanted = output(planner, *id, stage, name, content, for_scores, wish);
+            match wanted {
+                Ok(wanted) => of_stage.push(wanted),
+                Err(left_out) => gathered.left_out.push(left_out),
+            }
+        }
+        gathered.wanted.push(of_stage);
+    }
+    Ok(gathered)
+}
+
+/// Which outputs a score needs, and which files of them.
+fn note_score_inputs(
+    stage: &StageSpec,
+    restated: &Restated,
+    inputs: &mut BTreeMap<(StageId, String), Option<Vec<String>>>,
+) {
+    let config: Value = restated.config.clone().unwrap_or_default();
+    let split = config["split"].as_str().unwrap_or("test");
+    for input in &stage.inputs {
+        let flow::spec::Origin::Stage(output) = &input.origin else {
+            continue;
+        };
+        let names = ["labels.json".to_owned(), format!("{split}.jsonl")];
+        let names = names
+            .into_iter()
+            .filter(|name| crate::kinds::score::reads(&config, &input.port, name));
+        let known = inputs
+            .entry((output.stage, output.output.clone()))
+            .or_insert_with(|| Some(Vec::new()));
+        if crate::kinds::score::reads(&config, &input.port, "anything else") {
+            *known = None;
+        }
+        if let Some(known) = known {
+            known.extend(names);
+            known.sort();
+            known.dedup();
+        }
+    }
+}
+
+/// The place of a stage's results in a bundle: `results/STAGE/AXES`.
+pub(super) fn folder_of(stage: &Restated) -> String {
+    let is_report = KINDS
+        .iter()
+        .any(|kind| kind.name == stage.kind && kind.is_report);
+    let top = if is_report { "reports" } else { "results" };
+    let mut path = format!("{top}/{}", stage.stage);
+    if !stage.axes.is_empty() {
+        let plain = |c: char| {
+            if c.is_alphanumeric() || "=,._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
+        let axes: String = flow::key::axes_text(&stage.axes)
+            .chars()
+            .map(plain)
+            .collect();
+        let mut short: String = axes.trim_start_matches('.').chars().take(100).collect();
+        if short != flow::key::axes_text(&stage.axes) {
+            // Two values that look alike as names of folders stay two.
+            let digest = flow::digest::Use::File.digest(stage.name.as_bytes());
+            short.push_str(&format!("-{}", digest.short()));
+        }
+        path.push('/');
+        path.push_str(&short);
+    }
+    path
+}
+
+/// The name of an output's file or folder in that place.
+pub(super) fn file_of(outputs: &[flow::spec::OutputSpec], name: &str) -> String {
+    let declared = outputs.iter().find(|output| output.name == name);
+    match declared {
+        Some(output) => output.path.clone(),
+        None if name == METRICS => "metrics.jsonl".to_owned(),
+        None => name.to_owned(),
+    }
+}
+
+/// Whether an output comes along, and which files of it; else why not.
+fn output(
+    planner: &Planner<'_>,
+    id: StageId,
+    stage: &StageSpec,
+    name: &str,
+    content: &Content,
+    for_scores: Option<&Option<Vec<String>>>,
+    wish: Wish,
+) -> Result<Wanted, LeftOut> {
+    let notes = of_output(planner.notes(id), name);
+    let is_restricted = notes.get("redistribute") == Some(&Value::Bool(false));
+    let left_out = |why| LeftOut {
+        what: stage.stage.clone(),
+        output: name.to_owned(),
+        why,
+        terms: if why == Why::Restricted {
+            lines(notes.get("licence"))
+        } else {
+            Vec::new()
+        },
+        count: 1,
+        bytes: content.bytes,
+    };
+    let is_report = planner.is_report(&stage.kind);
+    // Numbers are no copies of what they were counted from.
+    let is_free = is_report || name == METRICS;
+    let is_model = MODELS.contains(&stage.kind.as_str()) && name != METRICS;
+    let whole =
+        is_free || wish.objects || wish.models && is_model || stage.policy.publish.is_some();
+    let only = match (whole, for_scores) {
+        (true, _) => None,
+        (false, Some(only)) => only.clone(),
+        (false, None) => return Err(left_out(Why::NotAsked)),
+    };
+    if is_restricted && !is_free && !wish.restricted {
+        return Err(left_out(Why::Restricted));
+    }
+    Ok(Wanted {
+        name: name.to_owned(),
+        content: *content,
+        only: only.filter(|_| content.form == Form::Tree),
+        left_out: left_out(Why::Gone),
+    })
+}
+
+/// Files of the author's that a stage reads and that may come along.
+fn author_files(
+    planner: &mut Planner<'_>,
+    id: StageId,
+    wish: Wish,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<(SourceFile, JobSource)>, Failure> {
+    let inputs = planner
+        .job_inputs(id)
+        .map_err(|diagnostic| Failure::one(Class::Input, diagnostic))?;
+    let root = &planner.workflow.root;
+    let is_restricted = {
+        let note = planner.notes(id).get("redistribute");
+        note.is_some_and(|note| note.to_string().contains("false"))
+    };
+    let mut files = Vec::new();
+    for input in inputs {
+        let asked_for = input.port.starts_with("put/");
+        for item in input.items {
+            let path = match &item.source {
+                JobSource::Path(path) => path.clone(),
+                JobSource::Files { base, .. } => base.clone(),
+                JobSource::Object => continue,
+            };
+            let below = path.strip_prefix(root).ok().and_then(Path::to_str);
+            let below = below.map(|path| path.trim_start_matches("./").to_owned());
+            let shown = below.clone().unwrap_or_else(|| {
+                path.file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned()
+            });
+            let why = match &below {
+                None => Some(Why::Outside),
+                Some(below) if !below.is_empty() && !is_plain(below) => Some(Why::Outside),
+                Some(_) if asked_for && is_restricted && !wish.restricted => Some(Why::Restricted),
+                Some(_) if item.content.bytes > SMALL_FILE_BYTES && !wish.objects => {
+                    Some(Why::Large)
+                }
+                Some(_) => None,
+            };
+            if let Some(why) = why {
+                left_out.push(LeftOut {
+                    what: shown.clone(),
+                    output: String::new(),
+                    why,
+                    terms: Vec::new(),
+                    count: 1,
+                    bytes: item.content.bytes,
+                });
+            }
+            let source = SourceFile {
+                path: shown,
+                content: item.content,
+            };
+            // What stays behind is named with its digest all the same: the chain ends there.
+            files.push((
+                source,
+                if why.is_none() {
+                    item.source
+                } else {
+                    JobSource::Object
+                },
+            ));
+        }
+    }
+    Ok(files)
+}
+
+fn write(
+    planner: &Planner<'_>,
+    selected: &[StageId],
+    texts: &Texts,
+    settings: Settings,
+    wish: Wish,
+    mut gathered: Gathered,
+    temporary: &Path,
+) -> Result<Exported, Failure> {
+    let workflow = planner.workflow;
+    let stated: Value = workflow
+        .about
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let about = if wish.anonymous {
+        anonymous::without_people(&stated)
+    } else {
+        stated.clone()
+    };
+    let mut hosts: Vec<String> = gathered
+        .records
+        .values()
+        .map(|record| record.machine.host.clone())
+        .collect();
+    let attempts = gathered
+        .records
+        .values()
+        .flat_map(|record| &record.attempts);
+    hosts.extend(attempts.map(|attempt| attempt.host.clone()));
+    hosts.sort();
+    hosts.dedup();
+    if wish.anonymous {
+        gathered
+            .records
+            .values_mut()
+            .for_each(anonymous::without_machine);
+    }
+    let mut writer =
+        Writer::new(temporary, planner.store, &workflow.root).map_err(|error| disk(&error))?;
+    for (entry, wanted) in gathered.stages.iter().zip(gathered.wanted) {
+        let folder = folder_of(&entry.stage);
+        for one in wanted {
+            let path = format!("{folder}/{}", file_of(&entry.stage.outputs, &one.name));
+            let done = writer
+                .output(&one.content, &path, one.only.as_deref())
+                .map_err(|error| disk(&error))?;
+            if !done {
+                gathered.left_out.push(one.left_out);
+            }
+        }
+        let log = gathered.records[&entry.key]
+            .log
+            .as_ref()
+            .filter(|_| wish.objects);
+        if let Some(log) = log {
+            let path = format!("{folder}/log.txt");
+            let _ = writer
+                .output(log, &path, None)
+                .map_err(|error| disk(&error))?;
+        }
+    }
+    for (source, from) in &gathered.files {
+        writer
+            .author_file(&source.path, &source.content, from)
+            .map_err(|error| disk(&error))?;
+    }
+    for (key, record) in &gathered.records {
+        let mut text = serde_json::to_vec(record).expect("records serialise");
+        text.push(b'\n');
+        writer
+            .file(&format!("records/{key}.json"), &text)
+            .map_err(|error| disk(&error))?;
+    }
+    let file = format!("pipeline/{}.yaml", workflow.name);
+    let head = format!(
+        "# {} as one file, with what it extends, profiles, settings and recipes merged in. Written by {PROGRAM}.\n",
+        workflow.name
+    );
+    writer
+        .file(&file, (head + &texts.flat).as_bytes())
+        .map_err(|error| disk(&error))?;
+    if let Some(lock) = &texts.lock {
+        writer
+            .file(&format!("pipeline/{}.lock", workflow.name), lock)
+            .map_err(|error| disk(&error))?;
+    }
+    if !wish.anonymous {
+        for (name, text) in &texts.originals {
+            writer
+                .file(&original_path(name), text.as_bytes())
+                .map_err(|error| disk(&error))?;
+        }
+    }
+    let mut sources: Vec<SourceFile> = gathered
+        .files
+        .into_iter()
+        .map(|(source, _)| source)
+        .collect();
+    sources.sort_by(|a, b| (&a.path, &a.content).cmp(&(&b.path, &b.content)));
+    sources.dedup();
+    let bundle = Bundle {
+        version: VERSION,
+        program: PROGRAM.to_owned(),
+        pipeline: workflow.name.clone(),
+        file,
+        about,
+        anonymous: wish.anonymous,
+        settings: Settings {
+            set: if wish.anonymous {
+                Vec::new()
+            } else {
+                settings.set
+            },
+            ..settings
+        },
+        stages: gathered.stages,
+        objects: writer.objects().clone(),
+        sources,
+        left_out: summed(gathered.left_out),
+    };
+    let facts = readme::Facts {
+        bundle: &bundle,
+        records: &gathered.records,
+        doc: workflow.doc.as_deref(),
+        lineage: &Lineage::of_all(planner, selected).sources(),
+    };
+    writer
+        .file(README, readme::text(&facts, writer.bytes()).as_bytes())
+        .map_err(|error| disk(&error))?;
+    let mut text = serde_json::to_vec(&bundle).expect("bundles serialise");
+    text.push(b'\n');
+    writer.file(BUNDLE, &text).map_err(|error| disk(&error))?;
+    let listed = writer.listed().map_err(|error| disk(&error))?;
+    let metadata = metadata::graph(&facts, &listed);
+    writer
+        .file(CRATE, &metadata)
+        .map_err(|error| disk(&error))?;
+    let id = writer.sums().map_err(|error| disk(&error))?;
+    let mut needles = secrets(planner);
+    if wish.anonymous {
+        needles.extend(anonymous::needles(&workflow.root, &stated, &hosts));
+    }
+    prove(temporary, &needles)?;
+    Ok(Exported {
+        files: writer.count(),
+        bytes: writer.bytes(),
+        bundle,
+        id,
+        searched: needles.len(),
+    })
+}
+
+/// Where a text lies that was read under this name: outside of the root by its last name.
+fn original_path(name: &str) -> String {
+    if is_plain(name) {
+        return format!("original/{name}");
+    }
+    let last = name.rsplit('/').next().unwrap_or_default();
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!(
+        "original/outside/{}",
+        last.chars().map(plain).collect::<String>()
+    )
+}
+
+/// What is left out, instances of a stage together.
+fn summed(mut all: Vec<LeftOut>) -> Vec<LeftOut> {
+    all.sort();
+    let mut summed: Vec<LeftOut> = Vec::new();
+    for one in all {
+        match summed.last_mut() {
+            Some(last)
+                if (&last.what, &last.output, last.why, &last.terms)
+                    == (&one.what, &one.output, one.why, &one.terms) =>
+            {
+                // A file that several stages read is one file.
+                if !one.output.is_empty() {
+                    last.count += one.count;
+                    last.bytes += one.bytes;
+                }
+            }
+            _ => summed.push(one),
+        }
+    }
+    summed
+}
+
+/// Values that stages see and nobody else may: in no key and no record, so in no bundle.
+fn secrets(planner: &Planner<'_>) -> Vec<Needle> {
+    let stages = &planner.workflow.stages;
+    let variables = stages.iter().flat_map(|stage| &stage.policy.env);
+    let value = |variable: &EnvVar| {
+        let text = match &variable.value {
+            Some(value) => Some(value.clone()),
+            None => std::env::var(&variable.name).ok(),
+        };
+        text.filter(|text| variable.secret && text.len() >= 4)
+    };
+    let mut needles: Vec<Needle> = variables
+        .filter_map(value)
+        .map(|text| Needle::text("the value of a secret variable", &text))
+        .collect();
+    needles.sort();
+    needles.dedup();
+    needles
+}
+
+/// Searches what was written for what must not be in it.
+fn prove(folder: &Path, needles: &[Needle]) -> Result<(), Failure> {
+    if needles.is_empty() {
+        return Ok(());
+    }
+    let found = search(folder, needles).map_err(|error| disk(&error))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut diagnostic = Diagnostic::error(
+        "share::found",
+        "the bundle would tell what it must not, and was not written",
+    );
+    diagnostic.details = found;
+    let diagnostic = diagnostic.help(
+        "take it out of the named files: use relative paths and `{ from: environment, secret: true }`; a record's manifest changes by running the stage without it",
+    );
+    Err(Failure::one(Class::Input, diagnostic))
+}

@@ -1,0 +1,508 @@
+//! A bundle that was looked at from outside: what lies there, whether it is listed, whether its bytes are those of the
+//! lists. Reads within stated bounds, and nothing that is not a plain file. Knows nothing of what results mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use flow::content::{Content, Form, Tree};
+use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::digest::{Digest, Use};
+use flow::store::record::{RECORD_VERSION, Record};
+use walkdir::WalkDir;
+
+use super::bundle::{B3SUMS, BUNDLE, Bundle, RECORDS, SHA256SUMS, VERSION};
+use super::chain;
+use super::sums::{self, Sum};
+
+/// The most bytes a bundle may have unless another limit is given.
+pub(crate) const LIMIT_BYTES: u64 = 256 << 30;
+/// The most files.
+const MOST_FILES: usize = 1_000_000;
+/// How deep folders may lie.
+const MOST_DEPTH: usize = 32;
+/// The largest text that is read at once: the lists and `bundle.json`.
+const LONGEST_TEXT_BYTES: u64 = 256 << 20;
+/// The largest record or listing.
+const LONGEST_RECORD_BYTES: u64 = 64 << 20;
+/// Faults that are named.
+const MOST_FAULTS: usize = 10;
+
+/// A bundle whose digests hold.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Its folder.
+    pub(crate) root: PathBuf,
+    /// What it says of itself.
+    pub(crate) bundle: Bundle,
+    /// Its records.
+    pub(crate) records: BTreeMap<Digest, Record>,
+    /// The digest of `SHA256SUMS`: it stands for every byte.
+    pub(crate) id: Digest,
+    /// Digests of its files by path.
+    pub(crate) files: BTreeMap<String, Digest>,
+    /// Bytes of all files.
+    pub(crate) bytes: u64,
+}
+
+/// A message about a bundle.
+pub(super) fn fault(code: &str, message: String) -> Diagnostic {
+    Diagnostic::error(code, message)
+}
+
+/// Opens a bundle: the first rung of the ladder.
+///
+/// # Errors
+/// What does not hold, by name; the environment's faults as such.
+pub(crate) fn open(dir: &Path, limit_bytes: u64) -> Result<Opened, Failure> {
+    let root = fs_err::canonicalize(dir)
+        .ok()
+        .filter(|root| root.is_dir())
+        .ok_or_else(|| no_bundle(dir, "there is no such folder"))?;
+    let found = look(&root, dir, limit_bytes)?;
+    let sha = list(&root, dir, SHA256SUMS)?;
+    let b3 = list(&root, dir, B3SUMS)?;
+    compare(&found, &sha, &[SHA256SUMS], SHA256SUMS)?;
+    compare(&found, &b3, &[SHA256SUMS, B3SUMS], B3SUMS)?;
+    let mut faults = Vec::new();
+    let mut files = BTreeMap::new();
+    for (path, size_bytes) in &found {
+        let full = root.join(path);
+        for (sum, listed) in [(Sum::Sha256, &sha), (Sum::Blake3, &b3)] {
+            let Some(listed) = listed.get(path) else {
+                continue;
+            };
+            let hex = sum
+                .of(&full, *size_bytes)
+                .map_err(|error| unreadable(path, &error))?;
+            if hex != *listed {
+                faults.push(
+                    fault(
+                        "share::digest",
+                        format!("`{path}` has other bytes than are listed"),
+                    )
+                    .detail(format!("listed {}", &listed[..10]))
+                    .detail(format!("found  {}", &hex[..10])),
+                );
+                break;
+            }
+            if sum == Sum::Blake3 {
+                files.insert(path.clone(), hex.parse().expect("a digest in hex"));
+            }
+        }
+    }
+    refuse(faults)?;
+    let bundle = read_bundle(&root)?;
+    let records = read_records(&root, &found)?;
+    let text =
+        fs_err::read(root.join(SHA256SUMS)).map_err(|error| unreadable(SHA256SUMS, &error))?;
+    let opened = Opened {
+        id: Use::File.digest(&text),
+        root,
+        bundle,
+        records,
+        files,
+        bytes: found.values().sum(),
+    };
+    refuse(chain::faults(&opened, &found))?;
+    Ok(opened)
+}
+
+impl Opened {
+    /// Where the bytes of a file object lie.
+    pub(super) fn object(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.root.join(&self.bundle.objects.get(digest)?.path))
+    }
+
+    /// The listing of a folder, if it is there.
+    pub(super) fn tree(&self, digest: &Digest) -> Option<Tree> {
+        let text = fs_err::read_to_string(self.object(digest)?).ok()?;
+        (Use::Tree.digest(text.as_bytes()) == *digest).then_some(())?;
+        Tree::parse(&text).ok()
+    }
+
+    /// Whether all bytes of a content are there.
+    pub(super) fn has(&self, content: &Content) -> bool {
+        let is_there = self.bundle.objects.contains_key(&content.digest);
+        match content.form {
+            Form::File | Form::Exec => is_there,
+            Form::Tree => self.tree(&content.digest).is_some_and(|tree| {
+                let parts = tree
+                    .entries
+                    .iter()
+                    .filter_map(|entry| entry.content.as_ref());
+                is_there && parts.into_iter().all(|part| self.has(part))
+            }),
+        }
+    }
+}
+
+pub(super) fn refuse(mut faults: Vec<Diagnostic>) -> Result<(), Failure> {
+    let count = faults.len();
+    if count == 0 {
+        return Ok(());
+    }
+    faults.truncate(MOST_FAULTS);
+    if let Some(last) = faults.last_mut() {
+        if count > MOST_FAULTS {
+            last.details
+                .push(format!("and {} more", count - MOST_FAULTS));
+        }
+        if last.help.is_none() {
+            last.help =
+                Some("get the bundle again from where it came; nothing of it was used".to_owned());
+        }
+    }
+    Err(Failure {
+        class: Class::Stage,
+        diagnostics: faults,
+    })
+}
+
+fn no_bundle(dir: &Path, why: &str) -> Failure {
+    let message = format!("`{}` is no bundle: {why}", dir.display());
+    let diagnostic = Diagnostic::error("share::no_bundle", message)
+        .help("name a folder that `pipeline export FILE --out DIR` wrote");
+    Failure::one(Class::Input, diagnostic)
+}
+
+pub(super) fn unreadable(path: &str, error: &std::io::Error) -> Failure {
+    let diagnostic = Diagnostic::error("share::read", format!("`{path}` cannot be read"))
+        .detail(error.to_string())
+        .help("check that it may be read, and that the disk is sound");
+    Failure::one(Class::Environment, diagnostic)
+}
+
+/// Every file by its path, with its size. Whatever is no plain file with a plain name is refused, and so is too much.
+fn look(root: &Path, dir: &Path, limit_bytes: u64) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut found = BTreeMap::new();
+    let mut faults = Vec::new();
+    let mut bytes = 0_u64;
+    let mut folders: BTreeSet<String> = BTreeSet::new();
+    for entry in WalkDir::new(root).follow_links(false).sort_by_file_name() {
+        let entry = entry.map_err(|error| unreadable(&dir.display().to_string(), &error.into()))?;
+        if entry.depth() == 0 {
+            continue;
+        }
+        let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let shown = below.to_string_lossy().escape_debug().to_string();
+        if entry.depth() > MOST_DEPTH || found.len() >= MOST_FILES {
+            faults.push(fault(
+                "share::too_many",
+                format!("`{shown}` lies beyond {MOST_DEPTH} folders or {MOST_FILES} files"),
+            ));
+            break;
+        }
+        let Some(path) = below.to_str().filter(|path| sums::is_plain(path)) else {
+            faults.push(fault("share::name", format!("`{shown}` is an odd name")));
+            continue;
+        };
+        let kind = entry.file_type();
+        if kind.is_symlink() {
+            faults.push(fault("share::link", format!("`{path}` is a link")));
+        } else if kind.is_dir() {
+            folders.insert(path.to_owned());
+        } else if kind.is_file() {
+            let size = entry
+                .metadata()
+                .map_err(|error| unreadable(path, &error.into()))?
+                .len();
+            bytes = bytes.saturating_add(size);
+            found.insert(path.to_owned(), size);
+        } else {
+            faults.push(fault(
+                "share::special",
+                format!("`{path}` is a device, a pipe or a socket"),
+            ));
+        }
+    }
+    for path in found.keys() {
+        let mut at = path.as_str();
+        while let Some((folder, _)) = at.rsplit_once('/') {
+            folders.remove(folder);
+            at = folder;
+        }
+    }
+    for folder in folders {
+        faults.push(fault(
+            "share::unlisted",
+            format!("the folder `{folder}` holds nothing"),
+        ));
+    }
+    refuse(faults)?;
+    if bytes > limit_bytes {
+        let diagnostic = Diagnostic::error(
+            "share::too_large",
+            format!("the bundle has {bytes} bytes, and the limit is {limit_bytes}"),
+        )
+        .help("if you expect so much, allow it with `--limit SIZE`");
+        return Err(Failure::one(Class::Input, diagnostic));
+    }
+    if !found.contains_key(BUNDLE) {
+        return Err(no_bundle(dir, "it has no `bundle.json`"));
+    }
+    Ok(found)
+}
+
+fn read_bounded(root: &Path, path: &str, most_bytes: u64) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let file = fs_err::File::open(root.join(path)).map_err(|error| unreadable(path, &error))?;
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > most_bytes {
+        refuse(vec![fault(
+            "share::too_large",
+            format!("`{path}` is longer than {most_bytes} bytes"),
+        )])?;
+    }
+    Ok(bytes)
+}
+
+fn list(root: &Path, dir: &Path, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+    if !root.join(name).is_file() {
+        return Err(no_bundle(dir, &format!("it has no `{name}`")));
+    }
+    let text = read_bounded(root, name, LONGEST_TEXT_BYTES)?;
+    let text = String::from_utf8_lossy(&text);
+    sums::read(&text).map_err(|line| {
+        let message = format!("line {line} of `{name}` is no digest and plain path");
+        refuse(vec![fault("share::list", message)]).expect_err("one fault")
+    })
+}
+
+/// Every file is listed, but for the lists themselves, and nothing else is.
+fn compare(
+    found: &BTreeMap<String, u64>,
+    listed: &BTreeMap<String, String>,
+    apart: &[&str],
+    list: &str,
+) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    for path in found.keys() {
+        if !listed.contains_key(path) && !apart.contains(&path.as_str()) {
+            faults.push(fault(
+                "share::unlisted",
+                format!("`{path}` is not in `{list}`"),
+            ));
+        }
+    }
+    for path in listed.keys() {
+        if !found.contains_key(path) {
+            faults.push(fault(
+                "share::gone",
+                format!("`{path}` of `{list}` is not there"),
+            ));
+        }
+    }
+    refuse(faults)
+}
+
+fn read_bundle(root: &Path) -> Result<Bundle, Failure> {
+    let text = read_bounded(root, BUNDLE, LONGEST_TEXT_BYTES)?;
+    let version = serde_json::from_slice::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|value| value["version"].as_u64());
+    let other = version.filter(|version| *version != u64::from(VERSION));
+    if let Some(version) = other {
+        let diagnostic = Diagnostic::error(
+            "share::version",
+            format!("the bundle has version {version}, and this program reads {VERSION}"),
+        )
+        .help("use the version of this program that `bundle.json` names");
+        return Err(Failure::one(Class::Input, diagnostic));
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = format!("`{BUNDLE}` does not decode: {error}");
+        refuse(vec![fault("share::bundle", message)]).expect_err("one fault")
+    })
+}
+
+fn read_records(
+    root: &Path,
+    found: &BTreeMap<String, u64>,
+) -> Result<BTreeMap<Digest, Record>, Failure> {
+    let mut records = BTreeMap::new();
+    let mut faults = Vec::new();
+    for path in found.keys().filter(|path| path.starts_with("records/")) {
+        let name = path
+            .strip_prefix(RECORDS)
+            .and_then(|path| path.strip_prefix('/')?.strip_suffix(".json"));
+        let key = name.and_then(|name| name.parse::<Digest>().ok());
+        // A key in capitals would be another file of the same record.
+        let Some(key) = key.filter(|key| Some(key.to_string().as_str()) == name) else {
+            faults.push(fault(
+                "share::record",
+                format!("`{path}` is not named by a key"),
+            ));
+            continue;
+        };
+        match decode_record(&read_bounded(root, path, LONGEST_RECORD_BYTES)?) {
+            Ok(record) if record.key == key => drop(records.insert(key, record)),
+            Ok(record) => faults.push(fault(
+                "share::record",
+                format!(
+                    "`{path}` holds the record of the key {}",
+                    record.key.short()
+                ),
+            )),
+            Err(why) => faults.push(fault("share::record", format!("`{path}`: {why}"))),
+        }
+    }
+    refuse(faults)?;
+    Ok(records)
+}
+
+/// A record of a stranger's. What people are shown of it must be one line without control characters, its outputs must
+/// have names of outputs, and its key must be the digest of its manifest.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn decode_record(text: &[u8]) -> Result<Record, String> {
+    let record: Record =
+        serde_json::from_slice(text).map_err(|error| format!("it does not decode: {error}"))?;
+    if record.version > RECORD_VERSION {
+        return Err(format!(
+            "it has version {}, beyond {RECORD_VERSION}",
+            record.version
+        ));
+    }
+    let mut shown: Vec<&str> = vec![
+        &record.stage,
+        &record.pipeline,
+        &record.device,
+        &record.program,
+        &record.finished,
+        &record.machine.host,
+        &record.machine.system,
+        &record.machine.processor,
+    ];
+    shown.extend(record.machine.gpus.iter().map(String::as_str));
+    for attempt in &record.attempts {
+        shown.extend([attempt.started.as_str(), &attempt.end, &attempt.host]);
+    }
+    shown.extend(
+        record
+            .choice
+            .iter()
+            .flat_map(|(axis, value)| [axis.as_str(), value]),
+    );
+    if let Some(imported) = &record.imported {
+        shown.push(&imported.title);
+        shown.extend(imported.by.iter().map(String::as_str));
+    }
+    if let Some(accepted) = &record.accepted {
+        shown.push(&accepted.reason);
+    }
+    if let Some(odd) = shown.iter().find(|text| !is_line(text)) {
+        return Err(format!(
+            "`{}` is not a line of text",
+            odd.escape_debug().take(60).collect::<String>()
+        ));
+    }
+    let is_name = |name: &String| flow::spec::check_name(name) && name.len() <= 200;
+    if let Some(odd) = record.outputs.keys().find(|name| !is_name(name)) {
+        return Err(format!(
+            "`{}` cannot name an output",
+            odd.escape_debug().take(60).collect::<String>()
+        ));
+    }
+    let seconds = record.attempts.iter().map(|attempt| attempt.seconds);
+    if seconds
+        .chain([record.seconds])
+        .any(|seconds| !seconds.is_finite() || seconds < 0.0)
+    {
+        return Err("its time is no time".to_owned());
+    }
+    if Use::Manifest.digest(record.manifest.as_bytes()) != record.key {
+        return Err("its key is not the digest of its manifest".to_owned());
+    }
+    Ok(record)
+}
+
+/// Whether a text can be shown: one line, no control characters, not without end.
+pub(super) fn is_line(text: &str) -> bool {
+    text.len() <= 4096
+        && !text.chars().any(|c| {
+            c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record() -> Vec<u8> {
+        let manifest = "config.a = 1\nkind = t 1\n";
+        serde_json::json!({
+            "version": 1, "key": Use::Manifest.digest(manifest.as_bytes()), "manifest": manifest,
+            "stage": "a[x=1]", "pipeline": "p",
+            "outputs": { "data": { "form": "file", "digest": Use::File.digest(b"x"), "bytes": 1 } },
+            "seconds": 1.5, "finished": "2026-11-21T00:00:00Z",
+            "attempts": [{ "started": "2026-11-21T00:00:00Z", "seconds": 1.5, "end": "done", "host": "h" }],
+            "machine": { "host": "h", "system": "s", "processor": "p", "cores": 2, "memory_bytes": 5 },
+            "device": "cpu", "program": "pipeline 0",
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    #[test]
+    fn odd_records_are_refused_by_what_is_odd() {
+        assert!(decode_record(&record()).is_ok());
+        let text = String::from_utf8(record()).expect("UTF-8");
+        for (from, to, says) in [
+            (r#""a[x=1]""#, r#""a\u001b[2J""#, "not a line of text"),
+            (r#""cpu""#, r#""cpu\n""#, "not a line of text"),
+            (r#""data":"#, r#""../data":"#, "cannot name an output"),
+            (r#""data":"#, r#""Data":"#, "cannot name an output"),
+            (
+                r#""seconds":1.5,"finished""#,
+                r#""seconds":-1.5,"finished""#,
+                "no time",
+            ),
+            (
+                r#""seconds":1.5,"finished""#,
+                r#""seconds":1e999,"finished""#,
+                "does not decode",
+            ),
+            (
+                r#"config.a = 1"#,
+                r#"config.a = 2"#,
+                "not the digest of its manifest",
+            ),
+            (r#""version":1"#, r#""version":2"#, "version 2"),
+            (r#""form":"file""#, r#""form":"link""#, "does not decode"),
+        ] {
+            assert_eq!(text.matches(from).count(), 1, "{from}");
+            let error = decode_record(text.replace(from, to).as_bytes()).expect_err(to);
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_record_holds_it_is_refused_or_sound(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_u8..3), 0..6),
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let _ = decode_record(&noise);
+            let mut text = record();
+            for (at, byte, what) in edits {
+                let at = at.index(text.len());
+                match what {
+                    0 => text[at] = byte,
+                    1 => text.insert(at, byte),
+                    _ => drop(text.remove(at)),
+                }
+            }
+            if let Ok(record) = decode_record(&text) {
+                prop_assert_eq!(Use::Manifest.digest(record.manifest.as_bytes()), record.key);
+                prop_assert!(is_line(&record.stage) && is_line(&record.device));
+                prop_assert!(record.outputs.keys().all(|name| flow::spec::check_name(name)));
+            }
+        }
+    }
+}

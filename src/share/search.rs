@@ -1,0 +1,188 @@
+//! Words searched for in every file of a folder, also inside compressed files, archives and Parquet. What cannot be
+//! searched to its end is told as if something had been found. Knows nothing of what the words mean.
+
+use std::io::Read;
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::kinds::fetch::{Unpacked, unpacked};
+
+/// The most bytes that come out of one file.
+const MOST_UNPACKED_BYTES: u64 = 8 << 30;
+/// The most of a file that is looked at in one go; needles are far shorter.
+const PIECE_BYTES: usize = 1 << 20;
+/// How many files are named.
+const MOST_NAMED: usize = 10;
+
+/// A text that must not occur.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Needle {
+    /// What it is, for messages that must not repeat it.
+    pub(super) what: &'static str,
+    /// Lower case.
+    text: String,
+    begins_word: bool,
+    ends_word: bool,
+}
+
+impl Needle {
+    /// Wherever it stands.
+    pub(super) fn text(what: &'static str, text: &str) -> Self {
+        Self {
+            what,
+            text: text.trim().to_lowercase(),
+            begins_word: false,
+            ends_word: false,
+        }
+    }
+
+    /// As a word: no letter or digit before or behind it.
+    pub(super) fn word(what: &'static str, text: &str) -> Self {
+        Self {
+            begins_word: true,
+            ends_word: true,
+            ..Self::text(what, text)
+        }
+    }
+
+    /// As a path: nothing behind it that would make its last name another.
+    pub(super) fn folder(what: &'static str, text: &str) -> Self {
+        Self {
+            ends_word: true,
+            ..Self::text(what, text)
+        }
+    }
+
+    /// Bytes of it.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    fn is_in(&self, haystack: &[u8]) -> bool {
+        let needle = self.text.as_bytes();
+        let part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let mut from = 0;
+        while let Some(at) = find(&haystack[from..], needle) {
+            let (start, end) = (from + at, from + at + needle.len());
+            let before = start.checked_sub(1).and_then(|at| haystack.get(at));
+            let is_free =
+                !(self.begins_word && part(before)) && !(self.ends_word && part(haystack.get(end)));
+            if is_free {
+                return true;
+            }
+            from = start + 1;
+        }
+        false
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    if needle.is_empty() || haystack.len() < needle.len() {
+        return None;
+    }
+    let first = needle[0];
+    let last = haystack.len() - needle.len();
+    let mut at = 0;
+    while at <= last {
+        at += haystack[at..=last].iter().position(|byte| *byte == first)?;
+        if &haystack[at..at + needle.len()] == needle {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// What of the needles occurs in files below a folder, or in their names: `path: what`, so many at most.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn search(root: &Path, needles: &[Needle]) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(root).sort_by_file_name() {
+        let entry = entry?;
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let shown = path.display().to_string();
+        let name = shown.to_lowercase();
+        let in_name = needles
+            .iter()
+            .filter(|needle| needle.is_in(name.as_bytes()));
+        found.extend(in_name.map(|needle| format!("the name of a file: {}", needle.what)));
+        if entry.file_type().is_file() {
+            found.extend(
+                in_file(entry.path(), needles)?
+                    .into_iter()
+                    .map(|what| format!("`{shown}`: {what}")),
+            );
+        }
+        if found.len() >= MOST_NAMED {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn in_file(path: &Path, needles: &[Needle]) -> std::io::Result<Vec<String>> {
+    let mut hits: Vec<bool> = vec![false; needles.len()];
+    let mut file = fs_err::File::open(path)?;
+    scan(&mut file, needles, &mut hits)?;
+    let mut found: Vec<String> = Vec::new();
+    match unpacked(path, MOST_UNPACKED_BYTES, &mut |stream| {
+        scan(stream, needles, &mut hits)
+    }) {
+        Ok(Unpacked::Plain | Unpacked::Whole) => {}
+        Ok(Unpacked::Unknown(what)) => found.push(format!("{what}, which cannot be searched")),
+        Err(error) => found.push(format!("it cannot be searched to its end: {error}")),
+    }
+    match parquet(path) {
+        None => {}
+        Some(Ok(text)) => scan(&mut text.as_slice(), needles, &mut hits)?,
+        Some(Err(error)) => found.push(format!("it cannot be searched: {error}")),
+    }
+    let hit = needles.iter().zip(&hits).filter(|(_, hit)| **hit);
+    let mut whats: Vec<String> = hit.map(|(needle, _)| needle.what.to_owned()).collect();
+    whats.dedup();
+    found.extend(whats);
+    Ok(found)
+}
+
+/// The texts of a Parquet file, where the file is one.
+fn parquet(path: &Path) -> Option<Result<Vec<u8>, String>> {
+    let mut head = [0; 4];
+    fs_err::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut head))
+        .ok()?;
+    (&head == b"PAR1").then(|| {
+        let bytes = fs_err::read(path).map_err(|error| error.to_string())?;
+        report::frame::parquet_to_csv(&bytes).map_err(|error| error.to_string())
+    })
+}
+
+/// Looks through a stream piece by piece, each overlapping the one before it.
+fn scan(stream: &mut dyn Read, needles: &[Needle], hits: &mut [bool]) -> std::io::Result<()> {
+    let overlap = needles.iter().map(Needle::len).max().unwrap_or(0) + 2;
+    let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES + overlap);
+    loop {
+        let before = piece.len();
+        let read = stream.take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+        // Names in other letters than those of ASCII are compared as they are written.
+        piece[before..].make_ascii_lowercase();
+        for (needle, hit) in needles
+            .iter()
+            .zip(hits.iter_mut())
+            .filter(|(_, hit)| !**hit)
+        {
+            *hit = needle.is_in(&piece);
+        }
+        if read < PIECE_BYTES {
+            return Ok(());
+        }
+        let rest = piece.len().saturating_sub(overlap);
+        piece.drain(..rest);
+    }
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

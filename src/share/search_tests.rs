@@ -1,0 +1,98 @@
+//! Tests of the search: words, packed files, what cannot be searched.
+
+use super::*;
+
+fn has(needle: &Needle, text: &str) -> bool {
+    let mut hits = [false];
+    scan(
+        &mut text.as_bytes(),
+        std::slice::from_ref(needle),
+        &mut hits,
+    )
+    .expect("reads");
+    hits[0]
+}
+
+#[test]
+fn words_are_found_as_words_in_any_case_and_across_pieces() {
+    let word = Needle::word("x", "Ada");
+    assert!(has(&word, "by ADA.") && has(&word, "/ada/") && has(&word, "ada"));
+    assert!(!has(&word, "armada Canada adage"));
+    let far = format!(
+        "{}Ada{}",
+        " ".repeat(PIECE_BYTES - 2),
+        " ".repeat(PIECE_BYTES)
+    );
+    assert!(has(&word, &far));
+    let folder = Needle::folder("x", "/home/ada");
+    assert!(has(&folder, "file:///home/ada/x") && !has(&folder, "/home/adam"));
+}
+
+#[test]
+fn what_is_packed_is_searched_and_what_cannot_be_is_told() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = b"nothing to see but xyzzy here".repeat(3);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(&text).expect("packed");
+    let gz = gz.finish().expect("packed");
+    let mut twice = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(gz.len() as u64);
+    header.set_cksum();
+    twice
+        .append_data(&mut header, "inner.gz", gz.as_slice())
+        .expect("packed");
+    let twice =
+        zstd::encode_all(twice.into_inner().expect("packed").as_slice(), 3).expect("packed");
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored: zip::write::SimpleFileOptions = zip::write::FileOptions::default();
+    zip.start_file("a.txt", stored).expect("begun");
+    zip.write_all(&text).expect("packed");
+    let zip = zip.finish().expect("packed").into_inner();
+    let columns = [report::frame::SheetColumn::Text(
+        "a".to_owned(),
+        vec![Some("by xyzzy".to_owned())],
+    )];
+    let (_, parquet) = report::frame::sheet(&columns).expect("a sheet");
+    let mut broken = gz.clone();
+    broken.truncate(gz.len() - 9);
+    for (name, bytes) in [
+        ("plain", text.as_slice()),
+        ("one.gz", &gz),
+        ("two.tar.zst", &twice),
+        ("three.zip", &zip),
+        ("four.parquet", &parquet),
+        ("five.gz", &broken),
+        ("six.bz2", b"BZh91AY&SY..."),
+    ] {
+        fs_err::write(folder.path().join(name), bytes).expect("written");
+    }
+    let found = search(folder.path(), &[Needle::word("the word", "xyzzy")]).expect("searched");
+    for name in [
+        "plain",
+        "one.gz",
+        "two.tar.zst",
+        "three.zip",
+        "four.parquet",
+    ] {
+        assert!(
+            found.contains(&format!("`{name}`: the word")),
+            "{name}: {found:?}"
+        );
+    }
+    for name in ["five.gz", "six.bz2"] {
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with(&format!("`{name}`")) && line.contains("search")),
+            "{name}: {found:?}"
+        );
+    }
+    assert!(
+        search(folder.path(), &[Needle::word("x", "plugh")])
+            .expect("searched")
+            .iter()
+            .all(|line| line.contains("search"))
+    );
+}

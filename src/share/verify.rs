@@ -1,0 +1,364 @@
+//! The ladder: what holds of a bundle, rung by rung, and what that does not prove. Writes nothing outside a temporary
+//! folder; knows nothing of how it is printed.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::key::Manifest;
+use serde::Serialize;
+
+use super::bundle::BundleStage;
+use super::compare::{Likeness, compare};
+use super::opened::{Opened, open};
+use super::workshop::{Again, Reads, Workshop};
+use crate::kinds::KINDS;
+
+/// What is to be looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The bundle.
+    pub(crate) dir: PathBuf,
+    /// How many stages are chosen at random and carried out again.
+    pub(crate) random: usize,
+    /// Stages that are carried out again, by name or by the name of all their instances.
+    pub(crate) named: Vec<String>,
+    /// What decides the choice, with the bundle's digest.
+    pub(crate) seed: u64,
+    /// How far numbers may differ, relative.
+    pub(crate) tolerance: f64,
+    /// A cache of the reader's, for inputs that the bundle does not hold.
+    pub(crate) cache: Option<PathBuf>,
+    /// The most bytes a bundle may have.
+    pub(crate) limit_bytes: u64,
+}
+
+/// How a rung came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// All of it holds.
+    Holds,
+    /// Something does not.
+    Fails,
+    /// There was nothing that could be judged here, or not all of it.
+    Partly,
+    /// Not tried.
+    Unjudged,
+}
+
+/// One rung.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Rung {
+    /// From 1.
+    pub(crate) level: u8,
+    /// What is looked at.
+    pub(crate) what: &'static str,
+    /// How it came out.
+    pub(crate) verdict: Verdict,
+    /// Wall seconds.
+    pub(crate) seconds: f64,
+    /// What was found, a line each.
+    pub(crate) found: Vec<String>,
+    /// What it does not prove.
+    pub(crate) unproven: &'static str,
+}
+
+const DIGESTS: &str = "digests, and keys, inputs and outputs that agree";
+const TABLES: &str = "tables of the report from the numbers";
+const SCORES: &str = "scores from predictions and labels";
+const RERUN: &str = "stages carried out again";
+
+/// Climbs the ladder. The first rung also as a failure, with its messages.
+///
+/// # Errors
+/// What is no bundle, and the environment's faults.
+pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), Failure> {
+    let started = Instant::now();
+    let opened = match open(&request.dir, request.limit_bytes) {
+        Ok(opened) => opened,
+        Err(failure) if failure.class == Class::Stage => {
+            let first = Rung {
+                level: 1,
+                what: DIGESTS,
+                verdict: Verdict::Fails,
+                seconds: started.elapsed().as_secs_f64(),
+                found: Vec::new(),
+                unproven: "anything: the other rungs stand on this one",
+            };
+            let rungs = [(2, TABLES), (3, SCORES)]
+                .map(|(level, what)| unjudged(level, what, "the first rung does not hold"));
+            return Ok(([vec![first], rungs.into()].concat(), failure.diagnostics));
+        }
+        Err(failure) => return Err(failure),
+    };
+    let chosen = choose(&opened, request)?;
+    let mut rungs = vec![first(&opened, started)];
+    let mut workshop = Workshop::new(&opened, request.cache.clone())?;
+    let of = |kind: fn(&str) -> bool| -> Vec<&BundleStage> {
+        opened
+            .bundle
+            .stages
+            .iter()
+            .filter(|entry| kind(&entry.stage.kind))
+            .collect()
+    };
+    let reports = of(|kind| {
+        KINDS
+            .iter()
+            .any(|known| known.name == kind && known.is_report)
+    });
+    let scores = of(|kind| kind == "score");
+    rungs.push(judge(
+        &mut workshop,
+        (2, TABLES),
+        &reports,
+        "that the numbers themselves are right",
+        None,
+    )?);
+    let mut rung = judge(
+        &mut workshop,
+        (3, SCORES),
+        &scores,
+        "that the predictions came from the models, or the labels from the data sets",
+        None,
+    )?;
+    let others = numbers_of_programs(&opened);
+    if others > 0 {
+        rung.found.push(format!(
+            "{} give numbers by programs of their own, which are judged by `--rerun` alone",
+            stages(others)
+        ));
+    }
+    rungs.push(rung);
+    if request.random > 0 || !request.named.is_empty() {
+        rungs.push(judge(
+            &mut workshop,
+            (4, RERUN),
+            &chosen,
+            "anything of stages that were not carried out again, or of where their inputs came from",
+            Some(request),
+        )?);
+    }
+    Ok((rungs, Vec::new()))
+}
+
+fn stages(count: usize) -> String {
+    match count {
+        1 => "1 stage".to_owned(),
+        count => format!("{count} stages"),
+    }
+}
+
+fn unjudged(level: u8, what: &'static str, why: &str) -> Rung {
+    Rung {
+        level,
+        what,
+        verdict: Verdict::Unjudged,
+        seconds: 0.0,
+        found: vec![why.to_owned()],
+        unproven: "anything",
+    }
+}
+
+fn first(opened: &Opened, started: Instant) -> Rung {
+    let mut found = vec![format!(
+        "{} files with {} bytes, {} records of {}; bundle {}",
+        opened.files.len(),
+        opened.bytes,
+        opened.records.len(),
+        stages(opened.bundle.stages.len()),
+        opened.id.short()
+    )];
+    for out in &opened.bundle.left_out {
+        let output = match out.output.as_str() {
+            "" => String::new(),
+            output => format!(".{output}"),
+        };
+        found.push(format!(
+            "not in it: `{}{output}`, {}",
+            out.what,
+            out.why.words()
+        ));
+    }
+    Rung {
+        level: 1,
+        what: DIGESTS,
+        verdict: Verdict::Holds,
+        seconds: started.elapsed().as_secs_f64(),
+        found,
+        unproven: "who made it, or that anything of it was ever run",
+    }
+}
+
+/// Stages whose numbers come from a program of the author's.
+fn numbers_of_programs(opened: &Opened) -> usize {
+    let stages = opened.bundle.stages.iter();
+    stages
+        .filter(|entry| entry.stage.kind == "command" && !entry.stage.numbers.is_empty())
+        .count()
+}
+
+/// Carries stages out again and holds what comes against the bundle. With a request numbers may differ a little.
+fn judge(
+    workshop: &mut Workshop<'_>,
+    (level, what): (u8, &'static str),
+    chosen: &[&BundleStage],
+    unproven: &'static str,
+    request: Option<&Request>,
+) -> Result<Rung, Failure> {
+    let started = Instant::now();
+    if chosen.is_empty() {
+        return Ok(unjudged(level, what, "the bundle has no such stage"));
+    }
+    let (mut same, mut failed, mut open) = (0, 0, 0);
+    let mut found = Vec::new();
+    let mut reasons: Vec<(String, usize)> = Vec::new();
+    for entry in chosen {
+        let record = workshop.record(entry);
+        let manifest = Manifest(record.manifest.clone());
+        let config = entry.stage.config.as_ref();
+        let score = |port: &str, path: &str| {
+            config.is_none_or(|config| crate::kinds::score::reads(config, port, path))
+        };
+        let everything = |_: &str, _: &str| true;
+        let reads: Reads<'_> = match entry.stage.kind.as_str() {
+            "score" => &score,
+            _ => &everything,
+        };
+        let name = &entry.stage.name;
+        let tolerance = request.map_or(0.0, |request| request.tolerance);
+        match workshop.again(&entry.stage, &manifest, reads)? {
+            Again::Cannot(why) => {
+                open += 1;
+                match reasons.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, count)) => *count += 1,
+                    None => reasons.push((why, 1)),
+                }
+            }
+            Again::Failed(diagnostic) => {
+                failed += 1;
+                found.push(format!("`{name}` failed: {}", diagnostic.message));
+            }
+            Again::Made(made) => match (compare(workshop, &record, &made, tolerance), request) {
+                (Likeness::BitExact, None) => same += 1,
+                (Likeness::BitExact, Some(_)) => {
+                    same += 1;
+                    found.push(format!("`{name}`: bit-exact"));
+                }
+                (Likeness::MetricStable(largest), Some(request)) => {
+                    same += 1;
+                    found.push(format!(
+                        "`{name}`: metric-stable, numbers differ by at most {:.2e} (allowed {:.0e})",
+                        largest, request.tolerance
+                    ));
+                }
+                (Likeness::MetricStable(_), None) => {
+                    failed += 1;
+                    found.push(format!(
+                        "`{name}` comes out with the same numbers and other bytes"
+                    ));
+                }
+                (Likeness::Unstable(lines), request) => {
+                    failed += 1;
+                    let word = if request.is_some() {
+                        ": unstable"
+                    } else {
+                        " comes out otherwise"
+                    };
+                    found.push(format!("`{name}`{word}: {}", lines.join("; ")));
+                    if record.program != super::export::PROGRAM {
+                        found.push(format!(
+                            "  it was made by {}, and this is {}",
+                            record.program,
+                            super::export::PROGRAM
+                        ));
+                    }
+                }
+            },
+        }
+    }
+    if request.is_none() && same > 0 {
+        found.insert(
+            0,
+            format!(
+                "{same} of {} come out with the same bytes",
+                stages(chosen.len())
+            ),
+        );
+    }
+    if let Some(request) = request.filter(|request| request.random > 0) {
+        found.insert(
+            0,
+            format!("chosen with seed {} from the bundle's digest", request.seed),
+        );
+    }
+    for (why, count) in reasons {
+        found.push(format!("{} cannot be judged here: {why}", stages(count)));
+    }
+    Ok(Rung {
+        level,
+        what,
+        verdict: match (failed, open, same) {
+            (1.., ..) => Verdict::Fails,
+            (0, 0, _) => Verdict::Holds,
+            (0, _, 0) => Verdict::Unjudged,
+            _ => Verdict::Partly,
+        },
+        seconds: started.elapsed().as_secs_f64(),
+        found,
+        unproven,
+    })
+}
+
+/// The stages to carry out again: those named, and so many others. What fetches is not chosen, only named.
+fn choose<'a>(opened: &'a Opened, request: &Request) -> Result<Vec<&'a BundleStage>, Failure> {
+    let all = &opened.bundle.stages;
+    let mut chosen: Vec<&BundleStage> = Vec::new();
+    for name in &request.named {
+        let before = chosen.len();
+        let meant = all
+            .iter()
+            .filter(|entry| flow::select::means_name(name, &entry.stage.name));
+        let meant: Vec<&BundleStage> = meant
+            .filter(|entry| {
+                !chosen
+                    .iter()
+                    .any(|known| known.stage.name == entry.stage.name)
+            })
+            .collect();
+        chosen.extend(meant);
+        if chosen.len() == before {
+            let names = all.iter().map(|entry| entry.stage.stage.as_str());
+            let diagnostic = Diagnostic::error(
+                "share::no_stage",
+                format!("the bundle has no stage `{name}`"),
+            )
+            .help(flow::spec::suggest::help(name, names, "it has no stages"));
+            return Err(Failure::one(Class::Input, diagnostic));
+        }
+    }
+    let can = |entry: &&BundleStage| {
+        let stage = &entry.stage;
+        let inputs = stage.inputs.iter().filter(|input| !input.place.is_empty());
+        let mut items = inputs.flat_map(|input| &input.items);
+        stage.config.is_some()
+            && items.all(|item| request.cache.is_some() || opened.has(&item.content))
+    };
+    let mut rest: Vec<&BundleStage> = all
+        .iter()
+        .filter(|entry| {
+            !chosen
+                .iter()
+                .any(|known| known.stage.name == entry.stage.name)
+        })
+        .filter(can)
+        .collect();
+    // The order of digests of seed, bundle and key is as good as dice, and the same everywhere.
+    rest.sort_by_cached_key(|entry| {
+        let text = format!("{} {} {}", request.seed, opened.id, entry.key);
+        flow::digest::Use::File.digest(text.as_bytes())
+    });
+    chosen.extend(rest.into_iter().take(request.random));
+    Ok(chosen)
+}

@@ -1,0 +1,306 @@
+//! Stages of a bundle carried out again, in a temporary folder and by a supervisor as a run has them. Programs are held
+//! to their folder. Knows nothing of what is made of the outcome.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use flow::content::{Content, Form, Tree};
+use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::exec::job::{Answer, Order, Outcome};
+use flow::key::Manifest;
+use flow::restate::{Restated, RestatedInput};
+use flow::store::index::IndexEntry;
+use flow::store::record::Record;
+use flow::store::{Store, StoreError};
+use tempfile::TempDir;
+
+use super::bundle::BundleStage;
+use super::opened::Opened;
+use crate::kinds::KINDS;
+
+/// Which files of an input's folder a stage reads: the port and the path below it.
+pub(super) type Reads<'a> = &'a dyn Fn(&str, &str) -> bool;
+
+/// A temporary cache, and somebody who works in it.
+pub(super) struct Workshop<'a> {
+    opened: &'a Opened,
+    /// A cache of the reader's, for what is not in the bundle; only read.
+    cache: Option<Store>,
+    store: Store,
+    supervisor: Option<Supervisor>,
+    // The last field: what works in it is gone before the folder goes.
+    folder: TempDir,
+}
+
+struct Supervisor {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // It kills its stage when this pipe closes.
+        self.orders = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// What came of carrying a stage out again.
+pub(super) enum Again {
+    /// Its outputs.
+    Made(IndexEntry),
+    /// It was not tried: something is not here, or this program makes something else.
+    Cannot(String),
+    /// It was tried, and failed.
+    Failed(Diagnostic),
+}
+
+impl<'a> Workshop<'a> {
+    /// An empty one.
+    pub(super) fn new(opened: &'a Opened, cache: Option<PathBuf>) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new()
+            .prefix("pipeline-verify-")
+            .tempdir()
+            .map_err(|error| trouble(&error))?;
+        let store = Store::open(&folder.path().join("cache")).map_err(|error| trouble(&error))?;
+        Ok(Self {
+            opened,
+            cache: cache.map(|cache| Store::to_read(&cache)),
+            store,
+            supervisor: None,
+            folder,
+        })
+    }
+
+    /// The record of a stage of the bundle.
+    pub(super) fn record(&self, entry: &BundleStage) -> Record {
+        self.opened.records[&entry.key].clone()
+    }
+
+    /// The bytes of a small object, made here or in the bundle.
+    pub(super) fn text(&self, content: &Content) -> Option<String> {
+        let here = self.store.object_path(&content.digest);
+        let theirs = self.opened.object(&content.digest);
+        let path = [Some(here), theirs]
+            .into_iter()
+            .flatten()
+            .find(|path| path.is_file())?;
+        fs_err::read_to_string(path).ok()
+    }
+
+    /// The listing of a folder, made here or in the bundle.
+    pub(super) fn tree(&self, content: &Content) -> Option<Tree> {
+        let here = self.store.load_tree(&content.digest).ok();
+        here.or_else(|| self.opened.tree(&content.digest))
+    }
+
+    /// Carries a stage out again, with the files of its inputs that `reads` says it reads.
+    pub(super) fn again(
+        &mut self,
+        stage: &Restated,
+        manifest: &Manifest,
+        reads: Reads<'_>,
+    ) -> Result<Again, Failure> {
+        let Some((kind, bound)) = stage.bound(KINDS) else {
+            let why = match stage.config {
+                None => "its configuration is not in the bundle",
+                Some(_) => "this program does not know its kind or its configuration",
+            };
+            return Ok(Again::Cannot(why.to_owned()));
+        };
+        let line = |name: &str| {
+            let mut lines = manifest.lines();
+            lines
+                .find(|(path, _)| *path == name)
+                .map(|(_, value)| value.to_owned())
+        };
+        let made_by = line("kind").unwrap_or_default();
+        let this = format!("{} {}", kind.name, kind.version);
+        if made_by != this {
+            return Ok(Again::Cannot(format!(
+                "made by `{made_by}`, and this program has `{this}`"
+            )));
+        }
+        let numerics = bound.numerics.as_ref();
+        if line("numerics")
+            != numerics.map(|text| serde_json::Value::from(text.as_str()).to_string())
+        {
+            return Ok(Again::Cannot(
+                "this program computes such numbers in another way".to_owned(),
+            ));
+        }
+        let mut stage = stage.clone();
+        for input in stage
+            .inputs
+            .iter_mut()
+            .filter(|input| !input.place.is_empty())
+        {
+            if let Some(why) = self.bring(input, reads)? {
+                return Ok(Again::Cannot(why));
+            }
+        }
+        let root = self.folder.path().join("root");
+        fs_err::create_dir_all(&root).map_err(|error| trouble(&error))?;
+        let cache = self.store.dir().to_path_buf();
+        let job = stage.job(&kind, &bound, manifest, cache, root);
+        let outcome = self
+            .carry_out(Order::Run(Box::new(job)))
+            .map_err(|error| trouble(&error))?;
+        Ok(match outcome {
+            Outcome::Recorded { entry, .. } | Outcome::Shared { entry } => Again::Made(entry),
+            Outcome::Failed { diagnostic, .. } if diagnostic.code == "run::sandbox" => {
+                Again::Cannot(
+                    "programs are run in a sandbox only, and there is none here".to_owned(),
+                )
+            }
+            Outcome::Failed { diagnostic, .. } => Again::Failed(diagnostic),
+            Outcome::InputMissing { .. } => {
+                Again::Cannot("an input went away meanwhile".to_owned())
+            }
+            Outcome::Stopped { .. } | Outcome::Busy { .. } | Outcome::InputChanged { .. } => {
+                Again::Cannot("it was stopped".to_owned())
+            }
+        })
+    }
+
+    /// Brings what an input is made of into the temporary cache; why that cannot be done.
+    fn bring(
+        &self,
+        input: &mut RestatedInput,
+        reads: Reads<'_>,
+    ) -> Result<Option<String>, Failure> {
+        for item in &mut input.items {
+            let content = item.content;
+            let producer = item
+                .key
+                .and_then(|key| Some(&self.opened.records.get(&key)?.stage));
+            let what = producer.map_or_else(
+                || format!("the author's file for `{}`", input.port),
+                |stage| format!("`{stage}`"),
+            );
+            let missing = || {
+                Ok(Some(format!(
+                    "{what} is neither in the bundle nor in a cache here"
+                )))
+            };
+            if content.form != Form::Tree {
+                if !self.adopt(&content)? {
+                    return missing();
+                }
+                continue;
+            }
+            let listed = self.opened.tree(&content.digest).or_else(|| {
+                let cache = self.cache.as_ref()?;
+                cache.load_tree(&content.digest).ok()
+            });
+            let Some(tree) = listed else {
+                return missing();
+            };
+            let mut part = Tree::default();
+            for entry in tree.entries {
+                let Some(content) = &entry.content else {
+                    part.entries.push(entry);
+                    continue;
+                };
+                if self.adopt(content)? {
+                    part.entries.push(entry);
+                } else if reads(&input.port, &entry.path) {
+                    return missing();
+                }
+            }
+            // A part of a folder is a folder of its own; the key stays that of the whole one.
+            item.content = self
+                .store
+                .put_tree(&part)
+                .map_err(|error| trouble(&error))?;
+        }
+        Ok(None)
+    }
+
+    fn adopt(&self, content: &Content) -> Result<bool, Failure> {
+        let theirs = self.opened.object(&content.digest);
+        let ours = self
+            .cache
+            .as_ref()
+            .map(|cache| cache.object_path(&content.digest));
+        for path in [theirs, ours]
+            .into_iter()
+            .flatten()
+            .filter(|path| path.is_file())
+        {
+            match self.store.adopt(&path, content) {
+                Ok(()) => return Ok(true),
+                Err(StoreError::Io(error)) => return Err(trouble(&error)),
+                // Damaged here or changed since: as good as absent.
+                Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn carry_out(&mut self, order: Order) -> io::Result<Outcome> {
+        let supervisor = match &mut self.supervisor {
+            Some(supervisor) => supervisor,
+            none => none.insert(Supervisor::start(&self.folder)?),
+        };
+        let mut line = serde_json::to_vec(&order).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let orders = supervisor
+            .orders
+            .as_mut()
+            .ok_or(io::ErrorKind::BrokenPipe)?;
+        orders.write_all(&line)?;
+        orders.flush()?;
+        loop {
+            let mut line = String::new();
+            if supervisor.answers.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Answer::Done(outcome) = serde_json::from_str(&line).map_err(io::Error::other)? {
+                return Ok(*outcome);
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    fn start(folder: &TempDir) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("supervise")
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            // Its own group: an interrupt at the terminal is ours, and the closed pipe tells it.
+            .process_group(0)
+            .spawn()?;
+        let orders = child.stdin.take();
+        let answers = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self {
+            child,
+            orders,
+            answers: BufReader::new(answers),
+        })
+    }
+}
+
+/// The temporary folder cannot be worked in.
+pub(super) fn trouble(error: &io::Error) -> Failure {
+    let diagnostic = Diagnostic::error("share::temporary", "the temporary folder cannot be used")
+        .detail(error.to_string())
+        .help("free some space, or name another place with `TMPDIR`");
+    Failure::one(Class::Environment, diagnostic)
+}
+
+/// Outputs by name.
+pub(super) fn outputs(entry: &IndexEntry) -> BTreeMap<&str, &Content> {
+    entry
+        .outputs
+        .iter()
+        .map(|(name, content)| (name.as_str(), content))
+        .collect()
+}
