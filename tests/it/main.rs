@@ -44,6 +44,8 @@ mod quickstart;
 mod results;
 mod select;
 mod serve;
+mod sharing;
+mod sharing_hostile;
 mod shell;
 mod shipped;
 mod space;
