@@ -12,6 +12,7 @@ mod accept;
 pub mod args;
 mod cache;
 mod check;
+mod claims;
 mod dev;
 mod diff;
 mod doctor;

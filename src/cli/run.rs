@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::diagnostic::{Class, Failure};
 use flow::run::{RunOptions, run as run_stages};
 use flow::spec::StageId;
 
@@ -75,6 +75,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         )?;
     }
     super::report::write_run_pages(&session, &summary, console);
+    super::claims::tell(&session, &summary.reports, console);
     if let Some(signal) = &summary.interrupted {
         return Ok(if signal == "SIGINT" { 130 } else { 143 });
     }
@@ -82,53 +83,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         return Ok(class.exit_code());
     }
     if args.strict {
-        return strict(&session, &summary.reports, console);
+        return super::claims::strict(&session, &summary.reports, console);
     }
     Ok(0)
-}
-
-/// `--strict`: a claim that is not met fails the run.
-fn strict(session: &Session, reports: &[flow::event::ReportPlace], console: &mut Console) -> Done {
-    let mut unmet = Vec::new();
-    if session.workflow().claims > 0 && reports.is_empty() {
-        unmet.push(
-            Diagnostic::error(
-                "run::claims",
-                "nothing in this run judged the claims of `expect`",
-            )
-            .help("run the `report` stage too, or add one that needs the stages with the numbers"),
-        );
-    }
-    for report in reports {
-        let Some(record) = session.store.find_record(&report.key) else {
-            continue;
-        };
-        let judged = [
-            ("claims_differing", "not met"),
-            ("claims_missing", "without a number"),
-        ];
-        for (name, verdict) in judged {
-            let count = super::status::number_of(&session.store, &record, name);
-            if count > 0.0 {
-                unmet.push(
-                    Diagnostic::error(
-                        "run::claims",
-                        format!(
-                            "{count} of the claims in `{}` {} {verdict}",
-                            report.stage,
-                            if count > 1.0 { "are" } else { "is" },
-                        ),
-                    )
-                    .help(format!("open `{}/index.html` to see which", report.path)),
-                );
-            }
-        }
-    }
-    if unmet.is_empty() {
-        return Ok(0);
-    }
-    Ok(console.fail(&Failure {
-        class: Class::Stage,
-        diagnostics: unmet,
-    }))
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::digest::Digest;
 use flow::event::{Event, Observer};
 use flow::source::Sources;
 use serde::Serialize;
@@ -51,6 +52,8 @@ pub struct Console {
     view: View,
     events: Option<JsonLines<fs_err::File, MachineClock>>,
     summary: RunSummary,
+    /// Whether it is still to be printed.
+    is_summary_due: bool,
     observers: Vec<Box<dyn Observer>>,
     data: Data<Box<dyn Write>>,
 }
@@ -113,6 +116,7 @@ impl Console {
             view,
             events,
             summary: RunSummary::default(),
+            is_summary_due: false,
             observers: Vec::new(),
             data: Data::new(Box::new(io::stdout())),
         })
@@ -156,6 +160,7 @@ impl Console {
     /// Prints what stopped a command; errors of stages come as events and are not given here again. With `--json` also a
     /// JSON list on standard output. Returns the exit code.
     pub fn fail(&mut self, failure: &Failure) -> u8 {
+        self.print_summary();
         self.report(&failure.diagnostics);
         if failure.class == Class::Bug {
             self.note("this is a bug of `pipeline`: please report it with the text above");
@@ -205,11 +210,31 @@ impl Console {
         &self.summary
     }
 
+    /// How many claims of a report of this run came out how, for the summary.
+    ///
+    /// # Panics
+    /// When the counts do not serialise, as a map with keys that are not text.
+    pub fn set_claims<T: Serialize>(&mut self, report: &Digest, counts: &T) {
+        let reports = self.summary.reports.iter_mut();
+        for placed in reports.filter(|placed| placed.place.key == *report) {
+            placed.claims = Some(serde_json::to_value(counts).expect("counts serialise"));
+        }
+    }
+
+    /// The summary for scripts, once the run is over and all is known of its claims.
+    fn print_summary(&mut self) {
+        if std::mem::take(&mut self.is_summary_due) {
+            let summary = self.summary.clone();
+            self.json(&summary);
+        }
+    }
+
     /// Ends: takes the live view away and hands on what is buffered.
     ///
     /// # Errors
     /// When data for standard output or the event file was lost; a closed pipe is not a loss.
     pub fn finish(mut self) -> Result<(), Failure> {
+        self.print_summary();
         let mut lost = Vec::new();
         if let Some(error) = self.events.as_mut().and_then(|events| {
             events.flush();
@@ -247,10 +272,7 @@ impl Observer for Console {
             observer.event(event);
         }
         self.view.observer().event(event);
-        if self.json && matches!(event, Event::RunFinished { .. }) {
-            let summary = self.summary.clone();
-            self.json(&summary);
-        }
+        self.is_summary_due |= self.json && matches!(event, Event::RunFinished { .. });
     }
 
     fn tick(&mut self) {

@@ -25,7 +25,18 @@ pub struct RunSummary {
     /// Wall seconds, to the millisecond.
     pub wall_s: f64,
     /// Reports of the run.
-    pub reports: Vec<ReportPlace>,
+    pub reports: Vec<Placed>,
+}
+
+/// A report of the run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Placed {
+    /// Where it lies.
+    #[serde(flatten)]
+    pub place: ReportPlace,
+    /// How many of its claims came out how, by verdict; none where it judged none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<serde_json::Value>,
 }
 
 impl Observer for RunSummary {
@@ -43,7 +54,11 @@ impl Observer for RunSummary {
             } => {
                 self.stages = *counts;
                 self.wall_s = (wall_seconds * 1000.0).round() / 1000.0;
-                self.reports.clone_from(reports);
+                let placed = |place: &ReportPlace| Placed {
+                    place: place.clone(),
+                    claims: None,
+                };
+                self.reports = reports.iter().map(placed).collect();
             }
             _ => {}
         }

@@ -18,6 +18,9 @@ pub const BY_INPUT: &str = "by_input";
 /// The note of a stage whose numbers of a split rest on the input of the split's name only, as those of a data set do.
 pub const NUMBERS_BY_INPUT: &str = "numbers_by_input";
 
+/// The note in which kinds whose key knows of records find what of an input is not as the pipeline file is written.
+pub const DEPARTURES: &str = "departures";
+
 /// Adds to `into` what `from`, the notes of something it was made from, hands on:
 /// `redistribute` (false wins), `stand_in`, `licence` and `accepted` (each fact once, sorted, whatever part it is about).
 pub fn inherit(into: &mut Notes, from: &Notes) {

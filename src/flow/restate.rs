@@ -245,6 +245,7 @@ impl Restated {
             chooses: Vec::new(),
             choices: Vec::new(),
             variants: Vec::new(),
+            departures: Vec::new(),
             span: nowhere,
         }
     }

@@ -26,6 +26,7 @@ pub(crate) fn stage(name: &str) -> StageSpec {
         chooses: Vec::new(),
         choices: Vec::new(),
         variants: Vec::new(),
+        departures: Vec::new(),
         span: Span {
             source: SourceId(0),
             offset: 0,

@@ -4,11 +4,13 @@
 
 use flow::kind::{KindEntry, kind};
 
+pub mod aggregate;
 pub mod checkpoint;
 pub mod command;
 pub mod corpus;
 pub mod dataset;
 pub mod device;
+mod facts;
 pub mod fetch;
 pub mod finetune;
 pub(crate) mod handing_out;
@@ -20,6 +22,7 @@ pub mod pretrain;
 pub mod report;
 pub mod score;
 pub mod select;
+pub mod speed;
 mod tasks;
 mod texts;
 mod training;
@@ -38,6 +41,7 @@ pub const KINDS: &[KindEntry] = &[
     kind::<predict::Predict>(),
     kind::<score::Score>(),
     kind::<select::Select>(),
+    kind::<aggregate::Aggregate>(),
     kind::<report::Report>(),
     kind::<command::Command>(),
 ];

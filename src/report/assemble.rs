@@ -13,7 +13,10 @@ use crate::measure::Data;
 use crate::options::{Claim, Options};
 use crate::page::{ClaimLine, Page};
 use crate::render::{html, latex, markdown};
-use crate::{chart, sheet, table};
+use crate::{chart, sheet, table, verdicts};
+
+/// Every claim with its verdict and the numbers it rests on, a JSON object a line.
+pub const CLAIMS_FILE: &str = "claims.jsonl";
 
 /// A finished report: its files by path inside its folder, a function of what [`build`] was given.
 #[derive(Clone, Debug)]
@@ -141,6 +144,7 @@ fn files(
         let (csv, parquet) = frame::sheet(&claim_sheet(&page.claims))?;
         files.insert("tables/claims.csv".to_owned(), csv);
         files.insert("tables/claims.parquet".to_owned(), parquet);
+        files.insert(CLAIMS_FILE.to_owned(), verdicts::write(&page.claims));
     }
     Ok(files)
 }
@@ -158,6 +162,7 @@ fn claim_sheet(claims: &[ClaimLine]) -> Vec<SheetColumn> {
         text("reproduced", &|claim| claim.found.clone()),
         text("repetitions", &|claim| claim.repetitions.clone()),
         text("difference", &|claim| claim.difference.clone()),
+        text("interval", &|claim| claim.interval.clone()),
         text("source", &|claim| claim.source.clone()),
         text("remarks", &|claim| {
             Some(markdown::sentences(&claim.remarks))

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::claims::{Judged, Verdict};
+use crate::equivalence::Interval;
 use crate::measure::Measure;
 use crate::number::Style;
 use crate::table::Line;
@@ -39,10 +40,16 @@ pub struct Reference {
     pub difference: String,
     /// In per cent of the stated value, with its sign.
     pub relative: String,
-    /// The largest difference that agrees, `±0.8`.
+    /// The margin, `±0.8`.
     pub tolerance: String,
+    /// The 90 % interval of the difference, `−0.4 to +0.2`; none where the number is not over repetitions.
+    pub interval: Option<String>,
     /// How it came out.
     pub verdict: Verdict,
+    /// The verdict in words.
+    pub word: &'static str,
+    /// The verdict in one sign.
+    pub sign: &'static str,
     /// Where it is stated.
     pub source: Option<String>,
 }
@@ -116,7 +123,20 @@ pub fn show_reference(style: Style, judged: &Judged) -> Reference {
             };
             format!("±{}", own_digits.stated(tolerance))
         },
+        interval: judged.test.map(|test| {
+            let Interval {
+                difference,
+                half_width,
+            } = test.interval;
+            format!(
+                "{} to {}",
+                style.signed(difference - half_width),
+                style.signed(difference + half_width)
+            )
+        }),
         verdict: judged.verdict,
+        word: judged.verdict.word(),
+        sign: judged.verdict.sign(),
         source: judged.claim.source.clone(),
     }
 }
@@ -136,6 +156,9 @@ fn remarks(cell: &Cell) -> Vec<String> {
             "yes" => "Stand-in data, not the original files.".to_owned(),
             line => format!("Stand-in data: {line}"),
         });
+    }
+    if let Some(line) = cell.raw.departure() {
+        remarks.push(format!("Not as the file is written: {line}."));
     }
     if !cell.raw.missing.is_empty() {
         remarks.push(format!(

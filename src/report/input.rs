@@ -1,10 +1,11 @@
 //! Metric rows and the instances they come from. Knows nothing of tables.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::ReportError;
@@ -61,6 +62,39 @@ pub struct Instance {
     /// Facts that travelled with it: `origin`, `stand_in`, `licence` …
     #[serde(default)]
     pub notes: BTreeMap<String, Value>,
+    /// What it, or a stage it rests on, has otherwise than the pipeline file as written.
+    #[serde(skip)]
+    pub departures: Vec<Departure>,
+}
+
+/// A setting that a profile or the command line changed: `pretrain: steps = 500 (the file says 1000000)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    /// The stage.
+    pub stage: String,
+    /// The setting, or what of the stage is meant.
+    pub what: String,
+    /// Its value in this run.
+    pub here: String,
+    /// Its value in the file as written.
+    pub written: String,
+}
+
+impl Departure {
+    /// `steps = 500 (the file says 1000000)`.
+    #[must_use]
+    pub fn setting(&self) -> String {
+        format!(
+            "{} = {} (the file says {})",
+            self.what, self.here, self.written
+        )
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage, self.setting())
+    }
 }
 
 impl Instance {
@@ -153,6 +187,22 @@ fn axes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Strin
         .collect())
 }
 
+/// What the note `departures` says. Whoever wrote the note, what is in no form to be read still marks the number.
+#[must_use]
+pub fn departures(notes: &BTreeMap<String, Value>) -> Vec<Departure> {
+    let Some(note) = notes.get("departures").filter(|note| !note.is_null()) else {
+        return Vec::new();
+    };
+    serde_json::from_value(note.clone()).unwrap_or_else(|_| {
+        vec![Departure {
+            stage: "something upstream".to_owned(),
+            what: "settings".to_owned(),
+            here: text_of(note),
+            written: "others".to_owned(),
+        }]
+    })
+}
+
 /// The instances a fan-in folder lists, with paths made absolute to it.
 ///
 /// # Errors
@@ -163,6 +213,7 @@ pub fn load_index(input: &str, folder: &Path) -> Result<Vec<Instance>, ReportErr
     for instance in &mut instances {
         input.clone_into(&mut instance.input);
         instance.path = folder.join(&instance.path);
+        instance.departures = departures(&instance.notes);
     }
     Ok(instances)
 }
@@ -175,7 +226,7 @@ pub fn load_rows(path: &Path) -> Result<Vec<Row>, ReportError> {
     load_lines(path, "a metric row")
 }
 
-fn load_lines<T: for<'de> Deserialize<'de>>(
+pub(crate) fn load_lines<T: for<'de> Deserialize<'de>>(
     path: &Path,
     expected: &'static str,
 ) -> Result<Vec<T>, ReportError> {

@@ -8,6 +8,7 @@ pub mod card;
 pub mod cell;
 pub mod chart;
 pub mod claims;
+pub mod equivalence;
 pub mod error;
 pub mod frame;
 pub mod input;
@@ -22,8 +23,9 @@ pub mod run_page;
 pub mod sheet;
 pub mod stats;
 pub mod table;
+pub mod verdicts;
 
-pub use assemble::{Report, build};
+pub use assemble::{CLAIMS_FILE, Report, build};
 pub use error::ReportError;
 pub use input::{INDEX_FILE, Instance, load_index};
 pub use options::{Claim, Options};

@@ -7,9 +7,12 @@ use serde_json::Value;
 
 use crate::error::ReportError;
 use crate::frame::{Condition, Frame};
-use crate::input::{Instance, text_of};
+use crate::input::{Departure, Instance, text_of};
 use crate::options::Where;
 use crate::stats::Summary;
+
+/// This many departures are named with their values beside a number; the head of the page names all.
+const FEW_DEPARTURES: usize = 2;
 
 /// The rows of a report and the instances they come from.
 #[derive(Debug)]
@@ -37,6 +40,39 @@ pub struct Measure {
     pub devices: Vec<(String, usize)>,
     /// What stands in for real data, one line each.
     pub stand_ins: Vec<String>,
+    /// Whether the stage it comes from is repeated, be it only once.
+    pub is_repeated: bool,
+    /// What departs from the pipeline file as written.
+    pub departures: Vec<Departure>,
+}
+
+impl Measure {
+    /// What departs from the file as written in one line: the settings where they are few, else how many of each stage.
+    #[must_use]
+    pub fn departure(&self) -> Option<String> {
+        if self.departures.len() <= FEW_DEPARTURES {
+            let lines: Vec<String> = self.departures.iter().map(ToString::to_string).collect();
+            return (!lines.is_empty()).then(|| lines.join("; "));
+        }
+        let mut stages: Vec<(&str, usize)> = Vec::new();
+        for departure in &self.departures {
+            match stages
+                .iter_mut()
+                .find(|(stage, _)| *stage == departure.stage)
+            {
+                Some((_, count)) => *count += 1,
+                None => stages.push((&departure.stage, 1)),
+            }
+        }
+        let stages: Vec<String> = stages
+            .into_iter()
+            .map(|(stage, count)| match count {
+                1 => format!("{stage} (1 setting)"),
+                count => format!("{stage} ({count} settings)"),
+            })
+            .collect();
+        Some(stages.join(", "))
+    }
 }
 
 /// Why rows do not make one number.
@@ -154,6 +190,10 @@ impl Data {
             expected: rows.len() + missing.len(),
             devices: self.devices(&rows),
             stand_ins: self.stand_ins(&rows)?,
+            is_repeated: rows
+                .iter()
+                .any(|&row| self.instance_of(row).replicate.is_some()),
+            departures: self.departures(&rows),
             rows,
             summary,
             values,
@@ -250,6 +290,17 @@ impl Data {
             }
         }
         Ok(lines)
+    }
+
+    fn departures(&self, rows: &[usize]) -> Vec<Departure> {
+        let mut all: Vec<Departure> = Vec::new();
+        let found = rows.iter().map(|&row| &self.instance_of(row).departures);
+        for departure in found.flatten() {
+            if !all.contains(departure) {
+                all.push(departure.clone());
+            }
+        }
+        all
     }
 
     fn instance_of(&self, row: usize) -> &Instance {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::equivalence::Stated;
 use crate::frame::same_text;
 use crate::input::text_of;
 
@@ -189,9 +190,15 @@ pub struct Claim {
     pub filter: Where,
     /// The stated value, in the unit of the metric.
     pub value: f64,
-    /// The largest difference that still agrees; half a unit of the value's last digit after the point unless given, 0 for whole numbers.
+    /// The margin: the largest difference that still counts as reproduced; half a unit of the value's last digit after the point unless given, 0 for whole numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
+    /// How many runs the stated value is the mean of; unless given it counts as one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
+    /// Standard deviation over those runs; ours is taken for it unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
     /// Where it is stated, such as `Table 7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -222,7 +229,18 @@ impl Claim {
         })
     }
 
-    /// The largest difference that still agrees, in the unit of the metric.
+    /// What is known of the spread behind the stated value.
+    #[must_use]
+    pub fn stated_spread(&self) -> Stated {
+        match (self.sd, self.n) {
+            (Some(deviation), Some(n)) if n > 1 => Stated::Known { deviation, n },
+            (_, n) => Stated::Assumed {
+                n: n.unwrap_or(1).max(1),
+            },
+        }
+    }
+
+    /// The margin, in the unit of the metric.
     #[must_use]
     pub fn effective_tolerance(&self) -> f64 {
         self.tolerance.unwrap_or_else(|| {

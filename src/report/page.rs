@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use crate::cell::show_reference;
 use crate::chart::Chart;
-use crate::claims::{Counts, Judged, Verdict};
-use crate::input::Instance;
+use crate::claims::{Counts, Judged, Test, Verdict};
+use crate::equivalence::EQUIVALENCE_FORMULA;
+use crate::input::{Departure, Instance};
 use crate::measure::Data;
 use crate::number::Style;
 use crate::options::Format;
@@ -39,6 +40,82 @@ pub struct Page {
     pub has_repetitions: bool,
     /// How intervals are made.
     pub interval_formula: &'static str,
+    /// How claims about numbers over repetitions are judged.
+    pub equivalence_formula: &'static str,
+    /// What many tests at once mean; none without a test.
+    pub multiplicity: Option<Multiplicity>,
+    /// What departs from the pipeline file as written, by stage.
+    pub departures: Vec<Departed>,
+}
+
+/// What many tests at once mean for those who read the verdicts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Multiplicity {
+    /// How many claims were judged by a test.
+    pub tested: usize,
+    /// How many of them came out as reproduced.
+    pub reproduced: usize,
+    /// How many false `reproduced` 5 % a test allows on average, were every difference at its margin: `0.40`.
+    pub allowed: String,
+    /// All of it in words.
+    pub sentence: String,
+}
+
+impl Multiplicity {
+    fn of(judged: &[Judged]) -> Option<Self> {
+        let is_tested = |one: &&Judged| {
+            one.test.is_some() && !matches!(one.verdict, Verdict::NotComparable | Verdict::Missing)
+        };
+        let tested = judged.iter().filter(is_tested);
+        let reproduced = tested
+            .clone()
+            .filter(|one| one.verdict == Verdict::Reproduced)
+            .count();
+        let tested = tested.count();
+        let twentieths = Style {
+            decimals: 2,
+            percent: false,
+        };
+        let allowed = twentieths.show(tested as f64 * 0.05);
+        (tested > 0).then(|| Self {
+            sentence: format!(
+                "{tested} of {} claims {} judged by a test, each on its own, and {reproduced} came out as reproduced; a test calls a difference at its margin reproduced in up to 5 % of cases, so of as many tests up to {allowed} may be false on average. Nothing is corrected for their number.",
+                judged.len(),
+                if tested == 1 { "was" } else { "were" },
+            ),
+            tested,
+            reproduced,
+            allowed,
+        })
+    }
+}
+
+/// A stage that is not as the pipeline file is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Departed {
+    /// The stage.
+    pub stage: String,
+    /// Its settings, each once.
+    pub settings: Vec<Departure>,
+}
+
+/// What departs anywhere, each once, stages in order of first appearance.
+fn departures(instances: &[Instance]) -> Vec<Departed> {
+    let mut stages: Vec<Departed> = Vec::new();
+    for departure in instances.iter().flat_map(|one| &one.departures) {
+        let at = stages.iter().position(|one| one.stage == departure.stage);
+        let at = at.unwrap_or_else(|| {
+            stages.push(Departed {
+                stage: departure.stage.clone(),
+                settings: Vec::new(),
+            });
+            stages.len() - 1
+        });
+        if !stages[at].settings.contains(departure) {
+            stages[at].settings.push(departure.clone());
+        }
+    }
+    stages
 }
 
 /// One claim as shown.
@@ -50,7 +127,7 @@ pub struct ClaimLine {
     pub place: String,
     /// The stated value.
     pub stated: String,
-    /// The largest difference that agrees.
+    /// The margin.
     pub tolerance: String,
     /// The reproduced value.
     pub found: Option<String>,
@@ -58,14 +135,19 @@ pub struct ClaimLine {
     pub repetitions: Option<String>,
     /// Reproduced minus stated.
     pub difference: Option<String>,
+    /// The 90 % interval of the difference, where the number is over repetitions.
+    pub interval: Option<String>,
     /// How it came out.
     pub verdict: Verdict,
-    /// `PASS`, `DIFFERS` or `MISSING`.
+    /// The verdict in words.
     pub word: &'static str,
     /// Where it is stated.
     pub source: Option<String>,
-    /// Why there is no number, what explains the difference, what stands in; one sentence each.
+    /// Why it is neither reproduced nor differs, and what explains the difference; one sentence each.
     pub remarks: Vec<String>,
+    /// What it was judged by.
+    #[serde(skip)]
+    pub raw: Judged,
 }
 
 /// Where rows come from.
@@ -98,20 +180,16 @@ impl ClaimLine {
         numbers.extend(measure.map(|measure| measure.summary.mean));
         let style = Style::of(Format::Auto, None, &numbers);
         let shown = show_reference(style, judged);
-        let mut remarks: Vec<String> = judged
-            .reason
-            .iter()
-            .map(|reason| format!("not reproduced: {reason}"))
-            .collect();
+        let mut remarks = judged.reasons.clone();
         remarks.extend(judged.claim.note.clone());
-        if let Some(measure) = measure {
-            remarks.extend(measure.stand_ins.iter().map(|line| match line.as_str() {
-                "yes" => "stand-in data".to_owned(),
-                line => format!("stand-in data: {line}"),
-            }));
-            if !measure.missing.is_empty() {
-                remarks.push(format!("without {}", measure.missing.join(", ")));
-            }
+        let has_no_width = |test: &Test| test.interval.half_width == 0.0;
+        if let Some(measure) = measure
+            && judged.test.as_ref().is_some_and(has_no_width)
+        {
+            remarks.push(format!(
+                "all {} repetitions gave the same number",
+                measure.summary.n
+            ));
         }
         Self {
             metric: judged.claim.metric.clone(),
@@ -127,10 +205,12 @@ impl ClaimLine {
                 }
             }),
             difference: measure.map(|_| shown.difference),
+            interval: shown.interval,
             verdict: judged.verdict,
             word: judged.verdict.word(),
             source: judged.claim.source.clone(),
             remarks,
+            raw: judged.clone(),
         }
     }
 }
@@ -138,6 +218,7 @@ impl ClaimLine {
 impl Source {
     fn of(instance: &Instance, rows: usize) -> Self {
         let known = [
+            "departures",
             "licence",
             "numbers_by_input",
             "origin",
@@ -208,7 +289,9 @@ impl Page {
             charts,
             charts_first: false,
             claims: judged.iter().map(ClaimLine::of).collect(),
-            counts: Counts::of(judged),
+            counts: Counts::of(judged.iter().map(|one| one.verdict)),
+            multiplicity: Multiplicity::of(judged),
+            departures: departures(&data.instances),
             stand_ins: sources
                 .iter()
                 .filter(|source| !source.stand_ins.is_empty())
@@ -216,6 +299,7 @@ impl Page {
             sources,
             rows: data.frame.height(),
             interval_formula: INTERVAL_FORMULA,
+            equivalence_formula: EQUIVALENCE_FORMULA,
         }
     }
 }

@@ -89,6 +89,10 @@ pub fn columns(table: &Table) -> Vec<SheetColumn> {
                 .as_ref()
                 .map(|judged| judged.claim.effective_tolerance())
         }),
+        number("difference_interval_half_width", &|cell| {
+            let test = cell.raw_reference.as_ref()?.test?;
+            Some(test.interval.half_width)
+        }),
         text("verdict", &|_, _, cell| {
             cell.raw_reference
                 .as_ref()

@@ -53,16 +53,16 @@ impl Summary {
             deviation: Some(deviation),
             min: values.iter().copied().fold(f64::INFINITY, f64::min),
             max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            half_width: Some(student_quantile(values.len() - 1) * deviation / count.sqrt()),
+            half_width: Some(student_quantile(0.975, count - 1.0) * deviation / count.sqrt()),
         })
     }
 }
 
-/// The 0.975 quantile of Student's distribution with `freedom` degrees of freedom.
-fn student_quantile(freedom: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64)
-        .expect("at least one degree of freedom")
-        .inverse_cdf(0.975)
+/// The quantile at `level` of Student's distribution with `freedom` degrees of freedom, not always a whole number.
+pub(crate) fn student_quantile(level: f64, freedom: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom)
+        .expect("more than no degrees of freedom")
+        .inverse_cdf(level)
 }
 
 /// The chance of a |t| at least this large, with `freedom` degrees of freedom, where there is no difference.
@@ -96,14 +96,14 @@ mod tests {
     #[test]
     fn quantiles_agree_with_printed_tables() {
         for (freedom, quantile) in [
-            (1, 12.706),
-            (2, 4.303),
-            (3, 3.182),
-            (4, 2.776),
-            (9, 2.262),
-            (30, 2.042),
+            (1.0, 12.706),
+            (2.0, 4.303),
+            (3.0, 3.182),
+            (4.0, 2.776),
+            (9.0, 2.262),
+            (30.0, 2.042),
         ] {
-            close(student_quantile(freedom), quantile, 6e-4);
+            close(student_quantile(0.975, freedom), quantile, 6e-4);
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cell::{Cell, Footnote, mark_cells, show_cell};
-use crate::claims::{Judged, Verdict};
+use crate::claims::{Counts, Judged};
 use crate::error::ReportError;
 use crate::frame::{Condition, Group};
 use crate::input::text_of;
@@ -42,10 +42,8 @@ pub struct Table {
     pub has_repetitions: bool,
     /// Under the table, in order of their marks.
     pub footnotes: Vec<Footnote>,
-    /// Cells whose stated value agrees.
-    pub agreeing: usize,
-    /// Cells whose stated value differs.
-    pub differing: usize,
+    /// How the claims beside its numbers came out.
+    pub counts: Counts,
 }
 
 /// A column's heading.
@@ -151,12 +149,6 @@ pub fn build(
     }
     let footnotes = mark_cells(&mut lines);
     let cells = || lines.iter().flat_map(|line| line.cells.iter().flatten());
-    let count = |verdict| {
-        cells()
-            .filter_map(|cell| cell.reference.as_ref())
-            .filter(|reference| reference.verdict == verdict)
-            .count()
-    };
     Ok(Table {
         slug,
         doc: options.doc.clone(),
@@ -171,8 +163,11 @@ pub fn build(
         has_reference: cells().any(|cell| cell.reference.is_some()),
         has_repetitions: cells().any(|cell| cell.raw.summary.n > 1),
         footnotes,
-        agreeing: count(Verdict::Pass),
-        differing: count(Verdict::Differs),
+        counts: Counts::of(
+            cells()
+                .filter_map(|cell| cell.reference.as_ref())
+                .map(|reference| reference.verdict),
+        ),
         lines,
         title,
     })

@@ -50,4 +50,5 @@ mod shell;
 mod shipped;
 mod space;
 mod trace;
+mod verdicts;
 mod warm_starts;

@@ -302,7 +302,7 @@ fn an_anonymous_bundle_names_no_person_and_no_machine() {
     ] {
         assert_eq!(
             holding(&space.path("out"), text),
-            [PathBuf::new(); 0],
+            Vec::<PathBuf>::new(),
             "{text}"
         );
     }
@@ -358,7 +358,7 @@ fn settings_and_layers_are_in_the_one_file_and_secrets_in_none() {
     call(&["export", "p.yaml", "--out", "out"]).exits(0);
     assert_eq!(
         holding(&space.path("out"), "hunter2secret"),
-        [PathBuf::new(); 0]
+        Vec::<PathBuf>::new()
     );
     for file in ["p.yaml", "base.yaml", "stages/say.yaml"] {
         assert_eq!(

@@ -152,7 +152,7 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
     let text = listing.listing();
     reader.write(&format!("bundle/trees/{}", forged.digest), &text);
     edit_json(&reader, &record, |record| {
-        record["outputs"]["report"] = json!(forged)
+        record["outputs"]["report"] = json!(forged);
     });
     edit_json(&reader, "bundle/bundle.json", |bundle| {
         let objects = bundle["objects"].as_object_mut().expect("a map");
@@ -263,10 +263,10 @@ type Harm = (&'static str, &'static str, fn(&Space));
 /// What a hostile bundle does, and the word it is refused with. All but the first few seal what they did.
 const HARMS: &[Harm] = &[
     ("a link to a file", "`results/link` is a link", |space| {
-        link(space, "results/link", "/etc/passwd")
+        link(space, "results/link", "/etc/passwd");
     }),
     ("a link to a folder", "`escape` is a link", |space| {
-        link(space, "escape", "/")
+        link(space, "escape", "/");
     }),
     ("a link for a record", "is a link", |space| {
         let path = record_of(space, "table");
@@ -279,13 +279,13 @@ const HARMS: &[Harm] = &[
         assert!(made.is_ok_and(|status| status.success()));
     }),
     ("a name of two lines", "is an odd name", |space| {
-        space.write("bundle/results/a\nb", "x")
+        space.write("bundle/results/a\nb", "x");
     }),
     ("a name with a backslash", "is an odd name", |space| {
-        space.write("bundle/results/..\\b", "x")
+        space.write("bundle/results/..\\b", "x");
     }),
     ("a file nobody lists", "`results/more` is not in", |space| {
-        space.write("bundle/results/more", "x")
+        space.write("bundle/results/more", "x");
     }),
     ("a folder of nothing", "holds nothing", |space| {
         fs_err::create_dir(space.path("bundle/results/void")).expect("made");
@@ -383,7 +383,7 @@ const HARMS: &[Harm] = &[
     ),
     ("an input from nowhere", "comes from nowhere", |space| {
         edit_json(space, "bundle/bundle.json", |bundle| {
-            bundle["sources"] = json!([])
+            bundle["sources"] = json!([]);
         });
         seal(&space.path("bundle"));
     }),
@@ -420,7 +420,7 @@ const HARMS: &[Harm] = &[
         "is not a line of text",
         |space| {
             edit_json(space, &record_of(space, "lines"), |record| {
-                record["stage"] = "a\u{1b}[2J".into()
+                record["stage"] = "a\u{1b}[2J".into();
             });
             seal(&space.path("bundle"));
         },
@@ -454,13 +454,13 @@ const HARMS: &[Harm] = &[
     }),
     ("a field nobody knows", "does not decode", |space| {
         edit_json(space, "bundle/bundle.json", |bundle| {
-            bundle["run"] = "rm -rf /".into()
+            bundle["run"] = "rm -rf /".into();
         });
         seal(&space.path("bundle"));
     }),
     ("a later version", "this program reads 1", |space| {
         edit_json(space, "bundle/bundle.json", |bundle| {
-            bundle["version"] = 2.into()
+            bundle["version"] = 2.into();
         });
         seal(&space.path("bundle"));
     }),

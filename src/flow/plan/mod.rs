@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use crate::content::{Content, Form, Ignore};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
@@ -16,9 +18,9 @@ use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
 use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
-use crate::notes::{self, ByInput, Notes};
+use crate::notes::{self, ByInput, DEPARTURES, Notes};
 use crate::spec::{
-    ChoiceRef, Input, METRICS, Origin, OutputRef, StageId, StageSpec, Variant, Workflow,
+    ChoiceRef, Departure, Input, METRICS, Origin, OutputRef, StageId, StageSpec, Variant, Workflow,
 };
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -31,13 +33,14 @@ const ABSENT: Content = Content {
     bytes: 0,
 };
 
+mod bill;
 mod files;
 mod offer;
 mod rows;
 
 pub use files::Soundness;
 pub use offer::{Offer, OfferState};
-pub use rows::{PlanRow, PlanState, plan_rows};
+pub use rows::{PlanRow, PlanState, SecondsBy, plan_rows};
 
 /// A stage whose result is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +84,8 @@ pub struct Planner<'a> {
     choices: HashMap<StageId, BTreeMap<String, String>>,
     /// Notes of known stages, inherited ones included; empty for most.
     notes: Vec<Notes>,
+    /// What is not as in the file as written, of known stages and everything they rest on; empty for most.
+    departures: Vec<Vec<Departure>>,
     paths: HashMap<String, Content>,
     published: HashMap<String, Digest>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
@@ -108,6 +113,7 @@ impl<'a> Planner<'a> {
             known: vec![None; workflow.stages.len()],
             choices: HashMap::new(),
             notes: vec![Notes::new(); workflow.stages.len()],
+            departures: vec![Vec::new(); workflow.stages.len()],
             paths: HashMap::new(),
             published: HashMap::new(),
             globs: BTreeMap::new(),
@@ -202,11 +208,30 @@ impl<'a> Planner<'a> {
         }
         by_input.finish(&mut notes);
         self.notes[id.index()] = notes;
+        self.departures[id.index()] = self.departures_of(id);
         if !self.stage(id).chooses.is_empty() {
             let choice = self.choice_of(&known.key).unwrap_or_default();
             self.choices.insert(id, choice);
         }
         self.known[id.index()] = Some(known);
+    }
+
+    /// What of a stage, of what chose for it and of everything it was made from is not as the file is written.
+    fn departures_of(&self, id: StageId) -> Vec<Departure> {
+        let stage = self.stage(id);
+        let mut all = stage.departures.clone();
+        let choosers = stage.choices.iter().map(|choice| choice.stage);
+        let producers = stage
+            .inputs
+            .iter()
+            .flat_map(outputs_of)
+            .map(|output| output.stage);
+        for upstream in choosers.chain(producers) {
+            all.extend_from_slice(&self.departures[upstream.index()]);
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     fn choice_of(&self, key: &Digest) -> Option<BTreeMap<String, String>> {
@@ -399,13 +424,19 @@ impl<'a> Planner<'a> {
                 has.join(", ")
             )));
         };
+        let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
+        let departures = &self.departures[output.stage.index()];
+        if !departures.is_empty() {
+            // It travels by the plan, not by records: one result may be as written in one run and not in another.
+            notes.insert(DEPARTURES.to_owned(), json!(departures));
+        }
         Ok(Some(PlannedItem {
             content: *content,
             axes: producer.axes.clone(),
             record: Some(ItemRecord {
                 key: known.key,
                 device: known.entry.device.clone(),
-                notes: notes::of_output(&self.notes[output.stage.index()], &output.output),
+                notes,
             }),
         }))
     }

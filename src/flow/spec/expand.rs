@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::conditions::LeftOut;
 use super::decode::to_json;
 use super::keys::{Template, check_top, claims_json, template, text};
 use super::link::Linker;
@@ -50,7 +51,8 @@ pub(crate) struct Expanded {
 }
 
 /// Expands a document whose `extends`, profile, settings and recipes are merged in.
-pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
+/// `left_out` are stages that `when:` has taken out of it, for messages.
+pub(crate) fn expand(document: &Node, context: Context<'_>, left_out: &LeftOut) -> Expanded {
     let mut problems = Vec::new();
     check_top(document, &mut problems);
     let doc = document
@@ -108,8 +110,14 @@ pub(crate) fn expand(document: &Node, context: Context<'_>) -> Expanded {
     };
     let made = makers.all(&mut incomplete, &mut found, &mut problems);
     let Found { environment, loose } = found;
-    let stages = link_all(section("stages"), &incomplete, made, &mut problems);
-    let mut warnings = params.unused();
+    let stages = link_all(
+        section("stages"),
+        left_out,
+        &incomplete,
+        made,
+        &mut problems,
+    );
+    let mut warnings = params.unused(&left_out.params);
     let is_report = |stage: &StageSpec| {
         let kind = context.kinds.iter().find(|kind| kind.name == stage.kind);
         kind.is_some_and(|kind| kind.is_report)
@@ -169,11 +177,12 @@ fn stages_of<'a>(stages: &'a [Entry], kinds: &'a [KindEntry]) -> Stages<'a> {
 
 fn link_all(
     stages: &[Entry],
+    left_out: &LeftOut,
     incomplete: &BTreeSet<&str>,
     made: Vec<Made<'_>>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<StageSpec> {
-    let mut linker = Linker::new(stages.iter().map(|entry| entry.key.as_str()));
+    let mut linker = Linker::new(stages.iter().map(|entry| entry.key.as_str()), left_out);
     for entry in stages {
         if incomplete.contains(entry.key.as_str()) {
             linker.miss(&entry.key);
@@ -252,7 +261,9 @@ fn inputs_of(
 ) -> Vec<Input> {
     let stage = &instance.template.entry.key;
     let choosing = instance.bound.choosing.as_ref();
-    let grouped = |need: &Need| choosing.is_some_and(|choosing| choosing.port == need.port);
+    let agreeing = choosing.map(|choosing| choosing.port);
+    let agreeing = agreeing.or(instance.bound.ports.agreeing);
+    let grouped = |need: &Need| agreeing.is_some_and(|port| port == need.port);
     let mut inputs: Vec<Input> = instance
         .needs
         .iter()
@@ -361,6 +372,7 @@ fn concrete(
             .unwrap_or_default(),
         choices: Vec::new(),
         variants: Vec::new(),
+        departures: Vec::new(),
         span: entry.key_span,
     }
 }

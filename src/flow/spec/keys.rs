@@ -17,7 +17,7 @@ pub(crate) const TOP_KEYS: [&str; 7] = [
 ];
 
 /// The keys of a stage, with what each is for.
-pub(crate) const STAGE_KEYS: [(&str, &str); 17] = [
+pub(crate) const STAGE_KEYS: [(&str, &str); 18] = [
     (
         "kind",
         "What the stage does; see `pipeline schema` for the kinds.",
@@ -27,6 +27,10 @@ pub(crate) const STAGE_KEYS: [(&str, &str); 17] = [
         "A recipe file, relative to the root: kind, documentation and defaults for any key.",
     ),
     ("doc", "One line, shown in the report."),
+    (
+        "when",
+        "The stage is there only where parameters have these values: `{ encoder: pretrain }`.",
+    ),
     (
         "needs",
         "Inputs: port to source. A source is `stage`, `stage.output`, a path with a `/` (`*`, `?`, `[` match), or a map.",
@@ -164,13 +168,15 @@ pub(crate) fn check_top(document: &Node, problems: &mut Vec<Diagnostic>) {
 /// The form of a claim; it is only checked here, and who judges claims reads them from JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only whether it decodes is of interest")]
+#[expect(dead_code, reason = "of most only whether it decodes is of interest")]
 struct Claim {
     metric: String,
     #[serde(default, rename = "where")]
     filter: BTreeMap<String, serde_json::Value>,
     value: f64,
     tolerance: Option<f64>,
+    n: Option<u64>,
+    sd: Option<f64>,
     source: Option<String>,
     note: Option<String>,
 }
@@ -184,15 +190,31 @@ pub(crate) fn claims_json(
     let items = match claims {
         Value::Sequence(items) => items,
         Value::Null => Vec::new(),
+        // By groups, which files that extend each other add to.
+        Value::Map(groups)
+            if (groups.iter())
+                .all(|group| matches!(group.value.value, Value::Sequence(_) | Value::Null)) =>
+        {
+            (groups.iter())
+                .flat_map(|group| match &group.value.value {
+                    Value::Sequence(items) => &items[..],
+                    _ => &[],
+                })
+                .cloned()
+                .collect()
+        }
         _ => {
             if let Some(expect) = document.find("expect") {
                 problems.push(
                     Diagnostic::error(
                         "spec::wrong_type",
-                        format!("`expect` is {}, not a list", expect.value.type_name()),
+                        match expect.value.value {
+                            Value::Map(_) => "not every entry of `expect` is a list".to_owned(),
+                            _ => format!("`expect` is {}, not a list", expect.value.type_name()),
+                        },
                     )
                     .at(expect.value.span, "")
-                    .help("write `expect: [{ metric: f1, value: 90.03 }]`"),
+                    .help("write `expect: [{ metric: f1, value: 90.03 }]`, or such lists by name: `expect: { table-7: [...] }`"),
                 );
             }
             Vec::new()
@@ -209,13 +231,52 @@ pub(crate) fn claims_json(
                 .help("write `{ metric: f1, value: 90.03 }`"),
             );
         }
-        if matches!(item.value, Value::Map(_))
-            && let Err(found) = from_node::<Claim>(item, "a claim")
-        {
-            problems.extend(found);
+        if matches!(item.value, Value::Map(_)) {
+            match from_node::<Claim>(item, "a claim") {
+                Ok(claim) => problems.extend(check_claim(&claim, item)),
+                Err(found) => problems.extend(found),
+            }
         }
     }
     items.iter().map(to_json).collect()
+}
+
+/// What is wrong with a claim whose form is right: a spread is one over runs, and nothing is below zero.
+fn check_claim(claim: &Claim, item: &Node) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut wrong = |key: &str, message: String, help: &str| {
+        let span = item.find(key).map_or(item.span, |entry| entry.value.span);
+        found.push(
+            Diagnostic::error("spec::claim", message)
+                .at(span, "")
+                .help(help),
+        );
+    };
+    for (key, value) in [("tolerance", claim.tolerance), ("sd", claim.sd)] {
+        if let Some(value) = value
+            && !(value.is_finite() && value >= 0.0)
+        {
+            wrong(
+                key,
+                format!("`{key}` of a claim is {value}"),
+                "write a number from 0 up, in the unit of the metric",
+            );
+        }
+    }
+    if claim.n == Some(0) {
+        wrong(
+            "n",
+            "a stated number is over at least one run".to_owned(),
+            "write how many runs it is the mean of, or leave `n` out",
+        );
+    } else if claim.sd.is_some() && claim.n.is_none_or(|n| n < 2) {
+        wrong(
+            "sd",
+            "a standard deviation without the two runs or more that it is over".to_owned(),
+            "say how many with `n`, such as `n: 5`, or leave `sd` out",
+        );
+    }
+    found
 }
 
 /// Checks what does not depend on the cell: name, keys, kind.

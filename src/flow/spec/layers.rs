@@ -29,6 +29,7 @@ impl Loader<'_> {
             self.apply_setting(&mut node, setting, index);
         }
         self.apply_recipes(&mut node);
+        self.apply_conditions(&mut node);
         node
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::conditions::LeftOut;
 use super::matrix::Cell;
 use super::needs::{Filter, Need, Source, Wanted};
 use super::suggest;
@@ -14,6 +15,7 @@ use crate::source::Span;
 /// What linking knows of every stage of the file.
 pub(crate) struct Linker<'a> {
     stages: BTreeMap<&'a str, Target<'a>>,
+    left_out: &'a LeftOut,
 }
 
 /// The instances of one stage of the file.
@@ -32,8 +34,9 @@ pub(crate) struct Target<'a> {
 
 impl<'a> Linker<'a> {
     /// `names` are all stages of the file, also those without instances.
-    pub(crate) fn new(names: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new(names: impl Iterator<Item = &'a str>, left_out: &'a LeftOut) -> Self {
         Self {
+            left_out,
             stages: names.map(|name| (name, Target::default())).collect(),
         }
     }
@@ -123,6 +126,15 @@ impl<'a> Linker<'a> {
     }
 
     fn unknown_stage(&self, wanted: &Wanted, need: &Need, stage: &str) -> Diagnostic {
+        if let Some(reason) = self.left_out.stages.get(&wanted.stage) {
+            let message = format!(
+                "input `{}` of stage `{stage}` needs the stage `{}`, which its `when` leaves out: {reason}",
+                need.port, wanted.stage
+            );
+            return Diagnostic::error("spec::left_out", message)
+                .at(wanted.span, "left out")
+                .help("give this stage the same `when`, or let it read another stage");
+        }
         let names = self.stages.keys().copied();
         let problem = Diagnostic::error(
             "spec::unknown_stage",

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::LeftOut;
 use super::expand::{self, Context, tidy};
 use super::node::Node;
 use super::paths::check_origins;
-use super::{Workflow, flat, yaml};
+use super::{Workflow, departures, flat, yaml};
 use crate::diagnostic::{Class, Diagnostic, Failure};
 use crate::digest::{Digest, Use};
 use crate::kind::KindEntry;
@@ -103,10 +104,45 @@ pub fn lock_path(file: &Path) -> PathBuf {
 
 /// Reads a pipeline file and everything it refers to, and expands it. Whether input files exist is asked only when
 /// something else is wrong too, so that all problems come at once; see [`super::paths::check_paths`] for a good file.
+/// With a profile or `--set` the file is also read as it is written, for [`super::StageSpec::departures`].
 ///
 /// # Errors
 /// Every problem of every stage, class input.
 pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
+    let mut loaded = load_with(options)?;
+    if options.profiles.is_empty() && options.set.is_empty() {
+        return Ok(loaded);
+    }
+    let as_written = LoadOptions {
+        profiles: &[],
+        set: &[],
+        ..*options
+    };
+    match load_with(&as_written) {
+        Ok(written) => {
+            departures::mark(&mut loaded.workflow, &written.workflow);
+            // A plan that is kept must go when anything it was compared with changes.
+            for text in written.read {
+                if !loaded.read.contains(&text) {
+                    loaded.read.push(text);
+                }
+            }
+            for variable in written.workflow.environment {
+                if !loaded.workflow.environment.contains(&variable) {
+                    loaded.workflow.environment.push(variable);
+                }
+            }
+        }
+        Err(_) => {
+            let settings = options.profiles.iter().chain(options.set);
+            let settings: Vec<&str> = settings.map(String::as_str).collect();
+            departures::mark_all(&mut loaded.workflow, &settings.join(", "));
+        }
+    }
+    Ok(loaded)
+}
+
+fn load_with(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
     let root = root_of(options.file);
     let mut loader = Loader::new(&root, true);
     let document = loader.document(options);
@@ -167,6 +203,8 @@ pub(super) struct Loader<'a> {
     read: Vec<(PathBuf, Option<Digest>)>,
     pub(super) problems: Vec<Diagnostic>,
     pub(super) recipes: BTreeMap<PathBuf, Option<Node>>,
+    /// Stages that `when:` leaves out.
+    pub(super) left_out: LeftOut,
 }
 
 impl<'a> Loader<'a> {
@@ -178,6 +216,7 @@ impl<'a> Loader<'a> {
             read: Vec::new(),
             problems: Vec::new(),
             recipes: BTreeMap::new(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -188,7 +227,7 @@ impl<'a> Loader<'a> {
         context: Context<'_>,
     ) -> Result<Loaded, LoadFailure> {
         let expanded = document
-            .map(|document| expand::expand(&document, context))
+            .map(|document| expand::expand(&document, context, &self.left_out))
             .unwrap_or_default();
         let mut found = expanded.problems;
         if !self.problems.is_empty() {

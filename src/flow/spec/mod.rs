@@ -11,7 +11,9 @@ use crate::source::Span;
 
 pub mod about;
 mod choices;
+mod conditions;
 pub mod decode;
+mod departures;
 mod expand;
 mod explain;
 mod flat;
@@ -42,6 +44,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use departures::Departure;
 pub use fuzz::fuzz_load;
 pub use manifest::manifest_lines;
 pub use quantity::{parse_bytes, parse_seconds};
@@ -166,6 +169,8 @@ pub struct StageSpec {
     /// What it is under each possible choice; empty without `choices`. Until the choice is known this stage itself
     /// stands for all of them: it has no configuration, and needs what any of them needs.
     pub variants: Vec<Variant>,
+    /// What a profile or `--set` made of it, other than the file as written; not what is upstream. Never in its key.
+    pub departures: Vec<Departure>,
     /// Where the stage's name stands.
     pub span: Span,
 }

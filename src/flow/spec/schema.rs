@@ -154,9 +154,11 @@ fn pipeline() -> Value {
                 "additionalProperties": {"$ref": "#/$defs/stage"}
             },
             "expect": {
-                "type": "array",
-                "description": "Claims, e.g. of a paper, that reports hold against the results.",
-                "items": {"$ref": "#/$defs/claim"}
+                "description": "Claims, e.g. of a paper, that reports hold against the results; a list, or lists by name.",
+                "anyOf": [
+                    {"type": "array", "items": {"$ref": "#/$defs/claim"}},
+                    {"type": "object", "additionalProperties": {"type": ["array", "null"], "items": {"$ref": "#/$defs/claim"}}}
+                ]
             }
         }
     })
@@ -339,6 +341,14 @@ fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
                 "grace": amount
             }
         }]}),
+        "when" => json!({
+            "type": "object",
+            "propertyNames": {"pattern": NAME},
+            "additionalProperties": {"anyOf": [
+                {"type": ["string", "number", "boolean"]},
+                {"type": "array", "items": {"type": ["string", "number", "boolean"]}}
+            ]}
+        }),
         "numbers" => json!({"anyOf": [text, {"type": "array", "items": text}]}),
         "retries" => json!({"type": ["integer", "string"], "minimum": 0}),
         "protect" => json!({"type": ["boolean", "string"]}),

@@ -115,12 +115,12 @@ impl<'a> Params<'a> {
         self.problems.into_inner()
     }
 
-    /// A warning for each parameter that nothing refers to.
-    pub(crate) fn unused(&self) -> Vec<Diagnostic> {
+    /// A warning for each parameter that nothing refers to and that is not among `others`.
+    pub(crate) fn unused(&self, others: &BTreeSet<String>) -> Vec<Diagnostic> {
         let used = self.used.borrow();
         self.raw
             .iter()
-            .filter(|entry| !used.contains(&entry.key))
+            .filter(|entry| !used.contains(&entry.key) && !others.contains(&entry.key))
             .map(|entry| {
                 Diagnostic::warning(
                     "spec::unused_parameter",

@@ -28,6 +28,7 @@ mod client;
 mod config;
 mod download;
 mod extract;
+mod folder;
 mod hub;
 mod origin;
 mod pin;

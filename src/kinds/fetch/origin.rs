@@ -132,13 +132,19 @@ pub(super) fn decode_percent(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// The file that a mirror's path means, below `root` when it is relative.
+/// The file that a mirror's path means, below `root` when it is relative; of an archive that is unpacked also a folder with
+/// what it holds.
 ///
 /// # Errors
 /// When there is no such file. The message names the URL that was asked for and the place that was looked at.
-pub(super) fn mirror_file(origin: &str, asked: &str, root: &Path) -> Result<PathBuf, StageError> {
+pub(super) fn mirror_file(
+    origin: &str,
+    asked: &str,
+    root: &Path,
+    is_unpacked: bool,
+) -> Result<PathBuf, StageError> {
     let path = root.join(origin);
-    if path.is_file() {
+    if path.is_file() || (is_unpacked && path.is_dir()) {
         return Ok(path);
     }
     // Show `a/../b` as `b`: mirrors that leave the root are read more easily so.
@@ -218,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_mirror_without_the_file_says_where_it_looked() {
-        let error =
-            mirror_file("../m/x", "https://u:p@h/x", Path::new("/no/root")).expect_err("absent");
+        let error = mirror_file("../m/x", "https://u:p@h/x", Path::new("/no/root"), true)
+            .expect_err("absent");
         assert_eq!(
             error.diagnostic.message,
             "the mirror has no file for `https://***@h/x`"

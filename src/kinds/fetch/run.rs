@@ -15,6 +15,7 @@ use super::client::{Client, ClientOptions};
 use super::config::{FileSpec, Files};
 use super::download::{Downloader, Request};
 use super::extract::Selection;
+use super::folder;
 use super::hub::{self, Hub};
 use super::{Fetch, Item, MAX_BYTES, Source, origin, pin, unpack};
 
@@ -75,7 +76,8 @@ impl Fetch {
         for (index, (item, file)) in items.iter().zip(&ready).enumerate() {
             let to = out.join(&item.place);
             fs_err::create_dir_all(to.parent().expect("a place below `out`"))?;
-            let Some(format) = item.spec.unpack else {
+            // A mirror's folder is unpacked already.
+            let Some(format) = item.spec.unpack.filter(|_| file.path.is_file()) else {
                 let needed_later = ready[index + 1..]
                     .iter()
                     .any(|later| later.path == file.path);
@@ -202,8 +204,13 @@ impl Run<'_> {
         let mut hub_pin = None;
         let path = match (mirror, &item.source) {
             (Some(mirror), _) if !origin::is_url(mirror) => {
-                let path = origin::mirror_file(mirror, &item.address, &self.stage.root)?;
-                self.copy_in(&path, index, &pins, origin)?
+                let is_unpacked = item.spec.unpack.is_some();
+                let root = &self.stage.root;
+                let path = origin::mirror_file(mirror, &item.address, root, is_unpacked)?;
+                match path.is_dir() {
+                    true => self.copy_folder(&path, index, item, origin)?,
+                    false => self.copy_in(&path, index, &pins, origin)?,
+                }
             }
             (Some(mirror), _) => self.fetch_url(index, item, &parse_url(mirror)?, &pins)?,
             (None, Source::Url(url)) => self.fetch_url(index, item, &parse_url(url)?, &pins)?,
@@ -308,6 +315,33 @@ impl Run<'_> {
             fs_err::set_permissions(&to, std::fs::Permissions::from_mode(0o644))?;
         }
         pin::verify(&to, pins, origin)?;
+        Ok(to)
+    }
+
+    /// A copy of a mirror's folder, which holds what an archive does.
+    fn copy_folder(
+        &self,
+        from: &Path,
+        index: usize,
+        item: &Item,
+        origin: &str,
+    ) -> Result<PathBuf, StageError> {
+        let refuse =
+            |message: String, help: &str| Err(StageError::new("fetch::mirror", message).help(help));
+        if item.spec.is_pinned() {
+            return refuse(
+                format!("`{origin}` is a folder, which no digest of a file can be held against"),
+                "name a copy of the file itself as its mirror",
+            );
+        }
+        if item.spec.take.is_some() {
+            return refuse(
+                format!("`{origin}` is a folder, of which `take` cannot take one entry"),
+                "name that entry's copy as its mirror",
+            );
+        }
+        let to = self.staging.join(format!("file-{index}"));
+        folder::copy(from, &to, &selection(&item.spec), &self.fetch.limits())?;
         Ok(to)
     }
 

@@ -15,8 +15,10 @@ use engine::backend::Precision;
 use engine::config::{ElectraConfig, Size};
 use engine::finetune::Finetuning;
 use engine::model::heads::HeadKind;
+use engine::random::{Draw, Purpose, Stream};
 use engine::schedule::{Schedule, Shape};
 use engine::weights::Tensors;
+use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 
@@ -28,6 +30,7 @@ use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::is_f32;
 use run::Run;
 
+pub(super) mod cost;
 mod run;
 
 /// `with:` of a stage of kind `finetune`.
@@ -74,6 +77,9 @@ pub struct Finetune {
     /// Texts that stay when a longer text is cut, such as `@DRUG$`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub markers: Vec<String>,
+    /// Learn from so many examples of the training split alone, drawn at random, the same for every `seed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_examples: Option<usize>,
     /// Which epoch is kept: the `best` on `dev`, the earliest of equals, or the `last`.
     #[serde(default, skip_serializing_if = "is_best")]
     pub keep: Keep,
@@ -149,6 +155,7 @@ impl StageKind for Finetune {
     /// 1: first. 2: a head for as many classes of other names is not kept; `1 - beta` exact.
     const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
+    const COSTS: bool = true;
     const DOC: &'static str = "fine-tune a model on a labelled set";
 
     fn ports(&self) -> Ports {
@@ -220,6 +227,12 @@ impl StageKind for Finetune {
             "give a share such as 0.1",
         );
         refuse(
+            "train_examples",
+            self.train_examples == Some(0),
+            "there is nothing to learn from",
+            "leave it out for all examples",
+        );
+        refuse(
             "weight_decay",
             !(0.0..1.0).contains(&self.weight_decay),
             "it is not in 0 to below 1",
@@ -240,13 +253,17 @@ impl StageKind for Finetune {
         problems
     }
 
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        self.expected_cost(known)
+    }
+
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
         let begin = self.begin(stage)?;
         let folder = stage.input("data")?;
         let reading = self.reading(&folder).map_err(stage_error)?;
         let compiled = compiled(&begin.vocabulary, &reading);
-        let data =
-            Data::read(&folder, &reading, &begin.vocabulary, &compiled).map_err(stage_error)?;
+        let data = Data::read(self, &folder, &reading, &begin.vocabulary, &compiled)
+            .map_err(stage_error)?;
         let mut run = Run::start(self, stage, &reading, &begin, &compiled, data)?;
         run.train()?;
         run.finish()
@@ -317,10 +334,7 @@ impl Finetune {
             Ok(labels) => labels,
             Err(error) => return refuse(format!("`labels.json` cannot be understood: {error}")),
         };
-        let usual = match labels.task {
-            Task::QuestionAnswering => 384,
-            _ => 128,
-        };
+        let usual = cost::usual_length(labels.task == Task::QuestionAnswering);
         Ok(Reading {
             labels,
             max_length: self.max_length.unwrap_or(usual),
@@ -387,15 +401,37 @@ pub(super) fn split(folder: &Path, name: &str) -> Result<Option<Vec<Example>>, D
     Ok(Some(examples))
 }
 
+/// Leaves `wanted` of the examples, in their order: those with the smallest draws, so that more of them hold the fewer.
+fn thin(examples: &mut Vec<Example>, wanted: usize) {
+    // No training counts so many epochs, so these draws order no rows.
+    let draw = Draw {
+        step: u32::MAX,
+        sequence: 0,
+    };
+    let stream = Stream::new(0, Purpose::Shuffle);
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    order.sort_by_cached_key(|i| (stream.words(draw, *i as u64), *i));
+    let mut is_kept = vec![false; examples.len()];
+    for i in order.into_iter().take(wanted) {
+        is_kept[i] = true;
+    }
+    let mut kept = is_kept.into_iter();
+    examples.retain(|_| kept.next() == Some(true));
+}
+
 impl Data {
     fn read(
+        kind: &Finetune,
         folder: &Path,
         reading: &Reading,
         vocabulary: &Vocabulary,
         compiled: &WordPiece,
     ) -> Result<Self, DataError> {
         let mut encoding = Encoding::new(reading, Featuriser::new(vocabulary, compiled));
-        let examples = split(folder, "train")?.unwrap_or_default();
+        let mut examples = split(folder, "train")?.unwrap_or_default();
+        if let Some(wanted) = kind.train_examples {
+            thin(&mut examples, wanted);
+        }
         let mut train = Vec::new();
         for example in &examples {
             train.extend(encoding.encode(example, true)?.0);
@@ -434,5 +470,34 @@ impl Data {
             dev,
             warnings,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_examples_are_among_more_and_in_order() {
+        let all: Vec<Example> = (0..50)
+            .map(|i| {
+                let text = format!(
+                    r#"{{"task":"classification","id":"e-{i:02}","text":"t","label":"x"}}"#
+                );
+                serde_json::from_str(&text).expect("an example")
+            })
+            .collect();
+        let thinned = |wanted: usize| {
+            let mut examples = all.clone();
+            thin(&mut examples, wanted);
+            let ids: Vec<String> = examples.iter().map(|e| e.id().to_owned()).collect();
+            ids
+        };
+        let (few, more) = (thinned(7), thinned(20));
+        assert_eq!((few.len(), more.len()), (7, 20));
+        assert!(few.iter().all(|id| more.contains(id)));
+        assert!(few.is_sorted() && more.is_sorted());
+        assert_ne!(few, thinned(50)[..7], "drawn, not the first");
+        assert_eq!(thinned(80).len(), 50);
     }
 }

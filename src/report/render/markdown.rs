@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::cell::Cell;
 use crate::claims::Verdict;
+use crate::input::Departure;
 use crate::options::Layout;
 use crate::page::Page;
 use crate::table::{Header, Line, Table};
@@ -16,20 +17,14 @@ pub fn report(page: &Page) -> String {
         let _ = writeln!(text, "{}\n", plain_paragraphs(introduction));
     }
     if !page.claims.is_empty() {
-        let counts = page.counts;
-        let mut tally = format!(
-            "**{} of {} stated numbers agree**",
-            counts.passed,
-            page.claims.len()
+        let _ = writeln!(
+            text,
+            "**Of {} stated numbers: {}.**\n",
+            page.claims.len(),
+            page.counts.sentence()
         );
-        if counts.differing > 0 {
-            let _ = write!(tally, ", {} outside the tolerance", counts.differing);
-        }
-        if counts.missing > 0 {
-            let _ = write!(tally, ", {} not reproduced", counts.missing);
-        }
-        let _ = writeln!(text, "{tally}.\n");
     }
+    departures(&mut text, page);
     if page.charts_first {
         charts(&mut text, page);
     }
@@ -209,9 +204,10 @@ fn difference(cell: &Cell) -> String {
     let Some(reference) = &cell.reference else {
         return String::new();
     };
+    let shown = format!("{} {}", reference.difference, reference.sign);
     match reference.verdict {
-        Verdict::Pass => format!("{} ✓", reference.difference),
-        Verdict::Differs | Verdict::Missing => format!("**{} ≠**", reference.difference),
+        Verdict::Differs => format!("**{shown}**"),
+        _ => shown,
     }
 }
 
@@ -222,15 +218,16 @@ fn claims(text: &mut String, page: &Page) {
         "Number",
         "Where",
         "Stated",
-        "Tolerance",
-        "Reproduced",
+        "Margin",
+        "Here",
         "Difference",
+        "90 % interval",
         "Source",
         "Remarks",
     ];
     row(text, &heads.map(str::to_owned));
     let rules = [
-        "---", "---", "---", "---:", "---:", "---:", "---:", "---", "---",
+        "---", "---", "---", "---:", "---:", "---:", "---:", "---", "---", "---",
     ];
     row(text, &rules.map(str::to_owned));
     for claim in &page.claims {
@@ -248,9 +245,35 @@ fn claims(text: &mut String, page: &Page) {
                 escape(&claim.tolerance),
                 found,
                 claim.difference.as_deref().map(escape).unwrap_or_default(),
+                claim.interval.as_deref().map(escape).unwrap_or_default(),
                 claim.source.as_deref().map(escape).unwrap_or_default(),
                 escape(&sentences(&claim.remarks)),
             ],
+        );
+    }
+    text.push('\n');
+    if let Some(many) = &page.multiplicity {
+        let _ = writeln!(
+            text,
+            "A number over repetitions is judged by the 90 % interval of its difference, {}.\nInside the margin it is reproduced, wholly outside it differs, else it is inconclusive.\n{}\n",
+            escape(page.equivalence_formula),
+            many.sentence
+        );
+    }
+}
+
+fn departures(text: &mut String, page: &Page) {
+    if page.departures.is_empty() {
+        return;
+    }
+    text.push_str("Not as the pipeline file is written:\n\n");
+    for stage in &page.departures {
+        let settings: Vec<String> = stage.settings.iter().map(Departure::setting).collect();
+        let _ = writeln!(
+            text,
+            "- {}: {}",
+            escape(&stage.stage),
+            escape(&settings.join("; "))
         );
     }
     text.push('\n');

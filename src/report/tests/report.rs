@@ -102,11 +102,12 @@ fn markdown_and_page_of_scores() {
         report::build(&score_options(), &score_claims(), instances, None).expect("a report");
     assert_eq!(
         (
-            report.counts.passed,
-            report.counts.differing,
-            report.counts.missing
+            report.counts.reproduced,
+            report.counts.missing,
+            report.counts.not_comparable
         ),
-        (1, 1, 3)
+        // Three seeds against one stated run are a wide interval; what rests on a stand-in is not judged.
+        (0, 3, 1)
     );
     report
         .write(&std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("scores"))
@@ -135,7 +136,7 @@ fn equal_inputs_give_equal_bytes() {
             .files
     };
     let (first, second) = (build(), build());
-    assert_eq!(first.len(), 12, "{:?}", first.keys());
+    assert_eq!(first.len(), 13, "{:?}", first.keys());
     for (name, bytes) in &first {
         assert_eq!(Some(bytes), second.get(name), "{name}");
     }
@@ -335,7 +336,7 @@ fn a_report_judges_only_the_claims_it_is_about() {
         .insert("source".to_owned(), json!(["Table 7", "Table 8"]));
     let report = report::build(&options, &score_claims(), instances, None).expect("a report");
     let counts = report.counts;
-    assert_eq!((counts.passed, counts.differing, counts.missing), (1, 1, 0));
+    assert_eq!((counts.total(), counts.missing), (2, 0));
 }
 
 #[test]

@@ -489,9 +489,16 @@ impl Crate<'_> {
                 .filter(|known| known.starts_with(&folder))
                 .map(id)
                 .collect();
-            self.add(
-                json!({ "@id": folder, "@type": "Dataset", "name": folder, "hasPart": parts }),
-            );
+            let mut dataset = json!({
+                "@id": folder, "@type": "Dataset", "name": folder, "hasPart": parts,
+            });
+            let report = folder
+                .strip_prefix("reports/")
+                .and_then(|rest| rest.split('/').next());
+            if let Some(stage) = report {
+                dataset["exampleOfWork"] = id(&format!("#output-{stage}"));
+            }
+            self.add(dataset);
             if let Some(root) = self.graph.iter_mut().find(|known| known["@id"] == "./")
                 && let Some(parts) = root["hasPart"].as_array_mut()
             {

@@ -208,3 +208,47 @@ fn values_come_from_the_environment_of_the_run() {
             .starts_with(&format!("env.{name} = "))
     );
 }
+
+#[test]
+fn a_stage_is_there_where_its_condition_holds() {
+    let text = "params: {encoder: made, steps: 3, n: 2}\nstages:\n  made: {kind: tool, when: {encoder: made}, with: {argv: [\"${params.steps}\"]}, outputs: {out: out}}\n  given: {kind: tool, when: {encoder: [given, bought], n: 2}, outputs: {out: out}}\n  use: {kind: tool, needs: {start: \"${params.encoder}\"}}\n";
+    let scene = Scene::new(&[("main.yaml", text)]);
+    assert_eq!(
+        names(&scene.load(None, &[]).expect("loads")),
+        ["made", "use"]
+    );
+    let loaded = scene.load(None, &["encoder=given"]).expect("loads");
+    assert_eq!(names(&loaded), ["given", "use"]);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let failure = scene
+        .load(None, &["encoder=bought"])
+        .expect_err("a stage of another name");
+    expect_all(
+        &shown(&failure),
+        &["input `start` of stage `use` needs an unknown stage `bought`"],
+    );
+    let failure = scene
+        .load(None, &["encoder=given", "n=3"])
+        .expect_err("nothing is left to begin from");
+    expect_all(
+        &shown(&failure),
+        &[
+            "input `start` of stage `use` needs the stage `given`, which its `when` leaves out: `n` is `3`, not `2`",
+        ],
+    );
+
+    let scene = Scene::new(&[(
+        "main.yaml",
+        "params: {a: 1, many: [1], other: \"${params.a}\"}\nstages:\n  x: {kind: tool, when: {b: 1}}\n  y: {kind: tool, when: [a]}\n  z: {kind: tool, when: {many: 1, other: 1}}\n  v: {kind: tool, when: {a: \"1\"}}\n  w: {kind: tool, when: null, with: {argv: [\"${params.a}\"]}}\n",
+    )]);
+    let failure = scene.load(None, &[]).expect_err("problems");
+    expect_all(
+        &shown(&failure),
+        &[
+            "`when` of stage `x` looks at an unknown parameter `b`",
+            "`when` of stage `y` is a list, not a map",
+            "`when` of stage `z` compares `many` with a list",
+            "`when` of stage `z` compares `other` with a reference",
+        ],
+    );
+}

@@ -21,6 +21,46 @@ fn a_mirror_stands_in_and_says_so() {
 }
 
 #[test]
+fn a_folder_may_hold_what_an_archive_would() {
+    let bench = Bench::new().mirror("https://example.org/texts.tar.gz", "../shared/texts");
+    bench.put("shared/texts/a.txt", "one");
+    bench.put("shared/texts/deep/b.txt", "two");
+    bench.put("shared/texts/deep/c.md", "three");
+    let url = "https://example.org/texts.tar.gz";
+    let report = bench
+        .run(json!({"url": url, "unpack": "tar.gz", "only": ["**/*.txt"], "strip": 1}))
+        .expect("done");
+    assert_eq!(bench.text("data/a.txt"), "one");
+    assert_eq!(bench.text("data/deep/b.txt"), "two");
+    assert!(!bench.folder().join("data/deep/c.md").exists());
+    assert_eq!(
+        report.notes["stand_in"],
+        json!([format!("`../shared/texts` in place of {url}")])
+    );
+    fs_err::remove_dir_all(bench.folder().join("data")).expect("removed");
+
+    let not_unpacked = bench.fails(json!({"url": url}));
+    assert!(not_unpacked.diagnostic.message.contains("has no file"));
+    let pinned = bench.fails(json!({"url": url, "unpack": "auto", "blake3": "0".repeat(64)}));
+    assert!(pinned.diagnostic.message.contains("no digest"));
+    let bounded = bench.fails(json!({"url": url, "unpack": "auto", "max_entries": 2}));
+    assert!(bounded.diagnostic.message.contains("more than 2 files"));
+    let bounded = bench.fails(json!({"url": url, "unpack": "auto", "max_unpacked_bytes": 8}));
+    assert!(bounded.diagnostic.message.contains("8 bytes"));
+    let none = bench.fails(json!({"url": url, "unpack": "auto", "only": ["*.xml"]}));
+    assert!(none.diagnostic.message.contains("no file that is wanted"));
+    #[cfg(unix)]
+    {
+        let link = bench.folder().join("../shared/texts/out");
+        let there = std::path::Path::new("/etc");
+        if std::os::unix::fs::symlink(there, &link).is_ok() {
+            let linked = bench.fails(json!({"url": url, "unpack": "auto"}));
+            assert!(linked.diagnostic.message.contains("is a link"));
+        }
+    }
+}
+
+#[test]
 fn each_output_says_what_stands_in_for_it() {
     let bench = Bench::new().mirror("https://example.org/", "../shared");
     bench.put("shared/a", "near");

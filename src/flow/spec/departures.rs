@@ -1,0 +1,219 @@
+//! What a profile and `--set` make of the stages: each concrete stage beside that of the file as written. Knows no kind.
+//!
+//! Compared is what decides a result: configuration, environment, kind, outputs, and where inputs come from. The axis of
+//! repetition is not: another number of seeds is no other experiment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Axis, Input, Origin, OutputRef, StageSpec, Workflow};
+
+/// A setting that is not that of the file as written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Departure {
+    /// The name of the stage in the file.
+    pub stage: String,
+    /// The setting: `steps`, `needs.data`.
+    pub what: String,
+    /// Its value here.
+    pub here: String,
+    /// Its value in the file.
+    pub written: String,
+}
+
+/// Characters of a value that are shown.
+const SHOWN: usize = 60;
+/// What stands for a field that is left out of manifests.
+const DEFAULT: &str = "its default";
+
+/// Marks each stage of `workflow` with what it has otherwise than in `written`.
+pub(super) fn mark(workflow: &mut Workflow, written: &Workflow) {
+    let mut cells: BTreeMap<Cell, Vec<&StageSpec>> = BTreeMap::new();
+    for stage in &written.stages {
+        cells.entry(cell_of(stage)).or_default().push(stage);
+    }
+    let mut found: Vec<(Vec<Departure>, Vec<Vec<Departure>>)> = Vec::new();
+    for stage in &workflow.stages {
+        let siblings = cells.get(&cell_of(stage)).map_or(&[][..], Vec::as_slice);
+        let compare =
+            |one: &StageSpec, chosen: &[String]| own(one, chosen, workflow, siblings, written);
+        found.push(match stage.variants.is_empty() {
+            true => (compare(stage, &[]), Vec::new()),
+            false => {
+                let variants = stage
+                    .variants
+                    .iter()
+                    .map(|variant| compare(&variant.stage, &variant.values));
+                (Vec::new(), variants.collect())
+            }
+        });
+    }
+    for (stage, (own, of_variants)) in workflow.stages.iter_mut().zip(found) {
+        stage.departures = own;
+        for (variant, own) in stage.variants.iter_mut().zip(of_variants) {
+            variant.stage.departures = own;
+        }
+    }
+}
+
+/// Marks every stage, where the file does not load without the settings.
+pub(super) fn mark_all(workflow: &mut Workflow, settings: &str) {
+    for stage in &mut workflow.stages {
+        let departure = Departure {
+            stage: stage.stage.clone(),
+            what: "settings".to_owned(),
+            here: cut(settings),
+            written: "nothing that loads without them".to_owned(),
+        };
+        for variant in &mut stage.variants {
+            variant.stage.departures = vec![departure.clone()];
+        }
+        stage.departures = vec![departure];
+    }
+}
+
+/// The stage's name and its axes but that of repetition.
+type Cell = (String, Vec<(String, String)>);
+
+fn cell_of(stage: &StageSpec) -> Cell {
+    let axes = stage.axes.iter().filter(|axis| !axis.replicate);
+    let axes = axes.map(|axis| (axis.name.clone(), axis.text.clone()));
+    (stage.stage.clone(), axes.collect())
+}
+
+fn repetition(stage: &StageSpec) -> Option<&Axis> {
+    stage.axes.iter().find(|axis| axis.replicate)
+}
+
+/// What `stage` has otherwise than its like among `siblings`, the stages of its cell in the file as written.
+/// `chosen` are the values of other stages' choices that it stands for.
+fn own(
+    stage: &StageSpec,
+    chosen: &[String],
+    workflow: &Workflow,
+    siblings: &[&StageSpec],
+    written: &Workflow,
+) -> Vec<Departure> {
+    let departure = |what: String, here: &str, there: &str| {
+        let (here, there) = (cut(here), cut(there));
+        Departure {
+            stage: stage.stage.clone(),
+            what,
+            // Long texts may begin alike.
+            here: if here == there {
+                "another text".to_owned()
+            } else {
+                here
+            },
+            written: there,
+        }
+    };
+    let text = |one: &StageSpec| repetition(one).map(|axis| axis.text.clone());
+    let same = siblings.iter().find(|one| text(one) == text(stage));
+    let Some(first) = same.or(siblings.first()) else {
+        let (names, values): (Vec<_>, Vec<_>) = cell_of(stage).1.into_iter().unzip();
+        return vec![if names.is_empty() {
+            departure("stage".to_owned(), "added", "no such stage")
+        } else {
+            departure(names.join(", "), &values.join(", "), "no such instance")
+        }];
+    };
+    let Some(there) = of_variant(first, chosen) else {
+        return vec![departure(
+            "choice".to_owned(),
+            "another",
+            "others to choose from",
+        )];
+    };
+    let (ours, theirs) = (described(stage, workflow), described(there, written));
+    // Without an instance of this very repetition, what follows the repetition is known by differing among the others,
+    // or by being its value.
+    let follows = |path: &str, here: &str, there_value: &str| {
+        if same.is_some() {
+            return false;
+        }
+        let differs = siblings.iter().any(|one| {
+            of_variant(one, chosen).is_some_and(|one| {
+                described(one, written).get(path).map(String::as_str) != Some(there_value)
+            })
+        });
+        let is_value =
+            |one: &StageSpec, value: &str| repetition(one).is_some_and(|axis| axis.json == value);
+        differs || is_value(stage, here) && is_value(first, there_value)
+    };
+    let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let mut found = Vec::new();
+    for path in paths {
+        let value = |of: &BTreeMap<String, String>| {
+            of.get(path).cloned().unwrap_or_else(|| DEFAULT.to_owned())
+        };
+        let (here, there) = (value(&ours), value(&theirs));
+        if here != there && !follows(path, &here, &there) {
+            let what = path.strip_prefix("config.").unwrap_or(path);
+            found.push(departure(what.to_owned(), &here, &there));
+        }
+    }
+    found
+}
+
+/// The variant of `written` of these chosen values; itself where nothing is chosen.
+fn of_variant<'a>(written: &'a StageSpec, chosen: &[String]) -> Option<&'a StageSpec> {
+    if chosen.is_empty() && written.variants.is_empty() {
+        return Some(written);
+    }
+    let variant = written
+        .variants
+        .iter()
+        .find(|variant| variant.values == chosen);
+    variant.map(|variant| &variant.stage)
+}
+
+/// Everything that decides the result of a stage, but the content of what it reads, by name.
+fn described(stage: &StageSpec, workflow: &Workflow) -> BTreeMap<String, String> {
+    let lines = stage.lines_before.lines().chain(stage.lines_after.lines());
+    let mut all: BTreeMap<String, String> = lines
+        .map(|line| line.split_once(" = ").unwrap_or((line, "")))
+        .map(|(path, value)| (path.to_owned(), value.to_owned()))
+        .collect();
+    for input in &stage.inputs {
+        all.insert(format!("needs.{}", input.port), source(input, workflow));
+    }
+    all
+}
+
+/// Where an input comes from, the axis of repetition aside.
+fn source(input: &Input, workflow: &Workflow) -> String {
+    let instance = |output: &OutputRef| {
+        let stage = &workflow.stages[output.stage.index()];
+        let (name, axes) = cell_of(stage);
+        let axes: Vec<String> = axes
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        match axes.is_empty() {
+            true => format!("{name}.{}", output.output),
+            false => format!("{name}[{}].{}", axes.join(","), output.output),
+        }
+    };
+    match &input.origin {
+        Origin::Path(path) | Origin::Glob(path) | Origin::KeyOnly(path) | Origin::Put(path) => {
+            path.clone()
+        }
+        Origin::Stage(output) => instance(output),
+        Origin::Many(outputs) => {
+            let distinct: BTreeSet<String> = outputs.iter().map(instance).collect();
+            let names: Vec<String> = distinct.into_iter().collect();
+            format!("{} of them: {}", names.len(), names.join(" "))
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= SHOWN {
+        return text.to_owned();
+    }
+    let mut shown: String = text.chars().take(SHOWN - 1).collect();
+    shown.push('…');
+    shown
+}
