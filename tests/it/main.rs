@@ -45,6 +45,8 @@ mod report_page;
 mod results;
 mod select;
 mod serve;
+mod sharing;
+mod sharing_hostile;
 mod shell;
 mod shipped;
 mod space;
