@@ -125,7 +125,7 @@ fn mistakes_say_what_is_expected() {
         (&["accept", "p.yaml", "a"], "--reason"),
         (&["plam", "p.yaml"], "'plan'"),
         (&["run", "p.yaml", "--keep-goign"], "'--keep-going'"),
-        (&["verify", "x"], "unrecognized subcommand"),
+        (&["explode", "x"], "unrecognized subcommand"),
         (&["run", "p.yaml", "--device", "tpu"], "expected `auto`"),
     ];
     for (words, expected) in cases {
