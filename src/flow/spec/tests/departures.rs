@@ -140,3 +140,17 @@ fn what_was_compared_with_is_watched_too() {
     let is_watched = |name: &str| loaded.read.iter().any(|(path, _)| path.ends_with(name));
     assert!(is_watched("large.yaml") && is_watched("small.yaml"));
 }
+
+#[test]
+fn a_value_that_a_condition_asks_for_is_another_part_of_the_file() {
+    let main = "params: { from: made, epochs: 3 }\nstages:\n  made: { kind: tool, when: { from: made }, needs: { x: ./main.yaml }, with: { argv: [a] }, outputs: { out: out } }\n  given: { kind: tool, when: { from: given }, needs: { x: ./main.yaml }, with: { argv: [b] }, outputs: { out: out } }\n  t: { kind: train, needs: { data: '${params.from}' }, with: { epochs: '${params.epochs}' } }\n";
+    let scene = Scene::new(&[("main.yaml", main)]);
+    let loaded = scene.load(None, &["from=given"]).expect("loads");
+    assert_eq!(names(&loaded), ["given", "t"]);
+    assert!(lines(&loaded, "given").is_empty() && lines(&loaded, "t").is_empty());
+    let loaded = scene
+        .load(None, &["from=given", "epochs=1"])
+        .expect("loads");
+    assert!(lines(&loaded, "given").is_empty());
+    assert_eq!(lines(&loaded, "t"), ["t: epochs = 1 (3)"]);
+}
