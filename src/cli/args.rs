@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use clap_complete::Shell;
 
+use super::plan::devices::Device;
 use super::values::{
     Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_device,
     parse_duration, parse_selector, parse_share, parse_size,
@@ -46,9 +47,9 @@ pub enum Command {
         after_help = "Examples:\n  pipeline check pipelines/paper.yaml\n  pipeline check pipelines/paper.yaml --profile smoke --json"
     )]
     Check(CheckArgs),
-    /// Show what would run, why, and how long it may take
+    /// Show what would run, why, and what it costs in operations, time and disk
     #[command(
-        after_help = "Examples:\n  pipeline plan pipelines/paper.yaml\n  pipeline plan pipelines/paper.yaml table --set epochs=5 --json"
+        after_help = "Examples:\n  pipeline plan pipelines/paper.yaml\n  pipeline plan pipelines/paper.yaml --on h200\n  pipeline plan pipelines/paper.yaml table --set epochs=5 --json"
     )]
     Plan(PlanArgs),
     /// Show the changed lines of a stage's manifest
@@ -268,7 +269,7 @@ pub struct RunArgs {
     /// Make again what these kinds made on another device; results of all devices share a key.
     #[arg(long, value_name = "DEVICE", value_enum, default_value_t = AcceptDevice::Any)]
     pub accept_device: AcceptDevice,
-    /// Also fail when a claim of the file (`expect:`) is not met.
+    /// Also fail when a claim of the file (`expect:`) differs or has no number, or none can be judged.
     #[arg(long)]
     pub strict: bool,
     /// Remake this protected or long-running stage.
@@ -326,6 +327,9 @@ pub struct PlanArgs {
     /// The stages.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Expect times of training and prediction on this device instead of this machine.
+    #[arg(long, value_name = "DEVICE", value_enum)]
+    pub on: Option<Device>,
     /// Print the plan as JSON on standard output.
     #[arg(long)]
     pub json: bool,

@@ -96,8 +96,8 @@ fn line(claim: &Line) -> String {
     text
 }
 
-/// `--strict`: a claim that differs or has no number fails the run. What is inconclusive or not comparable says nothing
-/// against a claim, and does not.
+/// `--strict`: a claim that differs or has no number fails the run, and so does a run of which no claim is comparable.
+/// What else is inconclusive or not comparable says nothing against a claim, and does not.
 pub(super) fn strict(session: &Session, reports: &[ReportPlace], console: &mut Console) -> Done {
     let mut unmet = Vec::new();
     if session.workflow().claims > 0 && reports.is_empty() {
@@ -109,10 +109,20 @@ pub(super) fn strict(session: &Session, reports: &[ReportPlace], console: &mut C
             .help("run the `report` stage too, or add one that needs the stages with the numbers"),
         );
     }
+    // Of all reports: claims that could be judged, and those that could not.
+    let (mut judgeable, mut incomparable) = (0.0, 0.0);
     for report in reports {
         let Some(record) = session.store.find_record(&report.key) else {
             continue;
         };
+        for verdict in Verdict::ALL {
+            let name = claims_number(verdict);
+            let count = super::status::number_of(&session.store, &record, name);
+            match verdict {
+                Verdict::NotComparable => incomparable += count,
+                _ => judgeable += count,
+            }
+        }
         let judged = [
             (Verdict::Differs, "not met"),
             (Verdict::Missing, "without a number"),
@@ -134,6 +144,15 @@ pub(super) fn strict(session: &Session, reports: &[ReportPlace], console: &mut C
                 );
             }
         }
+    }
+    if judgeable == 0.0 && incomparable > 0.0 {
+        unmet.push(
+            Diagnostic::error(
+                "run::claims",
+                "no claim of this run could be judged: none of their numbers is comparable",
+            )
+            .help("run the file as it is written, on the original data; the lines above name what departs"),
+        );
     }
     if unmet.is_empty() {
         return Ok(0);

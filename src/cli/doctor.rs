@@ -1,13 +1,10 @@
 //! `pipeline doctor`: what this machine computes with, how fast, and whether its numbers are right. Knows no pipelines.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use engine::arena::Plan;
-use engine::backend::{Array, Memory, Precision};
+use engine::backend::Precision;
 use engine::cpu::Cpu;
-use engine::ops::linear::{Linear, LinearWeights};
-use engine::parameters::{Init, Parameters};
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use reference::compare::{self, Difference, What};
 use serde::Serialize;
@@ -17,6 +14,7 @@ use super::args::DoctorArgs;
 use crate::console::table::{Align, Cell, Table};
 use crate::console::terminal::{Ink, Look};
 use crate::console::{Console, format};
+use crate::kinds::speed::products_per_second;
 
 /// Everything that is found, as `--json` prints it.
 #[derive(Serialize)]
@@ -70,14 +68,13 @@ struct Checked {
 pub(super) fn doctor(args: &DoctorArgs, console: &mut Console) -> Done {
     let machine = flow::store::record::this_machine();
     let threads = machine.cores.max(1);
-    let cpu = || Cpu::new(threads as usize).map_err(|error| unusable(&error.to_string()));
     let mut products = Vec::new();
     for precision in [Precision::F32, Precision::Bf16] {
-        let device = cpu()?.with_precision(precision);
+        let rate = products_per_second(precision, threads as usize, TIMED);
         products.push(Rate {
             precision: precision.name(),
             threads,
-            gflop_per_second: product_rate(device).map_err(|error| unusable(&error))? / 1e9,
+            gflop_per_second: rate.map_err(|error| unusable(&error))? / 1e9,
         });
     }
     let mut device =
@@ -123,7 +120,7 @@ fn verdict(findings: &Findings) -> Done {
     Err(Failure::one(Class::Bug, diagnostic))
 }
 
-fn unusable(reason: &str) -> Failure {
+pub(super) fn unusable(reason: &str) -> Failure {
     let diagnostic = Diagnostic::error("engine::device", "the processor cannot be computed on")
         .detail(reason.to_owned())
         .help("see that there are memory and threads to be had");
@@ -148,38 +145,8 @@ fn plural(what: What) -> &'static str {
     }
 }
 
-/// Rows, inputs and outputs of the product that is timed: a feed-forward block of the base model.
-const SHAPE: [usize; 3] = [512, 768, 3072];
 /// How long each precision is timed.
 const TIMED: Duration = Duration::from_millis(300);
-
-/// Operations a second of a dense layer: the best of several, since what else runs only takes away.
-fn product_rate(mut cpu: Cpu) -> Result<f64, String> {
-    let [rows, inputs, outputs] = SHAPE;
-    let mut parameters = Parameters::default();
-    let layer = LinearWeights {
-        weight: parameters.add("weight", &[outputs, inputs], Init::TruncatedNormal(0.02), 0),
-        bias: parameters.add("bias", &[outputs], Init::Zeros, 0),
-        inputs,
-        outputs,
-    };
-    let mut plan = Plan::default();
-    let (x, y) = (plan.act(rows * inputs), plan.act(rows * outputs));
-    cpu.allocate(&plan, parameters.memory())
-        .map_err(|error| error.to_string())?;
-    cpu.write_weights(Array::Value, layer.weight, &parameters.first_values(0, 1));
-    let best = cpu.on_threads(|cpu| {
-        let begun = Instant::now();
-        let mut best = Duration::MAX;
-        while begun.elapsed() < TIMED {
-            let at = Instant::now();
-            cpu.linear(x, layer, y, rows);
-            best = best.min(at.elapsed());
-        }
-        best
-    });
-    Ok((2 * rows * inputs * outputs) as f64 / best.as_secs_f64())
-}
 
 /// Where distributions and containers put the driver's library.
 const DRIVER_FOLDERS: [&str; 7] = [

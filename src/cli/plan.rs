@@ -1,8 +1,8 @@
-//! `pipeline plan`: what would run, certainly or possibly, why, and for how long.
+//! `pipeline plan`: what would run, certainly or possibly, why, and what it costs.
 
 use std::path::Path;
 
-use flow::plan::{PlanRow, PlanState, plan_rows};
+use flow::plan::{PlanRow, PlanState, SecondsBy, plan_rows};
 
 use super::Done;
 use super::args::PlanArgs;
@@ -10,6 +10,9 @@ use super::session::Session;
 use crate::console::table::{Align, Cell, Table};
 use crate::console::terminal::{Ink, Look};
 use crate::console::{Console, format};
+
+mod bill;
+pub(super) mod devices;
 
 /// Prints the plan.
 pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
@@ -25,10 +28,21 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
     }
     let selected = flow::run::selected(session.workflow(), &targets);
     let mut planner = session.planner()?;
-    let rows = plan_rows(&mut planner, &selected, &forced.into_iter().collect())
+    let mut rows = plan_rows(&mut planner, &selected, &forced.into_iter().collect())
         .map_err(|problems| session.failure(problems, console))?;
     // Hashes of large inputs are worth keeping even though nothing ran.
     let _ = planner.flush();
+    // The reference is made to check others: what processors and GPUs reach tells nothing of it.
+    let is_counted = |index: usize| {
+        let device = planner
+            .stage(selected[index])
+            .policy
+            .resources
+            .device
+            .as_deref();
+        device != Some("reference")
+    };
+    let speeds = bill::expect_times(&mut rows, args.on, is_counted)?;
     if args.json {
         console.json(&rows);
     } else {
@@ -36,7 +50,18 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
         for line in offers(&rows, &args.pipeline.file) {
             console.note(&line);
         }
-        console.note(&closing(&rows));
+        console.note(&counts(&rows));
+        for state in [PlanState::WillRun, PlanState::MayRun] {
+            if let Some(line) = bill::total(&rows, state) {
+                console.note(&line);
+            }
+        }
+        for speed in &speeds {
+            console.note(&format!("speed of {speed}"));
+        }
+        if let Some(line) = bill::assumed(&rows, &speeds) {
+            console.note(&line);
+        }
     }
     Ok(0)
 }
@@ -45,7 +70,9 @@ fn table(rows: &[PlanRow]) -> String {
     let mut table = Table::new([
         ("STAGE", Align::Left),
         ("STATE", Align::Left),
+        ("FLOP", Align::Right),
         ("TIME", Align::Right),
+        ("DISK", Align::Right),
         ("BECAUSE", Align::Left),
     ]);
     for row in rows.iter().filter(|row| row.state != PlanState::Cached) {
@@ -53,17 +80,25 @@ fn table(rows: &[PlanRow]) -> String {
             PlanState::WillRun => (Ink::Accent, "will run"),
             _ => (Ink::Faint, "may run"),
         };
-        let time = row.seconds.map(format::duration).unwrap_or_default();
+        let flop = row.flop.map(bill::operations).unwrap_or_default();
+        let mut time = row.seconds.map(format::duration).unwrap_or_default();
+        if row.seconds_by == Some(SecondsBy::Speed) {
+            time.insert(0, '~');
+        }
+        let disk = row.bytes.map(format::bytes).unwrap_or_default();
         table.row([
             Cell::new(Ink::Text, &row.stage),
             Cell::new(ink, state),
+            Cell::new(Ink::Text, flop),
             Cell::new(Ink::Text, time),
+            Cell::new(Ink::Text, disk),
             Cell::new(Ink::Faint, &row.because),
         ]);
     }
     if table.is_empty() {
         String::new()
     } else {
+        let table = table.without_empty(&["FLOP", "DISK"]);
         table.render(Look::of_stdout(), true)
     }
 }
@@ -92,25 +127,12 @@ fn offers(rows: &[PlanRow], file: &Path) -> Vec<String> {
     lines
 }
 
-fn closing(rows: &[PlanRow]) -> String {
+fn counts(rows: &[PlanRow]) -> String {
     let count = |state| rows.iter().filter(|row| row.state == state).count();
-    let (cached, will, may) = (
-        count(PlanState::Cached),
+    format!(
+        "{} will run, {} may run, {} cached",
         count(PlanState::WillRun),
         count(PlanState::MayRun),
-    );
-    let running = || rows.iter().filter(|row| row.state != PlanState::Cached);
-    let seconds: f64 = running().filter_map(|row| row.seconds).sum();
-    let unknown = running().filter(|row| row.seconds.is_none()).count();
-    let mut line = format!("{will} will run, {may} may run, {cached} cached");
-    if seconds > 0.0 {
-        line.push_str(&format!(
-            "; about {} of work by past times",
-            format::duration(seconds)
-        ));
-        if unknown > 0 {
-            line.push_str(&format!(", {unknown} of them never timed"));
-        }
-    }
-    line
+        count(PlanState::Cached)
+    )
 }

@@ -59,6 +59,21 @@ impl Table {
         }
     }
 
+    /// The table without those of these columns in which nothing stands.
+    #[must_use]
+    pub fn without_empty(mut self, headings: &[&str]) -> Self {
+        for at in (0..self.columns.len()).rev() {
+            let is_asked = headings.contains(&self.columns[at].0.as_str());
+            if is_asked && self.rows.iter().all(|row| row[at].text.is_empty()) {
+                self.columns.remove(at);
+                for row in &mut self.rows {
+                    row.remove(at);
+                }
+            }
+        }
+        self
+    }
+
     /// An empty table whose columns are known only now.
     #[must_use]
     pub fn of(columns: Vec<(String, Align)>) -> Self {

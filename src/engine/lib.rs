@@ -5,6 +5,7 @@ pub mod arena;
 pub mod backend;
 pub mod checkpoint;
 pub mod config;
+pub mod cost;
 pub mod cpu;
 pub mod error;
 pub mod finetune;

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cost::{Cost, Known};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::digest::Digest;
 use crate::event::Progress;
@@ -176,6 +177,9 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// configuration. Nothing goes on by itself: it is offered where such a stage is about to begin anew.
     const EXTENDS: Option<Extends> = None;
 
+    /// Whether it can say what a stage will cost before it runs; then [`StageKind::cost`] says it.
+    const COSTS: bool = false;
+
     /// Its inputs and outputs under this configuration.
     fn ports(&self) -> Ports;
 
@@ -215,6 +219,13 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
         let _ = from;
     }
 
+    /// What a stage will cost, by this configuration and what is known of its inputs; asked of kinds with
+    /// [`StageKind::COSTS`], also where the stage has a result, for what others want to know of it.
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        let _ = known;
+        Cost::default()
+    }
+
     /// Carries the stage out in its own process, in the stage's folder. Not called when [`StageKind::launch`] names a program.
     ///
     /// # Errors
@@ -239,6 +250,9 @@ pub struct Bound {
     pub choosing: Option<Choosing>,
 }
 
+/// What a stage of some kind costs: of the JSON of its configuration; `None` where that does not decode.
+pub type CostOf = fn(&str, &Known<'_>) -> Option<Cost>;
+
 /// A row of the table of kinds.
 #[derive(Clone, Copy)]
 pub struct KindEntry {
@@ -260,6 +274,8 @@ pub struct KindEntry {
     pub extends: Option<Extends>,
     /// The configuration of [`Bound::config`] after [`StageKind::go_on`]; `None` where it does not decode.
     pub go_on: fn(&str, u64) -> Option<serde_json::Value>,
+    /// [`StageKind::cost`] of the configuration of [`Bound::config`], of kinds that can say.
+    pub cost: Option<CostOf>,
     /// Decodes and completes a configuration; all its problems at once. The node may be absent (`with:` left out).
     pub bind: fn(&Node, &BindContext<'_>) -> Result<Bound, Vec<Diagnostic>>,
     /// What [`KindEntry::bind`] made, from the JSON of [`Bound::config`] alone; `None` where that does not decode or does
@@ -290,6 +306,11 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         uses_device: T::USES_DEVICE,
         extends: T::EXTENDS,
         go_on: go_on_typed::<T>,
+        cost: if T::COSTS {
+            Some(cost_typed::<T>)
+        } else {
+            None
+        },
         bind: bind_typed::<T>,
         rebind: rebind_typed::<T>,
         run: run_typed::<T>,
@@ -363,6 +384,11 @@ fn go_on_typed<T: StageKind>(config: &str, from: u64) -> Option<serde_json::Valu
     let mut config: T = serde_json::from_str(config).ok()?;
     config.go_on(from);
     serde_json::to_value(config).ok()
+}
+
+fn cost_typed<T: StageKind>(config: &str, known: &Known<'_>) -> Option<Cost> {
+    let config: T = serde_json::from_str(config).ok()?;
+    Some(config.cost(known))
 }
 
 fn schema_of<T: StageKind>() -> serde_json::Value {

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod content;
+pub mod cost;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;

@@ -9,10 +9,12 @@ use serde_json::json;
 use engine::config::ElectraConfig;
 use engine::model::architecture::{Architecture, Comparison, sizes_of};
 use engine::weights::{Tensors, names, read_any};
+use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
+use super::facts;
 use super::model::{self, Model, Spelling, weights_error};
 use super::tasks::Reading;
 use super::texts::problem;
@@ -42,6 +44,7 @@ impl StageKind for Checkpoint {
     const NAME: &'static str = "checkpoint";
     /// 1: first.
     const VERSION: u32 = 1;
+    const COSTS: bool = true;
     const DOC: &'static str = "make a model of released weights";
 
     fn ports(&self) -> Ports {
@@ -58,6 +61,24 @@ impl StageKind for Checkpoint {
             problems.push(problem(&["name"], "`name` is empty", help));
         }
         problems
+    }
+
+    /// As large as its result, or as the `config.json` among its inputs says.
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        let made = known.result_file("model", "config.json");
+        let given = || {
+            let mut inputs = ["config", "weights"].into_iter();
+            inputs.find_map(|port| known.input(port)?.file("config.json"))
+        };
+        let Some(config) = made.or_else(given).and_then(|path| facts::sizes_in(&path)) else {
+            return Cost::default();
+        };
+        let parameters = engine::cost::parameters(Architecture::Body, &config);
+        Cost {
+            bytes: Some(facts::BYTES_A_WEIGHT * parameters),
+            gives: [("model".to_owned(), facts::of_model(&config))].into(),
+            ..Cost::default()
+        }
     }
 
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {

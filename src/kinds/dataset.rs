@@ -16,6 +16,7 @@ use data::readers::{
 };
 use data::statistics::{Counting, Row};
 use data::tags::{Encoding, Tag};
+use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::event::Progress;
 use flow::kind::{
@@ -23,6 +24,8 @@ use flow::kind::{
 };
 use flow::metric::MetricRow;
 use flow::notes::NUMBERS_BY_INPUT;
+
+use super::facts;
 
 /// `with:` of a stage of kind `dataset`.
 ///
@@ -115,6 +118,7 @@ impl StageKind for Dataset {
     const NAME: &'static str = "dataset";
     /// 1: first. 2: counts `document_concepts`. 3: counts `shared_documents`.
     const VERSION: u32 = 3;
+    const COSTS: bool = true;
     const DOC: &'static str =
         "read a labelled corpus into canonical examples and count what it holds";
 
@@ -164,6 +168,17 @@ impl StageKind for Dataset {
             self.separator = options.separator;
             self.header = options.header;
             self.label_separator = options.label_separator;
+        }
+    }
+
+    /// What it holds is what others want to know.
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        let task = find_reader(&self.reader).map(Reader::task);
+        let asks = task == Some(Task::QuestionAnswering);
+        let facts = facts::of_dataset(&known.numbers(), asks);
+        Cost {
+            gives: [("examples".to_owned(), facts)].into(),
+            ..Cost::default()
         }
     }
 

@@ -2,15 +2,18 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use data::error::DataError;
 use data::packed::builder::{self, SHORTEST};
 use data::packed::pack::{self, Packed, Settings, Step, Target};
+use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
+use super::facts;
 use super::texts::{
     agree, find_texts, is_two_hundred, is_yes, load_vocabulary, problem, tell, two_hundred, words,
     yes,
@@ -81,6 +84,7 @@ impl StageKind for Pack {
     const NAME: &'static str = "pack";
     /// 1: first.
     const VERSION: u32 = 1;
+    const COSTS: bool = true;
     const DOC: &'static str = "pack a corpus into training examples as ELECTRA's builder does";
 
     fn ports(&self) -> Ports {
@@ -122,6 +126,31 @@ impl StageKind for Pack {
             problems.push(problem(&["max_word_chars"], "no word is that short", help));
         }
         problems
+    }
+
+    /// How long examples are is what others want to know; how many there are follows from the bytes of the text.
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        let rows = known.numbers();
+        let gives = self.lengths.iter().map(|length| {
+            let class = length.to_string();
+            let of = |metric: &str| facts::class_number(&rows, None, metric, Some(&class));
+            let mean = of("tokens").zip(of("examples")).map(|(t, n)| t / n);
+            (output(*length), json!({ "length": length, "mean": mean }))
+        });
+        let pieces = facts::text_bytes(known, "text").map(|n| n as f64 / facts::BYTES_A_PIECE);
+        let mut assumed = Vec::new();
+        if pieces.is_some() {
+            assumed.push(format!("{} bytes of text a piece", facts::BYTES_A_PIECE));
+        }
+        // Two bytes a piece, in each file; while examples are put in order they stand on the disk twice.
+        let bytes = pieces.map(|pieces| (2.0 * pieces) as u64 * self.lengths.len() as u64);
+        Cost {
+            bytes,
+            scratch_bytes: bytes,
+            assumed,
+            gives: gives.collect(),
+            ..Cost::default()
+        }
     }
 
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {

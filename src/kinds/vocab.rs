@@ -9,11 +9,13 @@ use data::vocabulary::measure::{self, Fit, Unreachable};
 use data::vocabulary::train::{self, Trained, Training};
 use data::vocabulary::{SPECIALS, Vocabulary};
 use data::wordpiece::{CONTINUATION, Settings};
+use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
+use super::facts;
 use super::texts::{
     agree, find_texts, is_two_hundred, is_yes, load_vocabulary, problem, tell, two_hundred, words,
     yes,
@@ -87,6 +89,7 @@ impl StageKind for Vocab {
     const NAME: &'static str = "vocab";
     /// 1: first.
     const VERSION: u32 = 1;
+    const COSTS: bool = true;
     const DOC: &'static str = "load a WordPiece vocabulary or learn one, and measure it";
 
     fn ports(&self) -> Ports {
@@ -148,6 +151,23 @@ impl StageKind for Vocab {
             }
         }
         problems
+    }
+
+    /// Its size is what others want to know.
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        let counted = facts::number(&known.numbers(), None, "entries").map(|n| n as usize);
+        let wanted = self.train.as_ref().map(|train| train.size as usize);
+        let given = || {
+            let mut assumed = Vec::new();
+            let entries = facts::entries(Some(known.input("vocabulary")?), &mut assumed);
+            assumed.is_empty().then_some(entries)
+        };
+        let entries = facts::of_vocabulary(counted.or(wanted).or_else(given));
+        let gives = ["vocabulary", "tokenizer"].map(|name| (name.to_owned(), entries.clone()));
+        Cost {
+            gives: gives.into(),
+            ..Cost::default()
+        }
     }
 
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {

@@ -356,3 +356,141 @@ fn why_open(claim: &Claim, measure: &Measure, settled: Settled) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Departure;
+    use crate::stats::Summary;
+    use proptest::prelude::*;
+
+    fn measure(values: &[f64], is_repeated: bool) -> Measure {
+        Measure {
+            rows: (0..values.len()).collect(),
+            summary: Summary::of(values).expect("values"),
+            values: values.to_vec(),
+            expected: values.len(),
+            missing: Vec::new(),
+            devices: Vec::new(),
+            stand_ins: Vec::new(),
+            is_repeated,
+            departures: Vec::new(),
+        }
+    }
+
+    fn claim(value: f64, tolerance: f64, n: Option<usize>, sd: Option<f64>) -> Claim {
+        let claim = serde_json::json!({"metric": "f1", "value": value, "tolerance": tolerance, "n": n, "sd": sd});
+        serde_json::from_value(claim).expect("a claim")
+    }
+
+    /// The example of docs/reports.md: mean 90, s² = 0.1.
+    const SEEDS: [f64; 5] = [89.6, 90.0, 90.4, 89.8, 90.2];
+
+    #[test]
+    fn nothing_weak_is_reproduced() {
+        let five = claim(90.03, 0.8, Some(5), None);
+        let whole = compare(&five, measure(&SEEDS, true));
+        assert_eq!(
+            (whole.verdict, whole.reasons.len()),
+            (Verdict::Reproduced, 0)
+        );
+
+        let one = compare(&five, measure(&[90.03], true));
+        assert_eq!(one.verdict, Verdict::Inconclusive);
+        assert_eq!(one.reasons, ["one repetition shows no spread"]);
+
+        let mut part = measure(&SEEDS, true);
+        part.missing = vec!["seed=6".to_owned()];
+        part.expected = 6;
+        let part = compare(&five, part);
+        assert_eq!(part.verdict, Verdict::Inconclusive);
+        assert_eq!(part.reasons, ["5 of 6 repetitions: without seed=6"]);
+
+        let mut stand_in = measure(&SEEDS, true);
+        stand_in.stand_ins = vec!["yes".to_owned()];
+        assert_eq!(compare(&five, stand_in).verdict, Verdict::NotComparable);
+
+        for count in [1, 3] {
+            let mut shrunk = measure(&SEEDS, true);
+            let departure = |at: usize| Departure {
+                stage: "pretrain".to_owned(),
+                what: format!("steps{at}"),
+                here: "500".to_owned(),
+                written: "1000000".to_owned(),
+            };
+            shrunk.departures = (0..count).map(departure).collect();
+            let shrunk = compare(&five, shrunk);
+            assert_eq!(shrunk.verdict, Verdict::NotComparable);
+            let reason = match count {
+                1 => "pretrain: steps0 = 500 (the file says 1000000)",
+                _ => "pretrain (3 settings)",
+            };
+            assert_eq!(
+                shrunk.reasons,
+                [format!("not as the file is written: {reason}")]
+            );
+        }
+
+        // A single number against one over runs; against one that says nothing of runs it is compared as it is.
+        let alone = compare(&five, measure(&[90.03], false));
+        assert_eq!(alone.verdict, Verdict::Inconclusive);
+        let count = compare(&claim(6881.0, 0.0, None, None), measure(&[6881.0], false));
+        assert_eq!(count.verdict, Verdict::Reproduced);
+        let count = compare(&claim(6892.0, 0.0, None, None), measure(&[6881.0], false));
+        assert_eq!((count.verdict, count.test), (Verdict::Differs, None));
+    }
+
+    #[test]
+    fn by_hand() {
+        let verdict = |tolerance, n, sd| {
+            let judged = compare(&claim(90.03, tolerance, n, sd), measure(&SEEDS, true));
+            (judged.verdict, judged.reasons.join("; "))
+        };
+        assert_eq!(verdict(0.8, None, None).0, Verdict::Reproduced);
+        assert_eq!(
+            verdict(0.4, Some(5), None),
+            (
+                Verdict::Inconclusive,
+                "7 repetitions with this mean and spread would settle it".to_owned()
+            )
+        );
+        assert_eq!(
+            verdict(0.4, None, None),
+            (
+                Verdict::Inconclusive,
+                "no number of repetitions with this mean and spread would settle it: with this spread one run, as which the stated number counts without `n`, is itself too uncertain for this margin".to_owned()
+            )
+        );
+        assert!(
+            verdict(0.03, Some(5), None)
+                .1
+                .ends_with("the difference is the margin itself")
+        );
+        assert!(
+            verdict(0.1, Some(2), Some(0.3))
+                .1
+                .ends_with("too uncertain for this margin")
+        );
+        // 2.132 · 0.2 = 0.43 below the difference of 0.97.
+        let away = compare(&claim(90.97, 0.5, Some(5), None), measure(&SEEDS, true));
+        assert_eq!(away.verdict, Verdict::Differs);
+    }
+
+    proptest! {
+        /// Residuals scaled up around the same mean: no verdict becomes `reproduced`, none becomes `differs`.
+        #[test]
+        fn more_noise_improves_no_verdict(
+            residuals in prop::collection::vec(-1.0_f64..1.0, 1..8), shift in -2.0_f64..2.0, tolerance in 0.0_f64..2.0,
+            more in 1.0_f64..20.0, n in prop::option::of(1_usize..8), sd in prop::option::of(0.0_f64..2.0),
+        ) {
+            // With each residual its opposite, so that scaling leaves the mean where it is.
+            let values = |factor: f64| -> Vec<f64> {
+                residuals.iter().flat_map(|r| [50.0 + shift + r * factor, 50.0 + shift - r * factor]).collect()
+            };
+            let claim = claim(50.0, tolerance, n, sd);
+            let calm = compare(&claim, measure(&values(1.0), true)).verdict;
+            let loud = compare(&claim, measure(&values(more), true)).verdict;
+            prop_assert!(loud == calm || loud == Verdict::Inconclusive, "{calm:?} to {loud:?}");
+        }
+    }
+}

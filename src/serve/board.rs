@@ -13,6 +13,9 @@ use crate::console::pace::Pace;
 
 /// More names of stages than this are not drawn one by one.
 const MOST_GROUPS: usize = 150;
+/// Stages that only a log names, and bytes of such a name.
+const MOST_STRANGERS: usize = 10_000;
+const LONGEST_NAME: usize = 1_000;
 /// Warnings kept.
 const MOST_WARNINGS: usize = 50;
 
@@ -163,6 +166,8 @@ pub struct Board {
     pub warnings: Vec<String>,
     /// Warnings that were not kept.
     pub more_warnings: usize,
+    /// Stages that only the log names.
+    strangers: usize,
     by_name: BTreeMap<String, usize>,
     group_by_name: BTreeMap<String, usize>,
 }
@@ -295,15 +300,16 @@ impl Board {
         cells.filter(move |cell| self.cells[*cell].state == state)
     }
 
-    /// A stage that events name; one that the file does not have any more is added.
-    fn known(&mut self, name: &str) -> usize {
-        match self.find(name) {
-            Some(cell) => cell,
-            None => {
-                let stage = name.split('[').next().unwrap_or(name).to_owned();
-                self.add(name, &stage, "")
-            }
+    /// A stage that events name; one that the file does not have any more is added, `None` where that would be too much:
+    /// a log may be damaged, or another's.
+    fn known(&mut self, name: &str) -> Option<usize> {
+        let found = self.find(name);
+        if found.is_some() || self.strangers >= MOST_STRANGERS || name.len() > LONGEST_NAME {
+            return found;
         }
+        self.strangers += 1;
+        let stage = name.split('[').next().unwrap_or(name).to_owned();
+        Some(self.add(name, &stage, ""))
     }
 
     /// Takes a line of the run's log.
@@ -313,7 +319,9 @@ impl Board {
             Line::Head(head) => self.head = Some(head.clone()),
             Line::Cached(names) => {
                 for name in names {
-                    let cell = self.known(name);
+                    let Some(cell) = self.known(name) else {
+                        continue;
+                    };
                     self.set(cell, State::Cached);
                 }
             }
@@ -325,7 +333,9 @@ impl Board {
     /// The log ends with the keys that were reached, or says that they are those of an earlier run.
     fn keys(&mut self, keys: &BTreeMap<String, Digest>) {
         for (name, key) in keys {
-            let cell = self.known(name);
+            let Some(cell) = self.known(name) else {
+                continue;
+            };
             self.cells[cell].key = Some(*key);
             if self.cells[cell].state == State::Left {
                 self.set(cell, State::Cached);
@@ -353,7 +363,9 @@ impl Board {
                 self.ended = None;
             }
             Event::StageCached { stage, key } => {
-                let cell = self.known(stage);
+                let Some(cell) = self.known(stage) else {
+                    return;
+                };
                 self.cells[cell].key = Some(*key);
                 self.set(cell, State::Cached);
             }
@@ -364,7 +376,9 @@ impl Board {
                 attempt,
                 expected_seconds,
             } => {
-                let cell = self.known(stage);
+                let Some(cell) = self.known(stage) else {
+                    return;
+                };
                 self.set(cell, State::Running);
                 let cell = &mut self.cells[cell];
                 (cell.key, cell.attempt) = (Some(*key), *attempt);
@@ -375,12 +389,16 @@ impl Board {
                 cell.error = None;
             }
             Event::StageWaiting { stage, holder } => {
-                let cell = self.known(stage);
+                let Some(cell) = self.known(stage) else {
+                    return;
+                };
                 self.set(cell, State::Pausing);
                 self.cells[cell].waits = format!("for {holder}");
             }
             Event::StageProgress { stage, progress } => {
-                let cell = self.known(stage);
+                let Some(cell) = self.known(stage) else {
+                    return;
+                };
                 self.set(cell, State::Running);
                 let cell = &mut self.cells[cell];
                 if let Some(at) = at {
@@ -389,7 +407,9 @@ impl Board {
                 cell.progress = Some(progress.clone());
             }
             Event::StageRetried { stage, message, .. } => {
-                let cell = self.known(stage);
+                let Some(cell) = self.known(stage) else {
+                    return;
+                };
                 self.set(cell, State::Pausing);
                 self.cells[cell].waits = format!("for its next try: {message}");
             }
@@ -399,7 +419,9 @@ impl Board {
                 seconds,
                 key,
             } => {
-                let cell = self.known(stage);
+                let Some(cell) = self.known(stage) else {
+                    return;
+                };
                 let state = match end {
                     End::Executed => State::Done,
                     End::Cached | End::Shared => State::Cached,
@@ -413,7 +435,9 @@ impl Board {
             }
             Event::Message { stage, diagnostic } => match (diagnostic.severity, stage) {
                 (Severity::Error, Some(stage)) => {
-                    let cell = self.known(stage);
+                    let Some(cell) = self.known(stage) else {
+                        return;
+                    };
                     self.cells[cell].error = Some(diagnostic.clone());
                 }
                 _ if self.warnings.len() < MOST_WARNINGS => {
@@ -571,6 +595,23 @@ mod tests {
             seconds,
             key: None,
         }
+    }
+
+    #[test]
+    fn a_damaged_log_adds_so_many_stages_and_no_more() {
+        let mut board = board(&["a"]);
+        let names = (0..MOST_STRANGERS + 5).map(|i| format!("x{i}"));
+        let line = Line::Cached(names.chain(["a".to_owned()]).collect());
+        let time_ns = None;
+        board.take(&Seen { time_ns, line });
+        assert_eq!(board.cells.len(), 1 + MOST_STRANGERS);
+        assert_eq!(board.count(State::Cached), 1 + MOST_STRANGERS);
+        event(&mut board, 1, started("one too many"));
+        event(&mut board, 1, started("a"));
+        assert_eq!(board.in_state(State::Running).collect::<Vec<_>>(), [0]);
+        let mut other = Board::default();
+        event(&mut other, 1, started(&"long".repeat(LONGEST_NAME)));
+        assert!(other.cells.is_empty());
     }
 
     #[test]

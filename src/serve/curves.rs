@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 const MOST_POINTS: usize = 2000;
 /// Curves kept of a training.
 const MOST_CURVES: usize = 60;
+/// Bytes of the file read at one look: some 300,000 lines.
+const MOST_BYTES: u64 = 64 << 20;
 /// Not worth a curve: counters and times.
 const NOT_DRAWN: [&str; 6] = ["step", "seconds", "epoch", "steps", "tokens", "time"];
 
@@ -92,51 +94,26 @@ impl Curves {
         }
     }
 
-    /// Takes what is new.
+    /// Takes what is new, so much of it at once as does not keep others waiting; the rest at the next look.
     ///
     /// # Errors
     /// When the file is there but cannot be read.
     pub fn refresh(&mut self) -> io::Result<()> {
-        let mut lines: Vec<Map<String, Value>> = Vec::new();
-        let is_new = self
-            .tail
-            .read(|line| lines.extend(serde_json::from_slice::<Map<_, _>>(line)))?;
-        if is_new {
-            self.curves.clear();
-        }
-        for line in &lines {
-            self.take(line);
-        }
-        Ok(())
+        self.refresh_by(MOST_BYTES)
     }
 
-    fn take(&mut self, line: &Map<String, Value>) {
-        let (Some(event), Some(step)) = (
-            line.get("event").and_then(Value::as_str),
-            line.get("step").and_then(Value::as_f64),
-        ) else {
-            return;
-        };
-        if event == "start" {
-            for curve in self.curves.values_mut() {
-                curve.back_to(step);
+    fn refresh_by(&mut self, most_bytes: u64) -> io::Result<()> {
+        let Self { tail, curves } = self;
+        tail.read_some(most_bytes, |found| match found {
+            None => curves.clear(),
+            // A line at a time: a file may be larger than what is kept of it by far.
+            Some(line) => {
+                if let Ok(line) = serde_json::from_slice(line) {
+                    take(curves, &line);
+                }
             }
-            return;
-        }
-        for (name, value) in line {
-            let Some(value) = value.as_f64().filter(|value| value.is_finite()) else {
-                continue;
-            };
-            if NOT_DRAWN.contains(&name.as_str()) {
-                continue;
-            }
-            let key = (event.to_owned(), name.clone());
-            if self.curves.len() < MOST_CURVES || self.curves.contains_key(&key) {
-                self.curves.entry(key).or_default().add(step, value);
-            }
-        }
+        })
     }
-
     /// The curves with at least two points, those people look at first in front: group, name, curve.
     #[must_use]
     pub fn in_order(&self) -> Vec<(&str, &str, &Curve)> {
@@ -152,6 +129,34 @@ impl Curves {
         };
         curves.sort_by_key(|(_, name, _)| rank(name));
         curves
+    }
+}
+
+/// Adds what a line says.
+fn take(curves: &mut BTreeMap<(String, String), Curve>, line: &Map<String, Value>) {
+    let (Some(event), Some(step)) = (
+        line.get("event").and_then(Value::as_str),
+        line.get("step").and_then(Value::as_f64),
+    ) else {
+        return;
+    };
+    if event == "start" {
+        for curve in curves.values_mut() {
+            curve.back_to(step);
+        }
+        return;
+    }
+    for (name, value) in line {
+        let Some(value) = value.as_f64().filter(|value| value.is_finite()) else {
+            continue;
+        };
+        if NOT_DRAWN.contains(&name.as_str()) {
+            continue;
+        }
+        let key = (event.to_owned(), name.clone());
+        if curves.len() < MOST_CURVES || curves.contains_key(&key) {
+            curves.entry(key).or_default().add(step, value);
+        }
     }
 }
 
@@ -186,6 +191,16 @@ mod tests {
                 .all(|(step, value)| (step - value).abs() < 1e-9)
         );
         assert_eq!(loss.last, Some((10_000.0, 10_000.0)));
+        let mut slow = Curves::new(path.clone());
+        for look in 1..=3 {
+            slow.refresh_by(text.len() as u64 / 3 + 1).expect("read");
+            let seen = slow.in_order()[0].2.last.expect("a point").0;
+            assert!(
+                (seen - 10_000.0 * f64::from(look) / 3.0).abs() < 200.0,
+                "{seen}"
+            );
+        }
+        assert_eq!(slow.in_order()[0].2, loss);
         let again =
             "{\"event\":\"start\",\"step\":5000}\n{\"event\":\"train\",\"step\":5001,\"loss\":1}\n";
         let whole = "{\"event\":\"train\",\"step\":10001,\"loss\":7}\n";

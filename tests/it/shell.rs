@@ -64,6 +64,7 @@ pub(crate) fn plain(space: &Space, text: &str) -> String {
                 r"\b\d+(\.\d+)? (ms|s|min|h)\b( \d+ (m|s|min)\b)?|\b\d+ m \d+ s\b",
                 "TIME",
             ),
+            (r"\b\d+ GFLOP/s", "SPEED"),
             (r"[ ]{2,}", "  "),
             (r"[ ]+(\n|$)", "$1"),
         ]

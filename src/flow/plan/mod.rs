@@ -33,13 +33,14 @@ const ABSENT: Content = Content {
     bytes: 0,
 };
 
+mod bill;
 mod files;
 mod offer;
 mod rows;
 
 pub use files::Soundness;
 pub use offer::{Offer, OfferState};
-pub use rows::{PlanRow, PlanState, plan_rows};
+pub use rows::{PlanRow, PlanState, SecondsBy, plan_rows};
 
 /// A stage whose result is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -377,11 +378,11 @@ impl<'a> Planner<'a> {
             Origin::Glob(pattern) => Some(PortContent::One(plain(
                 self.glob_content(stage, input, pattern)?,
             ))),
-            Origin::Stage(output) => self.output_item(input, output)?.map(PortContent::One),
+            Origin::Stage(output) => self.output_item(stage, input, output)?.map(PortContent::One),
             Origin::Many(outputs) => {
                 let mut items = Vec::with_capacity(outputs.len());
                 for output in outputs {
-                    match self.output_item(input, output)? {
+                    match self.output_item(stage, input, output)? {
                         Some(item) => items.push(item),
                         None => return Ok(None),
                     }
@@ -396,6 +397,7 @@ impl<'a> Planner<'a> {
 
     fn output_item(
         &self,
+        reader: &StageSpec,
         input: &Input,
         output: &OutputRef,
     ) -> Result<Option<PlannedItem>, Diagnostic> {
@@ -424,7 +426,13 @@ impl<'a> Planner<'a> {
             )));
         };
         let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
-        let departures = &self.departures[output.stage.index()];
+        // Which result is read may hang on a choice, which then is a part of what it says.
+        let mut departures = self.departures[output.stage.index()].clone();
+        for choice in &reader.choices {
+            departures.extend_from_slice(&self.departures[choice.stage.index()]);
+        }
+        departures.sort_unstable();
+        departures.dedup();
         if !departures.is_empty() {
             // It travels by the plan, not by records: one result may be as written in one run and not in another.
             notes.insert(DEPARTURES.to_owned(), json!(departures));

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Decision, Offer, Planner, inputs_of};
+use crate::cost::Cost;
 use crate::diagnostic::Diagnostic;
+use crate::digest::Digest;
 use crate::spec::{StageId, StageSpec};
 use crate::store::index::IndexEntry;
 
@@ -18,15 +20,43 @@ pub struct PlanRow {
     pub state: PlanState,
     /// Why, in a few words.
     pub because: String,
-    /// Expected wall seconds, from past records.
+    /// Expected wall seconds.
     pub seconds: Option<f64>,
+    /// By what they are expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_by: Option<SecondsBy>,
     /// Expected floating-point operations, for kinds that know.
     pub flop: Option<f64>,
+    /// The same on a device that computes padding too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub padded_flop: Option<f64>,
+    /// Tokens that pass through a network, once for each pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<f64>,
+    /// In what it multiplies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<&'static str>,
     /// Bytes its outputs take or took.
     pub bytes: Option<u64>,
+    /// Bytes more while it runs, for kinds that know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scratch_bytes: Option<u64>,
+    /// What was assumed of what is not known yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<String>,
     /// What it could go on from instead of beginning anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offer: Option<Offer>,
+}
+
+/// Where an expected time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondsBy {
+    /// The stage took so long when it last ran.
+    Past,
+    /// Operations over the speed of a device.
+    Speed,
 }
 
 /// What a run would do with a stage.
@@ -67,13 +97,8 @@ pub fn plan_rows(
                 row(planner, stage, PlanState::WillRun, "forced".to_owned())
             }
             Ok(Decision::Hit(known)) => PlanRow {
-                stage: stage.name.clone(),
-                state: PlanState::Cached,
-                because: String::new(),
-                seconds: None,
-                flop: None,
                 bytes: Some(bytes_of(&known.entry)),
-                offer: None,
+                ..PlanRow::new(stage, PlanState::Cached, String::new())
             },
             Ok(Decision::Miss { key, manifest }) => {
                 misses.push(*id);
@@ -127,32 +152,78 @@ pub fn plan_rows(
             let stage = planner.stage(*id);
             let seconds = planner.known(*id).map(|known| known.entry.seconds);
             *row = PlanRow {
-                stage: stage.name.clone(),
-                state: PlanState::WillRun,
-                because,
                 seconds,
-                flop: None,
+                seconds_by: seconds.map(|_| SecondsBy::Past),
                 bytes: row.bytes,
-                offer: None,
+                ..PlanRow::new(stage, PlanState::WillRun, because)
             };
+        }
+    }
+    let mut costs = planner.costs(selected);
+    for (row, id) in rows.iter_mut().zip(selected) {
+        if let Some(cost) = costs.remove(id).filter(|_| row.state != PlanState::Cached) {
+            row.add(cost);
         }
     }
     Ok(rows)
 }
 
+impl PlanRow {
+    fn new(stage: &StageSpec, state: PlanState, because: String) -> Self {
+        Self {
+            stage: stage.name.clone(),
+            state,
+            because,
+            seconds: None,
+            seconds_by: None,
+            flop: None,
+            padded_flop: None,
+            tokens: None,
+            precision: None,
+            bytes: None,
+            scratch_bytes: None,
+            assumed: Vec::new(),
+            offer: None,
+        }
+    }
+
+    /// What its kind says. Bytes of the past are better known.
+    fn add(&mut self, cost: Cost) {
+        self.flop = cost.flop;
+        self.padded_flop = cost.padded_flop;
+        self.tokens = cost.tokens;
+        self.precision = cost.precision;
+        self.bytes = self.bytes.or(cost.bytes);
+        self.scratch_bytes = cost.scratch_bytes;
+        self.assumed = cost.assumed;
+    }
+}
+
 fn row(planner: &mut Planner<'_>, stage: &StageSpec, state: PlanState, because: String) -> PlanRow {
     let last = planner
         .last_key(stage)
-        .and_then(|key| planner.index.find(&key));
+        .filter(|key| is_alike(planner, stage, key));
+    let last = last.and_then(|key| planner.index.find(&key));
     PlanRow {
-        stage: stage.name.clone(),
-        state,
-        because,
         seconds: last.as_ref().map(|entry| entry.seconds),
-        flop: None,
+        seconds_by: last.as_ref().map(|_| SecondsBy::Past),
         bytes: last.as_ref().map(bytes_of),
-        offer: None,
+        ..PlanRow::new(stage, state, because)
     }
+}
+
+/// Whether a past result tells what this one will take. Where a kind can say so itself its configuration must be as it
+/// was: twice the steps take twice the time.
+fn is_alike(planner: &Planner<'_>, stage: &StageSpec, last: &Digest) -> bool {
+    if !planner.knows_costs(&stage.kind) {
+        return true;
+    }
+    let is_config = |line: &&str| line.starts_with("config.");
+    let record = planner.store.find_record(last);
+    record.is_some_and(|record| {
+        let before = record.manifest.lines().filter(is_config);
+        before.eq(stage.lines_before.lines().filter(is_config))
+    })
 }
 
 fn bytes_of(entry: &IndexEntry) -> u64 {

@@ -111,10 +111,27 @@ impl Tail {
     /// # Errors
     /// When it is there but cannot be read.
     pub fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+        let mut is_new = false;
+        self.read_some(u64::MAX, |found| match found {
+            None => is_new = true,
+            Some(line) => take(line),
+        })?;
+        Ok(is_new)
+    }
+
+    /// The same of so many bytes at most; `None` stands where the file was begun anew.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn read_some(
+        &mut self,
+        most_bytes: u64,
+        mut take: impl FnMut(Option<&[u8]>),
+    ) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt as _;
         let mut file = match fs_err::File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
@@ -123,16 +140,21 @@ impl Tail {
         if is_new {
             (self.offset, self.skips) = (0, false);
             self.rest.clear();
+            take(None);
         }
         self.file = Some(metadata.ino());
         file.seek(SeekFrom::Start(self.offset))?;
+        let mut left = most_bytes;
         loop {
             let from = self.rest.len();
-            let got = (&mut file).take(CHUNK_BYTES).read_to_end(&mut self.rest)?;
+            let got = (&mut file)
+                .take(CHUNK_BYTES.min(left))
+                .read_to_end(&mut self.rest)? as u64;
             if got == 0 {
-                return Ok(is_new);
+                return Ok(());
             }
-            self.offset += got as u64;
+            self.offset += got;
+            left -= got;
             let Some(end) = self.rest[from..].iter().rposition(|byte| *byte == b'\n') else {
                 if self.rest.len() > LONGEST_LINE {
                     self.rest.clear();
@@ -143,7 +165,7 @@ impl Tail {
             let end = from + end;
             for line in self.rest[..end].split(|byte| *byte == b'\n') {
                 if !std::mem::take(&mut self.skips) {
-                    take(line);
+                    take(Some(line));
                 }
             }
             self.rest.drain(..=end);

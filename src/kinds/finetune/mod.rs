@@ -18,6 +18,7 @@ use engine::model::heads::HeadKind;
 use engine::random::{Draw, Purpose, Stream};
 use engine::schedule::{Schedule, Shape};
 use engine::weights::Tensors;
+use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 
@@ -29,6 +30,7 @@ use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::is_f32;
 use run::Run;
 
+pub(super) mod cost;
 mod run;
 
 /// `with:` of a stage of kind `finetune`.
@@ -153,6 +155,7 @@ impl StageKind for Finetune {
     /// 1: first. 2: a head for as many classes of other names is not kept; `1 - beta` exact.
     const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
+    const COSTS: bool = true;
     const DOC: &'static str = "fine-tune a model on a labelled set";
 
     fn ports(&self) -> Ports {
@@ -250,6 +253,10 @@ impl StageKind for Finetune {
         problems
     }
 
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        self.expected_cost(known)
+    }
+
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
         let begin = self.begin(stage)?;
         let folder = stage.input("data")?;
@@ -327,10 +334,7 @@ impl Finetune {
             Ok(labels) => labels,
             Err(error) => return refuse(format!("`labels.json` cannot be understood: {error}")),
         };
-        let usual = match labels.task {
-            Task::QuestionAnswering => 384,
-            _ => 128,
-        };
+        let usual = cost::usual_length(labels.task == Task::QuestionAnswering);
         Ok(Reading {
             labels,
             max_length: self.max_length.unwrap_or(usual),

@@ -83,7 +83,7 @@ pub(super) struct Run<'a> {
 /// The file of a best epoch's tensors.
 const BEST: &str = "best-";
 /// Checkpoints that may be read again: those on the disk, and one that is being written.
-const RECENT: usize = 3;
+pub(super) const RECENT: usize = 3;
 
 fn best_place(stage: &StageContext, epoch: u32) -> PathBuf {
     stage.scratch.join(format!("{BEST}{epoch}.safetensors"))

@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use data::passages::{TextFormat, TokenRule};
 use engine::backend::Precision;
+use flow::cost::{Cost, Known};
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 
 use super::texts::{is_yes, problem, yes};
 use super::training::is_f32;
 
+mod cost;
 mod run;
 
 /// `with:` of a stage of kind `predict`.
@@ -59,6 +61,7 @@ impl StageKind for Predict {
     /// 1: first.
     const VERSION: u32 = 1;
     const USES_DEVICE: bool = true;
+    const COSTS: bool = true;
     const DOC: &'static str = "predict with a fine-tuned model";
 
     fn ports(&self) -> Ports {
@@ -86,6 +89,10 @@ impl StageKind for Predict {
             problems.push(problem(&["splits"], "there is no split", help));
         }
         problems
+    }
+
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        self.expected_cost(known)
     }
 
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {

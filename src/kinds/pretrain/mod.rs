@@ -10,6 +10,7 @@ use engine::config::{ElectraConfig, Size};
 use engine::mask::{Duplicates, Masking};
 use engine::pretrain::{EvaluationNumbers, Pretraining};
 use engine::schedule::{Schedule, Shape};
+use flow::cost::{Cost, Known};
 use flow::kind::{ConfigProblem, Extends, Ports, StageContext, StageError, StageKind, StageReport};
 use flow::metric::MetricRow;
 
@@ -19,6 +20,7 @@ use super::training::is_f32;
 use run::{Phase, Run};
 
 mod begin;
+mod cost;
 mod run;
 mod state;
 
@@ -216,6 +218,7 @@ impl StageKind for Pretrain {
     /// 1: first. 2: `1 - beta` exact.
     const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
+    const COSTS: bool = true;
     const EXTENDS: Option<Extends> = Some(Extends {
         key: "steps",
         may_change: state::MAY_CHANGE,
@@ -391,6 +394,10 @@ impl StageKind for Pretrain {
         problems
     }
 
+    fn cost(&self, known: &Known<'_>) -> Cost {
+        self.expected_cost(known)
+    }
+
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
         let (vocabulary, _) =
             load_vocabulary(&stage.input("vocabulary")?, "vocabulary").map_err(stage_error)?;
@@ -415,6 +422,15 @@ impl Pretrain {
         config.hidden_dropout_prob = self.dropout as f32;
         config.attention_probs_dropout_prob = self.dropout as f32;
         config
+    }
+
+    fn generator(&self, discriminator: &ElectraConfig) -> ElectraConfig {
+        let share = self.generator_share;
+        discriminator.generator(share.unwrap_or_else(|| self.size.generator_share()), 1.0)
+    }
+
+    fn masking(&self, longest: usize, never: Vec<u32>) -> Masking {
+        Masking::new(self.mask_share, longest, self.duplicates, never)
     }
 
     /// Ports of the examples, by phase.
@@ -442,10 +458,8 @@ impl Pretrain {
                     batch: second_batch.filter(|_| i > 0).unwrap_or(self.batch),
                     held_out: self.held_out,
                     longest,
-                    masking: Masking::new(
-                        self.mask_share,
+                    masking: self.masking(
                         longest,
-                        self.duplicates,
                         vec![specials.start, specials.separator, specials.mask],
                     ),
                 }
@@ -455,11 +469,8 @@ impl Pretrain {
 
     fn settings(&self, vocabulary: &Vocabulary, first: &Phase<'_>) -> Pretraining {
         let discriminator = self.config(vocabulary.size() as usize);
-        let share = self
-            .generator_share
-            .unwrap_or_else(|| self.size.generator_share());
         Pretraining {
-            generator: discriminator.generator(share, 1.0),
+            generator: self.generator(&discriminator),
             discriminator,
             schedule: Schedule {
                 peak: self.learning_rate,

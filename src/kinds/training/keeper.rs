@@ -12,7 +12,7 @@ use flow::kind::{StageContext, StageError};
 use super::train_error;
 
 /// Checkpoints that are kept: where the newest turns out damaged, the one before is there.
-const KEPT: usize = 2;
+pub(in crate::kinds) const KEPT: usize = 2;
 
 /// Keeps a stage's checkpoints in its scratch folder.
 #[derive(Debug)]

@@ -1,0 +1,117 @@
+//! Times of what was never timed, by the speed of a device, and what a plan comes to. Knows no kinds.
+
+use std::collections::BTreeMap;
+
+use engine::backend::Precision;
+use flow::diagnostic::Failure;
+use flow::plan::{PlanRow, PlanState, SecondsBy};
+
+use super::devices::{Device, Speed, this_machine};
+use crate::cli::doctor::unusable;
+use crate::console::format;
+
+/// Expects times of stages whose operations are counted: on a named device of all of them, on this one of those without
+/// a past time. `is_counted` tells of which stages the speed of a device tells anything. Returns what the times rest on.
+///
+/// # Errors
+/// When this machine cannot be computed on.
+pub(super) fn expect_times(
+    rows: &mut [PlanRow],
+    on: Option<Device>,
+    is_counted: impl Fn(usize) -> bool,
+) -> Result<Vec<String>, Failure> {
+    let mut speeds: BTreeMap<&'static str, Speed> = BTreeMap::new();
+    for (index, row) in rows.iter_mut().enumerate() {
+        let Some(flop) = row.flop else {
+            continue;
+        };
+        if (on.is_none() && row.seconds.is_some()) || !is_counted(index) {
+            continue;
+        }
+        let precision = match row.precision {
+            Some("bf16") => Precision::Bf16,
+            _ => Precision::F32,
+        };
+        let speed = match speeds.get(precision.name()) {
+            Some(speed) => speed,
+            None => {
+                let speed = match on {
+                    Some(device) => device.speed(precision),
+                    None => this_machine(precision).map_err(|error| unusable(&error))?,
+                };
+                speeds.entry(precision.name()).or_insert(speed)
+            }
+        };
+        let computed = row.padded_flop.filter(|_| speed.computes_padding);
+        row.seconds = Some(computed.unwrap_or(flop) / speed.flop_per_second);
+        row.seconds_by = Some(SecondsBy::Speed);
+        row.assumed.push(speed.because.clone());
+    }
+    let mut because: Vec<String> = speeds.into_values().map(|speed| speed.because).collect();
+    because.dedup();
+    Ok(because)
+}
+
+/// `8.77e19`.
+pub(super) fn operations(flop: f64) -> String {
+    format!("{flop:.2e}")
+}
+
+/// What the rows of a state come to; `None` where nothing of it is known.
+pub(super) fn total(rows: &[PlanRow], state: PlanState) -> Option<String> {
+    let rows: Vec<&PlanRow> = rows.iter().filter(|row| row.state == state).collect();
+    let sum = |value: fn(&PlanRow) -> Option<f64>| {
+        let known: Vec<f64> = rows.iter().filter_map(|row| value(row)).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>())
+    };
+    let mut words = Vec::new();
+    if let Some(flop) = sum(|row| row.flop) {
+        words.push(format!("{} FLOP", operations(flop)));
+    }
+    if let Some(tokens) = sum(|row| row.tokens) {
+        words.push(format!("{tokens:.2e} tokens"));
+    }
+    if let Some(seconds) = sum(|row| row.seconds) {
+        let by = |by: SecondsBy| rows.iter().any(|row| row.seconds_by == Some(by));
+        let by = match (by(SecondsBy::Past), by(SecondsBy::Speed)) {
+            (true, true) => "by past times and by speed",
+            (false, true) => "by speed",
+            _ => "by past times",
+        };
+        words.push(format!("about {} {by}", format::duration(seconds)));
+    }
+    if let Some(bytes) = sum(|row| row.bytes.map(|bytes| bytes as f64)) {
+        words.push(format!("{} of results", format::bytes(bytes as u64)));
+    }
+    if let Some(scratch) = rows.iter().filter_map(|row| row.scratch_bytes).max() {
+        let scratch = format::bytes(scratch);
+        words.push(format!("up to {scratch} more while a stage is at work"));
+    }
+    if words.is_empty() {
+        return None;
+    }
+    let untimed = rows.iter().filter(|row| row.seconds.is_none()).count();
+    if untimed > 0 {
+        words.push(format!(
+            "{} of unknown time",
+            format::counted(untimed, "stage")
+        ));
+    }
+    let name = match state {
+        PlanState::WillRun => "will run",
+        PlanState::MayRun => "may run",
+        PlanState::Cached => "cached",
+    };
+    Some(format!("{name}: {}", words.join(", ")))
+}
+
+/// What was assumed of what is not known yet, each once; nothing of speeds, which have a line of their own.
+pub(super) fn assumed(rows: &[PlanRow], speeds: &[String]) -> Option<String> {
+    let mut words: Vec<&str> = Vec::new();
+    for word in rows.iter().flat_map(|row| &row.assumed) {
+        if !words.contains(&word.as_str()) && !speeds.contains(word) {
+            words.push(word);
+        }
+    }
+    (!words.is_empty()).then(|| format!("assumed: {}", words.join("; ")))
+}

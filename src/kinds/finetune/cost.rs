@@ -1,0 +1,138 @@
+//! What fine-tuning costs before it runs. Knows no device and no time.
+
+use engine::config::ElectraConfig;
+use engine::cost;
+use engine::model::architecture::Architecture;
+use flow::cost::{Cost, Known};
+
+use super::Finetune;
+use super::run::RECENT;
+use crate::kinds::facts::{self, BYTES_A_WEIGHT, BYTES_IN_CHECKPOINT, Rows};
+
+impl Finetune {
+    /// Every epoch passes over `train` forward and back, and over `dev` forward. The head is not counted: it is a
+    /// thousandth of the encoder.
+    pub(super) fn expected_cost(&self, known: &Known<'_>) -> Cost {
+        let mut assumed = Vec::new();
+        let config = self.expected_model(known, &mut assumed);
+        let data = known.input("data");
+        let longest = self
+            .max_length
+            .unwrap_or_else(|| usual_length(facts::asks(data)));
+        let train = facts::split(data, "train", &mut assumed).unwrap_or_default();
+        let train = Rows::of(train, longest, &mut assumed);
+        // Where nothing is known of the set nothing is assumed of a part that it may not have.
+        let dev = match assumed.iter().any(|words| words.contains("`train`")) {
+            true => None,
+            false => facts::split(data, "dev", &mut assumed),
+        };
+        let dev = dev.map(|split| Rows::of(split, longest, &mut assumed));
+        let epochs = f64::from(self.epochs);
+        let flop = |rows: Rows| rows.pieces * cost::encoder(&config, rows.length());
+        let all = |pad: fn(&Rows) -> Rows| {
+            let dev = dev.as_ref().map_or(0.0, |rows| flop(pad(rows)));
+            epochs * (cost::TRAINING * flop(pad(&train)) + dev)
+        };
+        let parameters = cost::parameters(Architecture::Body, &config);
+        let model = BYTES_A_WEIGHT * parameters;
+        Cost {
+            flop: Some(all(|rows| *rows)),
+            padded_flop: Some(all(Rows::padded)),
+            tokens: Some(epochs * (train.pieces + dev.map_or(0.0, |rows| rows.pieces))),
+            precision: Some(self.precision.name()),
+            bytes: Some(model),
+            // Checkpoints on the disk and one that is being written; each may mean a best epoch of its own.
+            scratch_bytes: Some(RECENT as u64 * (BYTES_IN_CHECKPOINT * parameters + model)),
+            assumed: facts::once(assumed),
+            gives: [("model".to_owned(), facts::of_task_model(&config, longest))].into(),
+        }
+    }
+
+    fn expected_model(&self, known: &Known<'_>, assumed: &mut Vec<String>) -> ElectraConfig {
+        match self.size {
+            Some(size) => {
+                let entries = facts::entries(known.input("vocabulary"), assumed);
+                self.sizes.apply(size.config(entries))
+            }
+            None => facts::model(known.input("start"), assumed),
+        }
+    }
+}
+
+/// Pieces of a row where nobody says.
+pub(in crate::kinds) fn usual_length(asks: bool) -> usize {
+    match asks {
+        true => 384,
+        false => 128,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::config::Size;
+    use flow::metric::MetricRow;
+    use flow::store::Store;
+    use serde_json::json;
+
+    fn kind() -> Finetune {
+        let text = r#"{"name": "set", "epochs": 3, "batch": 32, "learning_rate": 5e-5, "seed": 1}"#;
+        serde_json::from_str(text).expect("a configuration")
+    }
+
+    fn row(split: &str, metric: &str, value: f64) -> MetricRow {
+        MetricRow {
+            split: Some(split.to_owned()),
+            ..MetricRow::new(metric, value)
+        }
+    }
+
+    #[test]
+    fn words_of_the_set_are_counted_where_they_are_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let model = facts::of_model(&Size::Base.config(31_090));
+        let rows = [
+            row("train", "examples", 1_000.0),
+            row("train", "tokens", 20_000.0),
+            row("dev", "examples", 100.0),
+            row("dev", "tokens", 2_000.0),
+        ];
+        let set = facts::of_dataset(&rows, false);
+        let mut known = Known::new(&store, None);
+        known.add_output("start", None, Some(&model));
+        known.add_output("data", None, Some(&set));
+        let cost = kind().expected_cost(&known);
+        // 20 words of 1.3 pieces and two specials: 28 pieces a row.
+        let token = 12.0 * (8.0 * 768.0_f64.powi(2) + 4.0 * 28.0 * 768.0 + 4.0 * 768.0 * 3072.0);
+        let expected = 3.0 * 28.0 * token * (3.0 * 1_000.0 + 100.0);
+        let flop = cost.flop.expect("counted");
+        assert!(
+            (flop / expected - 1.0).abs() < 1e-9,
+            "{flop:e} {expected:e}"
+        );
+        assert_eq!(cost.tokens, Some(3.0 * 28.0 * 1_100.0));
+        assert!(cost.padded_flop > Some(4.0 * flop), "128 pieces a row");
+        assert_eq!(cost.assumed, ["1.3 pieces a word"]);
+        assert_eq!(cost.bytes, Some(4 * 109_327_872));
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let asks = json!({ "asks": true, "splits": {} });
+        let mut known = Known::new(&store, None);
+        known.add_output("data", None, Some(&asks));
+        let cost = kind().expected_cost(&known);
+        assert_eq!(
+            cost.assumed,
+            [
+                "a model of the base size",
+                "10000 examples in `train`",
+                "rows of 384 pieces"
+            ]
+        );
+        assert_eq!(cost.tokens, Some(3.0 * 384.0 * 10_000.0));
+    }
+}

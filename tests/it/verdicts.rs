@@ -1,0 +1,141 @@
+//! Claims through a whole run: the lines at its end, `--strict`, and runs that are not as their file is written.
+
+use serde_json::Value;
+
+use crate::space::{Ran, Space};
+
+/// Two seeds around 50, two steps behind each other, one parameter that reaches the number and one that does not.
+const PIPELINE: &str = "\
+params: { steps: 1000, spare: 1, seeds: [1, 2, 3], title: Scores }
+profiles: { small: { params: { steps: 10 } } }
+stages:
+  train:
+    kind: command
+    replicate: { seed: '${params.seeds}' }
+    with: { script: 'cp params.json model', params: { steps: '${params.steps}', seed: '${replicate.seed}' } }
+    outputs: { model: model }
+  score:
+    kind: command
+    replicate: { seed: '${params.seeds}' }
+    needs: { model: train }
+    with:
+      script: |
+        seed=$(sed -n 's/.*\"seed\": *\\([0-9]*\\).*/\\1/p' model)
+        echo \"{\\\"metric\\\": \\\"f1\\\", \\\"value\\\": 50.$seed}\" > rows.jsonl
+    numbers: rows.jsonl
+  spare:
+    kind: command
+    with: { script: 'echo 1 > out', params: { spare: '${params.spare}' } }
+    outputs: { out: out }
+  total:
+    kind: aggregate
+    replicate: { seed: '${params.seeds}' }
+    needs: { scores: { all: score } }
+    with:
+      published: [{ metric: f1, system: theirs, value: 40 }]
+      own: { system: ours }
+      steps: [{ metric: share, of: f1, how: share_of_best, by: [metric_of] }]
+      groups: [{ column: metric_of, of: system, values: { f1: [ours, theirs] } }]
+      fields: { class: system }
+  table:
+    kind: report
+    needs: { scores: { all: score }, totals: { all: total } }
+    with: { title: '${params.title}' }
+expect:
+  - { metric: f1, value: 50.2, tolerance: 0.5, n: 5, source: Table 7 }
+  - { metric: share, where: { class: ours }, value: 1, tolerance: 0.1, source: Table 10 }
+  - { metric: f1, where: { seed: 1 }, value: 50.1, source: Table 7 }
+";
+
+fn lines(ran: &Ran) -> Vec<&str> {
+    let text = ran.stderr.as_str();
+    let at = text.find("claims of table").expect("claims");
+    text[at..].lines().collect()
+}
+
+fn claims(space: &Space) -> Vec<Value> {
+    space
+        .lines("reports/p/latest/claims.jsonl")
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("a line"))
+        .collect()
+}
+
+fn words(space: &Space) -> Vec<String> {
+    let verdict = |one: Value| one["verdict"].as_str().expect("a word").to_owned();
+    claims(space).into_iter().map(verdict).collect()
+}
+
+#[test]
+fn a_run_ends_with_a_line_per_claim() {
+    let space = Space::with(PIPELINE);
+    let ran = space.run(&["--strict"]).exits(0);
+    assert_eq!(
+        lines(&ran),
+        [
+            "claims of table: 2 reproduced, 1 inconclusive",
+            "  reproduced: f1 (Table 7): 50.20 over 3 against 50.20 ±0.5, difference −0.21 to +0.21",
+            "  reproduced: share, class ours (Table 10): 1 over 3 against 1 ±0.1, difference 0 to 0",
+            "  inconclusive: f1, seed 1 (Table 7): 50.10 against 50.10 ±0.05; one repetition shows no spread",
+        ]
+    );
+    let ran = space.run(&["--json"]).exits(0);
+    let summary: Value = serde_json::from_str(&ran.stdout).expect("a summary");
+    let counts = &summary["reports"][0]["claims"];
+    assert_eq!(
+        (&counts["reproduced"], &counts["inconclusive"]),
+        (&2.into(), &1.into())
+    );
+}
+
+#[test]
+fn a_shrunk_run_says_so_and_changes_no_other_key() {
+    let space = Space::with(PIPELINE);
+    space.run(&[]).exits(0);
+    let keys = |ran: Ran| -> Vec<(String, String)> {
+        let rows: Vec<Value> = serde_json::from_str(&ran.exits(0).stdout).expect("rows");
+        let row = |row: &Value| (row["stage"].to_string(), row["state"].to_string());
+        rows.iter().map(row).collect()
+    };
+    // What reaches no number of a claim leaves verdicts and everything cached.
+    let plan = |args: &[&str]| keys(space.call(&[&["plan", "p.yaml", "--json"], args].concat()));
+    let changed = |rows: Vec<(String, String)>| -> Vec<String> {
+        let runs = rows.into_iter().filter(|(_, state)| state != "\"cached\"");
+        runs.map(|(stage, _)| stage).collect()
+    };
+    assert!(changed(plan(&[])).is_empty());
+    assert_eq!(changed(plan(&["--set", "spare=2"])), ["\"spare\""]);
+    space.run(&["--set", "spare=2"]).exits(0);
+    assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
+    // Fewer seeds are no departure.
+    space.run(&["--set", "seeds=[1, 2]"]).exits(0);
+    assert!(!words(&space).contains(&"not_comparable".to_owned()));
+
+    let ran = space.run(&["--profile", "small"]).exits(0);
+    assert_eq!(lines(&ran)[0], "claims of table: 3 not comparable");
+    assert!(
+        lines(&ran)[1]
+            .ends_with("; not as the file is written: train: steps = 10 (the file says 1000)"),
+        "{:?}",
+        lines(&ran)
+    );
+    let page = space.read("reports/p/latest/report.md");
+    assert!(
+        page.contains("- train: steps = 10 (the file says 1000)"),
+        "{page}"
+    );
+    // A run that can judge nothing is no success.
+    let ran = space.run(&["--profile", "small", "--strict"]).exits(1);
+    assert!(
+        ran.stderr.contains("no claim of this run could be judged"),
+        "{}",
+        ran.stderr
+    );
+
+    // The same bytes by way of the file itself: then it is as written, and only the report is made.
+    let text = PIPELINE.replace("steps: 1000,", "steps: 10,");
+    space.write("p.yaml", text);
+    assert_eq!(changed(plan(&[])), ["\"table\""]);
+    space.run(&[]).exits(0);
+    assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
+}
