@@ -378,7 +378,9 @@ impl<'a> Planner<'a> {
             Origin::Glob(pattern) => Some(PortContent::One(plain(
                 self.glob_content(stage, input, pattern)?,
             ))),
-            Origin::Stage(output) => self.output_item(stage, input, output)?.map(PortContent::One),
+            Origin::Stage(output) => self
+                .output_item(stage, input, output)?
+                .map(PortContent::One),
             Origin::Many(outputs) => {
                 let mut items = Vec::with_capacity(outputs.len());
                 for output in outputs {

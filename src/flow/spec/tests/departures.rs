@@ -148,7 +148,9 @@ fn a_value_that_a_condition_asks_for_is_another_part_of_the_file() {
     let loaded = scene.load(None, &["from=given"]).expect("loads");
     assert_eq!(names(&loaded), ["given", "t"]);
     assert!(lines(&loaded, "given").is_empty() && lines(&loaded, "t").is_empty());
-    let loaded = scene.load(None, &["from=given", "epochs=1"]).expect("loads");
+    let loaded = scene
+        .load(None, &["from=given", "epochs=1"])
+        .expect("loads");
     assert!(lines(&loaded, "given").is_empty());
     assert_eq!(lines(&loaded, "t"), ["t: epochs = 1 (3)"]);
 }
