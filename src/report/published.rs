@@ -1,5 +1,6 @@
 //! Systems that others published, as lines beside ours, and who is first. Knows nothing of rows and files.
 
+use crate::cell::Cell;
 use crate::error::ReportError;
 use crate::frame::{SheetColumn, same_text};
 use crate::input::text_of;
@@ -165,12 +166,16 @@ fn published_line(
     })
 }
 
-/// Places of each column among a group: 1 is first, equal numbers share a place.
+/// Places of each column among a group: 1 is first, equal numbers share a place. A number of ours that rests on other
+/// data or settings than theirs has none.
 fn rank(goal: Rank, among: &[usize], members: &mut [Line], lines: &mut [Line], n_columns: usize) {
     for column in 0..n_columns {
+        let is_comparable =
+            |cell: &&Cell| cell.raw.stand_ins.is_empty() && cell.raw.departures.is_empty();
         let ours = among
             .iter()
             .filter_map(|at| lines[*at].cells[column].as_ref())
+            .filter(is_comparable)
             .map(|cell| cell.raw.summary.mean);
         let theirs = members
             .iter()
@@ -188,7 +193,8 @@ fn rank(goal: Rank, among: &[usize], members: &mut [Line], lines: &mut [Line], n
             1 + all.iter().filter(better).count()
         };
         for at in among {
-            if let Some(cell) = &mut lines[*at].cells[column] {
+            let cell = lines[*at].cells[column].as_mut();
+            if let Some(cell) = cell.filter(|cell| is_comparable(&&**cell)) {
                 let place = place(cell.raw.summary.mean);
                 cell.place = Some(place);
                 cell.rank = Some(format!("{} of {}", ordinal(place), all.len()));

@@ -118,12 +118,15 @@ pub fn build(
         });
     }
     let each = options.each.min(20);
-    let rule = if options.ids.is_empty() {
-        format!(
+    let rule = match (options.ids.is_empty(), each) {
+        (false, _) => "Chosen by their ids.".to_owned(),
+        (true, 1) => {
+            "The first of each kind of error and of those without one, in the order of the data."
+                .to_owned()
+        }
+        (true, each) => format!(
             "The first {each} of each kind of error and of those without one, in the order of the data."
-        )
-    } else {
-        "Chosen by their ids.".to_owned()
+        ),
     };
     let samples = Samples {
         slug,
