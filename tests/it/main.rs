@@ -41,6 +41,7 @@ mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;
+mod report_page;
 mod results;
 mod select;
 mod serve;
