@@ -148,7 +148,7 @@ impl<'a> Workshop<'a> {
         let cache = self.store.dir().to_path_buf();
         let job = stage.job(&kind, &bound, manifest, cache, root);
         let outcome = self
-            .carry_out(Order::Run(Box::new(job)))
+            .carry_out(&Order::Run(Box::new(job)))
             .map_err(|error| trouble(&error))?;
         Ok(match outcome {
             Outcome::Recorded { entry, .. } | Outcome::Shared { entry } => Again::Made(entry),
@@ -242,12 +242,12 @@ impl<'a> Workshop<'a> {
         Ok(false)
     }
 
-    fn carry_out(&mut self, order: Order) -> io::Result<Outcome> {
+    fn carry_out(&mut self, order: &Order) -> io::Result<Outcome> {
         let supervisor = match &mut self.supervisor {
             Some(supervisor) => supervisor,
             none => none.insert(Supervisor::start(&self.folder)?),
         };
-        let mut line = serde_json::to_vec(&order).map_err(io::Error::other)?;
+        let mut line = serde_json::to_vec(order).map_err(io::Error::other)?;
         line.push(b'\n');
         let orders = supervisor
             .orders
