@@ -125,7 +125,12 @@ fn mistakes_say_what_is_expected() {
         (&["accept", "p.yaml", "a"], "--reason"),
         (&["plam", "p.yaml"], "'plan'"),
         (&["run", "p.yaml", "--keep-goign"], "'--keep-going'"),
-        (&["verify", "x"], "unrecognized subcommand"),
+        (&["push", "x"], "unrecognized subcommand"),
+        (
+            &["verify", "x", "--rerun", "1", "--tolerance", "2"],
+            "from 0 to 1",
+        ),
+        (&["export", "p.yaml"], "--out"),
         (&["run", "p.yaml", "--device", "tpu"], "expected `auto`"),
     ];
     for (words, expected) in cases {

@@ -2,6 +2,7 @@
 
 use flow::clock;
 use flow::event::End;
+use flow::exec::environment::quoted;
 use flow::run::RunSummary;
 use report::{RunSummary as Page, RunTotals, StageLine, render_run};
 
@@ -64,6 +65,11 @@ fn page(session: &Session, summary: &RunSummary) -> Page {
                     .and_then(|key| session.store.imported(&key))
                     .map_or_else(|| stage.because.clone(), |imported| imported.words()),
                 device: (!stage.device.is_empty()).then(|| stage.device.clone()),
+                command: format!(
+                    "pipeline get {} {} --to out",
+                    quoted(&session.workflow().file.to_string_lossy()),
+                    quoted(&stage.stage)
+                ),
             })
             .collect(),
         warnings: summary

@@ -83,6 +83,7 @@ pub fn load_cached(options: &LoadOptions<'_>, store: &Store) -> Result<Ready, Lo
         sources,
         warnings,
         read,
+        ..
     } = load(options)?;
     // Before the plan is kept: one that is kept is not looked at again.
     let conflicts = publish_conflicts(&workflow);

@@ -10,6 +10,7 @@ use flow::metric::MetricRow;
 use flow::spec::METRICS;
 use report::claims::Verdict;
 use report::options::{ChartOptions, TableOptions, Where};
+use report::sections::options::{LedgerEntry, SectionOptions};
 use report::{Claim, INDEX_FILE, Instance, Options, ReportError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,12 @@ pub struct Report {
     /// Whether the charts stand before the tables.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     charts_first: bool,
+    /// Further parts of the page, in order: `text`, `table`, `chart`, `samples`, `confusion`, `curves`, `choice`, `ledger`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sections: Vec<SectionOptions>,
+    /// What the paper left open, what was taken for it, and which numbers it touches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ledger: Vec<LedgerEntry>,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "Where::is_empty")]
     expect: Where,
@@ -50,8 +57,9 @@ pub struct Report {
 
 impl StageKind for Report {
     const NAME: &'static str = "report";
-    /// 1: first. 2: claims about numbers over repetitions are judged by a test of equivalence.
-    const VERSION: u32 = 2;
+    /// 1: first. 2: claims about numbers over repetitions are judged by a test of equivalence. 3: deviations in cells, a
+    /// picture of the repetitions, a page of parts.
+    const VERSION: u32 = 3;
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;
@@ -69,23 +77,17 @@ impl StageKind for Report {
         let mut problems = Vec::new();
         check_filter(&self.expect, &[], &mut problems);
         for (at, table) in self.tables.iter().enumerate() {
-            let path = ["tables".to_owned(), at.to_string()];
-            check_filter(&table.filter, &path, &mut problems);
-            for (number_at, number) in table.numbers.iter().enumerate() {
-                let path = [&path[..], &["numbers".to_owned(), number_at.to_string()]].concat();
-                check_filter(&number.filter, &path, &mut problems);
-            }
+            check_table(table, &["tables".to_owned(), at.to_string()], &mut problems);
         }
         for (at, chart) in self.charts.iter().enumerate() {
-            let path = ["charts".to_owned(), at.to_string()];
-            check_filter(&chart.filter, &path, &mut problems);
-            if chart.from.is_some_and(|from| !from.is_finite()) {
-                problems.push(ConfigProblem {
-                    path: [&path[..], &["from".to_owned()]].concat(),
-                    message: "the axis must begin at a number".to_owned(),
-                    help: None,
-                });
-            }
+            check_chart(chart, &["charts".to_owned(), at.to_string()], &mut problems);
+        }
+        for (at, entry) in self.ledger.iter().enumerate() {
+            let path = ["ledger".to_owned(), at.to_string()];
+            check_filter(&entry.filter, &path, &mut problems);
+        }
+        for (at, section) in self.sections.iter().enumerate() {
+            check_section(section, at, &mut problems);
         }
         problems
     }
@@ -98,7 +100,7 @@ impl StageKind for Report {
     }
 
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
-        let instances = instances(stage)?;
+        let instances = instances(stage, &self.section_ports())?;
         let template = match stage.find_input(TEMPLATE) {
             Some(path) => Some(fs_err::read_to_string(path)?),
             None => None,
@@ -110,6 +112,8 @@ impl StageKind for Report {
             charts: self.charts.clone(),
             charts_first: self.charts_first,
             expect: self.expect.clone(),
+            sections: self.sections.clone(),
+            ledger: self.ledger.clone(),
         };
         let report = report::build(&options, &self.claims()?, instances, template.as_deref())
             .map_err(|error| stage_error(&error))?;
@@ -136,6 +140,15 @@ impl StageKind for Report {
 }
 
 impl Report {
+    /// Inputs that parts of the page read as they are, each once.
+    fn section_ports(&self) -> Vec<&str> {
+        let ports = self.sections.iter().filter_map(SectionOptions::port);
+        let mut ports: Vec<&str> = ports.collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
     fn claims(&self) -> Result<Vec<Claim>, StageError> {
         if self.claims.is_null() {
             return Ok(Vec::new());
@@ -149,6 +162,72 @@ impl Report {
             failure.class = Class::Input;
             failure
         })
+    }
+}
+
+fn check_table(table: &TableOptions, path: &[String], problems: &mut Vec<ConfigProblem>) {
+    check_filter(&table.filter, path, problems);
+    for (at, number) in table.numbers.iter().enumerate() {
+        let path = [path, &["numbers".to_owned(), at.to_string()]].concat();
+        check_filter(&number.filter, &path, problems);
+    }
+    for (at, published) in table.published.iter().enumerate() {
+        let path = [path, &["published".to_owned(), at.to_string()]].concat();
+        check_filter(&published.filter, &path, problems);
+        if published.values.is_empty() {
+            problems.push(ConfigProblem {
+                path,
+                message: format!("`{}` has no number", published.system),
+                help: Some("write one a column, such as `f1: 89.71`".to_owned()),
+            });
+        }
+    }
+}
+
+fn check_chart(chart: &ChartOptions, path: &[String], problems: &mut Vec<ConfigProblem>) {
+    check_filter(&chart.filter, path, problems);
+    if chart.from.is_some_and(|from| !from.is_finite()) {
+        problems.push(ConfigProblem {
+            path: [path, &["from".to_owned()]].concat(),
+            message: "the axis must begin at a number".to_owned(),
+            help: None,
+        });
+    }
+}
+
+fn check_section(section: &SectionOptions, at: usize, problems: &mut Vec<ConfigProblem>) {
+    let path = |word: &str| ["sections".to_owned(), at.to_string(), word.to_owned()];
+    let mut range = |word: &str, key: &str, value: u16, from: u16, to: u16| {
+        if !(from..=to).contains(&value) {
+            problems.push(ConfigProblem {
+                path: [&path(word)[..], &[key.to_owned()]].concat(),
+                message: format!("`{key}` is {value}"),
+                help: Some(format!("write a number from {from} to {to}")),
+            });
+        }
+    };
+    match section {
+        SectionOptions::Samples(samples) => {
+            range("samples", "each", u16::from(samples.each), 1, 20);
+            range("samples", "characters", samples.characters, 80, 4000);
+        }
+        SectionOptions::Curves(curves) => range("curves", "points", curves.points, 10, 1000),
+        _ => {}
+    }
+    match section {
+        SectionOptions::Text(_) | SectionOptions::Ledger(_) => {}
+        SectionOptions::Table(table) => check_table(table, &path("table"), problems),
+        SectionOptions::Chart(chart) => check_chart(chart, &path("chart"), problems),
+        SectionOptions::Samples(one) => check_filter(&one.filter, &path("samples"), problems),
+        SectionOptions::Confusion(one) => check_filter(&one.filter, &path("confusion"), problems),
+        SectionOptions::Curves(one) => check_filter(&one.filter, &path("curves"), problems),
+        SectionOptions::Choice(one) => {
+            check_filter(&one.filter, &path("choice"), problems);
+            if let Some(beside) = &one.beside {
+                let path = [&path("choice")[..], &["beside".to_owned()]].concat();
+                check_filter(&beside.filter, &path, problems);
+            }
+        }
     }
 }
 
@@ -190,7 +269,9 @@ fn check_filter(filter: &Where, path: &[String], problems: &mut Vec<ConfigProble
 }
 
 /// Every producer of rows among the inputs, ports in order of their names, instances in the order of the matrix.
-fn instances(stage: &StageContext) -> Result<Vec<Instance>, StageError> {
+///
+/// Those of `as_they_are` are no rows: a part of the page reads their files.
+fn instances(stage: &StageContext, as_they_are: &[&str]) -> Result<Vec<Instance>, StageError> {
     let mut instances = Vec::new();
     for (port, input) in stage.inputs.iter().filter(|(port, _)| *port != TEMPLATE) {
         for item in &input.items {
@@ -200,7 +281,11 @@ fn instances(stage: &StageContext) -> Result<Vec<Instance>, StageError> {
                     report::load_index(port, &path).map_err(|error| stage_error(&error))?;
                 instances.extend(listed);
             } else {
-                instances.push(instance(port, item, path)?);
+                let path = match as_they_are.contains(&port.as_str()) {
+                    true => path,
+                    false => rows_file(port, path)?,
+                };
+                instances.push(instance(port, item, path));
             }
         }
     }
@@ -213,8 +298,9 @@ fn instances(stage: &StageContext) -> Result<Vec<Instance>, StageError> {
     Ok(instances)
 }
 
-fn instance(port: &str, item: &InputItem, path: PathBuf) -> Result<Instance, StageError> {
-    let path = if path.is_dir() {
+/// The file of rows: the input itself, or what `command` calls it in a folder.
+fn rows_file(port: &str, path: PathBuf) -> Result<PathBuf, StageError> {
+    if path.is_dir() {
         let inside = path.join("metrics.jsonl");
         if !inside.is_file() {
             return Err(StageError::new(
@@ -225,11 +311,13 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Result<Instance, Sta
                 "name the stage alone or its `{METRICS}` output, such as `{port}: STAGE.{METRICS}`"
             )));
         }
-        inside
-    } else {
-        path
-    };
-    Ok(Instance {
+        return Ok(inside);
+    }
+    Ok(path)
+}
+
+fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
+    Instance {
         input: port.to_owned(),
         path,
         axes: item
@@ -246,7 +334,7 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Result<Instance, Sta
         device: item.device.clone(),
         departures: report::input::departures(&item.notes),
         notes: item.notes.clone(),
-    })
+    }
 }
 
 fn stage_error(error: &ReportError) -> StageError {

@@ -1,6 +1,6 @@
 //! From options, claims and instances to the files of a report. Knows nothing of stages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fs_err as fs;
@@ -11,9 +11,11 @@ use crate::frame::{self, Frame, SheetColumn};
 use crate::input::{Instance, load_rows};
 use crate::measure::Data;
 use crate::options::{Claim, Options};
-use crate::page::{ClaimLine, Page};
+use crate::page::{Body, ClaimLine, Page};
+use crate::parts::{Parts, Slugs};
 use crate::render::{html, latex, markdown};
-use crate::{chart, sheet, table, verdicts};
+use crate::sections::{Part, confusion};
+use crate::{published, sheet, verdicts};
 
 /// Every claim with its verdict and the numbers it rests on, a JSON object a line.
 pub const CLAIMS_FILE: &str = "claims.jsonl";
@@ -56,6 +58,11 @@ pub fn build(
     instances: Vec<Instance>,
     template: Option<&str>,
 ) -> Result<Report, ReportError> {
+    let ports: Vec<&str> = options.section_ports().collect();
+    let known: BTreeSet<String> = instances.iter().map(|one| one.input.clone()).collect();
+    let (files_of_parts, instances): (Vec<Instance>, Vec<Instance>) = instances
+        .into_iter()
+        .partition(|instance| ports.contains(&instance.input.as_str()));
     let rows = instances
         .iter()
         .map(|instance| load_rows(&instance.path))
@@ -71,40 +78,19 @@ pub fn build(
         .cloned()
         .collect();
     let judged = claims::judge(&data, &chosen)?;
-    let mut warnings = Vec::new();
-    let mut slugs = Slugs::default();
-    let wanted = if options.tables.is_empty() {
-        table::automatic(&data)?
-    } else {
-        options.tables.clone()
+    let mut parts = Parts {
+        data: &data,
+        files: &files_of_parts,
+        ports: known.into_iter().collect(),
+        judged: &judged,
+        options,
+        slugs: Slugs::default(),
+        body: Body::default(),
+        warnings: Vec::new(),
     };
-    let mut tables = Vec::new();
-    for options in &wanted {
-        let slug = slugs.unique(options.title.as_deref().unwrap_or("numbers"));
-        let table = table::build(&data, &judged, options, slug)?;
-        if table.lines.is_empty() {
-            warnings.push(format!("no row matches table `{}`", table.title));
-        }
-        tables.push(table);
-    }
-    let mut charts = Vec::new();
-    for options in &options.charts {
-        let slug = slugs.unique(&options.title);
-        match chart::build(&data, &judged, options, slug)? {
-            Some(chart) => charts.push(chart),
-            None => warnings.push(format!("no row matches chart `{}`", options.title)),
-        }
-    }
-    let mut page = Page::new(
-        options.title.clone(),
-        options.text.clone(),
-        tables,
-        charts,
-        &judged,
-        &data,
-        &rows_of,
-    );
-    page.charts_first = options.charts_first;
+    parts.make()?;
+    let (body, warnings) = (parts.body, parts.warnings);
+    let page = Page::new(options, body, &judged, &data, &rows_of, &files_of_parts);
     Ok(Report {
         files: files(&page, &data, template)?,
         counts: page.counts,
@@ -131,6 +117,18 @@ fn files(
             format!("tables/{}.tex", table.slug),
             latex::table(table).into_bytes(),
         );
+        if table.has_published {
+            let (csv, parquet) = frame::sheet(&published::sheet(table))?;
+            files.insert(format!("tables/{}-published.csv", table.slug), csv);
+            files.insert(format!("tables/{}-published.parquet", table.slug), parquet);
+        }
+    }
+    for part in &page.parts {
+        if let Part::Confusion(confusion) = part {
+            let (csv, parquet) = frame::sheet(&confusion::sheet(confusion))?;
+            files.insert(format!("tables/{}.csv", confusion.slug), csv);
+            files.insert(format!("tables/{}.parquet", confusion.slug), parquet);
+        }
     }
     for chart in &page.charts {
         files.insert(
@@ -168,42 +166,4 @@ fn claim_sheet(claims: &[ClaimLine]) -> Vec<SheetColumn> {
             Some(markdown::sentences(&claim.remarks))
         }),
     ]
-}
-
-/// Gives out names for files and anchors, each once.
-#[derive(Debug)]
-struct Slugs(Vec<String>);
-
-impl Default for Slugs {
-    fn default() -> Self {
-        Self(["rows", "claims", "sources"].map(str::to_owned).into())
-    }
-}
-
-impl Slugs {
-    /// `Table 2: NER data` as `table-2-ner-data`; numbered when taken.
-    fn unique(&mut self, title: &str) -> String {
-        let mut slug = String::new();
-        for c in title.chars() {
-            if c.is_ascii_alphanumeric() {
-                slug.push(c.to_ascii_lowercase());
-            } else if !slug.ends_with('-') && !slug.is_empty() {
-                slug.push('-');
-            }
-        }
-        slug.truncate(60);
-        let base = match slug.trim_matches('-') {
-            "" => "table".to_owned(),
-            slug => slug.to_owned(),
-        };
-        let name = (1_u32..)
-            .map(|number| match number {
-                1 => base.clone(),
-                number => format!("{base}-{number}"),
-            })
-            .find(|name| !self.0.contains(name))
-            .expect("some number is free");
-        self.0.push(name.clone());
-        name
-    }
 }

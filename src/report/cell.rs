@@ -13,16 +13,35 @@ use crate::table::Line;
 pub struct Cell {
     /// The mean as shown.
     pub value: String,
+    /// The sample standard deviation as shown; none for a single value.
+    pub deviation: Option<String>,
+    /// How many repetitions: `5`, or `4 of 5` where some are missing; none for a single value that none is missing of.
+    pub repetitions: Option<String>,
     /// Half the 95 % interval as shown.
     pub half_width: Option<String>,
     /// `4 of 5` where repetitions are missing.
     pub incomplete: Option<String>,
+    /// What has to be said of it at once, such as `stand-in data`.
+    pub labels: Vec<&'static str>,
+    /// A dot for each repetition: an SVG element; none for a single value.
+    pub strip: Option<String>,
+    /// Its place among published systems, `3rd of 9`.
+    pub rank: Option<String>,
+    /// The same as a number.
+    pub place: Option<usize>,
+    /// Which entries of the ledger touch it.
+    pub ledger: Vec<usize>,
+    /// Lines of the page's sources that it comes from, from 1.
+    pub sources: Vec<usize>,
     /// Marks of its footnotes.
     pub marks: Vec<String>,
     /// The stated value beside it.
     pub reference: Option<Reference>,
     /// n, deviation, range and interval in one line; empty for a single value.
     pub detail: String,
+    /// How its numbers are written.
+    #[serde(skip)]
+    pub style: Style,
     /// The numbers themselves, for files.
     #[serde(skip)]
     pub raw: Measure,
@@ -86,15 +105,43 @@ pub(crate) fn show_cell(style: Style, measure: Measure, judged: &[Judged]) -> Ce
     };
     Cell {
         value: style.show(summary.mean),
+        deviation: summary.deviation.map(|deviation| style.bare(deviation)),
+        repetitions: match (measure.missing.is_empty(), summary.n) {
+            (true, 1) => None,
+            (true, n) => Some(n.to_string()),
+            (false, n) => Some(format!("{n} of {}", measure.expected)),
+        },
         half_width: summary.half_width.map(|half_width| style.bare(half_width)),
         incomplete: (!measure.missing.is_empty())
             .then(|| format!("{} of {}", summary.n, measure.expected)),
+        labels: labels(&measure),
+        strip: None,
+        rank: None,
+        place: None,
+        ledger: Vec::new(),
+        sources: Vec::new(),
         marks: Vec::new(),
         reference: found.map(|judged| show_reference(style, judged)),
         detail,
+        style,
         raw_reference: found.cloned(),
         raw: measure,
     }
+}
+
+/// What a reader must not miss, in the cell itself; remarks under the table say more.
+fn labels(measure: &Measure) -> Vec<&'static str> {
+    let mut labels = Vec::new();
+    if !measure.stand_ins.is_empty() {
+        labels.push("stand-in data");
+    }
+    if !measure.departures.is_empty() {
+        labels.push("not as written");
+    }
+    if !measure.devices.is_empty() {
+        labels.push("mixed devices");
+    }
+    labels
 }
 
 /// A claim as it stands beside a number of `style`.

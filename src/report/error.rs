@@ -68,6 +68,44 @@ pub enum ReportError {
         /// The value.
         value: String,
     },
+    /// A part of the page reads an input that the stage does not need.
+    #[error("{place} reads the input `{port}`, which the stage does not need")]
+    UnknownPort {
+        /// Which part.
+        place: String,
+        /// As written.
+        port: String,
+        /// Inputs there are.
+        ports: Vec<String>,
+    },
+    /// A part of the page reads one file, and there is none or several.
+    #[error("the input `{input}` is a folder, and not of one file")]
+    NotOneFile {
+        /// The instance's name.
+        input: String,
+    },
+    /// A published number is for no column of the table.
+    #[error("{place}: `{system}` has a number for `{column}`, which is no column")]
+    UnknownNumber {
+        /// Which table.
+        place: String,
+        /// Whose number.
+        system: String,
+        /// As written.
+        column: String,
+        /// Columns there are.
+        columns: Vec<String>,
+    },
+    /// A published system stands among lines that the table has not.
+    #[error("{place}: no line is one where `{system}` stands")]
+    UnknownLine {
+        /// Which table.
+        place: String,
+        /// Whose.
+        system: String,
+        /// The columns that make lines.
+        rows: Vec<String>,
+    },
     /// The template does not parse or does not render.
     #[error("template `{name}` does not render: {source}")]
     Template {
@@ -93,6 +131,10 @@ impl ReportError {
             Self::Ambiguous { .. } => "report::ambiguous_cell",
             Self::Twice { .. } => "report::row_twice",
             Self::NotNumeric { .. } => "report::not_numeric",
+            Self::UnknownPort { .. } => "report::unknown_port",
+            Self::NotOneFile { .. } => "report::not_one_file",
+            Self::UnknownNumber { .. } => "report::unknown_number",
+            Self::UnknownLine { .. } => "report::unknown_line",
             Self::Template { .. } => "report::template",
             Self::Frame(_) => "report::frame",
         }
@@ -123,6 +165,23 @@ impl ReportError {
             Self::NotNumeric { .. } => {
                 Some("use `kind: bars` or `kind: dots` for names".to_owned())
             }
+            Self::UnknownPort { port, ports, .. } => Some(format!(
+                "add `{port}` to `needs`, such as `{port}: {{ all: STAGE, output: OUTPUT }}`; it has {}",
+                quoted(ports)
+            )),
+            Self::NotOneFile { .. } => {
+                Some("name the output, such as `needs: { samples: { all: score, output: samples } }`".to_owned())
+            }
+            Self::UnknownNumber { columns, .. } => {
+                Some(format!("columns are {}", quoted(columns)))
+            }
+            Self::UnknownLine { rows, .. } if rows.is_empty() => {
+                Some("leave its `where` out: this table has one line".to_owned())
+            }
+            Self::UnknownLine { rows, .. } => Some(format!(
+                "its `where` may name {}, with values of a line of the table",
+                quoted(rows)
+            )),
             Self::Template { .. } => Some(
                 "the built-in template is `src/report/templates/index.html`; start from a copy of it".to_owned(),
             ),

@@ -40,7 +40,7 @@ pub struct Row {
 }
 
 /// One producer of rows: a concrete stage, or a file of the user's.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Instance {
     /// The report's port it came in by.
     #[serde(skip)]
@@ -226,6 +226,7 @@ pub fn load_rows(path: &Path) -> Result<Vec<Row>, ReportError> {
     load_lines(path, "a metric row")
 }
 
+/// The values of a file of JSON lines; blank lines are passed over.
 pub(crate) fn load_lines<T: for<'de> Deserialize<'de>>(
     path: &Path,
     expected: &'static str,

@@ -16,12 +16,17 @@ pub mod measure;
 pub mod names;
 pub mod number;
 pub mod options;
+pub mod outcome;
 pub mod page;
 pub mod paired;
+mod parts;
+pub mod published;
 pub mod render;
 pub mod run_page;
+pub mod sections;
 pub mod sheet;
 pub mod stats;
+mod strip;
 pub mod table;
 pub mod verdicts;
 

@@ -104,6 +104,24 @@ impl NotOne {
     }
 }
 
+impl Measure {
+    /// A number of these values alone, behind which no rows stand; `None` without values.
+    #[must_use]
+    pub fn of_values(values: Vec<f64>) -> Option<Self> {
+        Some(Self {
+            rows: Vec::new(),
+            summary: Summary::of(&values)?,
+            expected: values.len(),
+            values,
+            missing: Vec::new(),
+            devices: Vec::new(),
+            stand_ins: Vec::new(),
+            departures: Vec::new(),
+            is_repeated: false,
+        })
+    }
+}
+
 impl Data {
     /// The conditions of a filter.
     ///

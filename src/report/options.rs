@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::equivalence::Stated;
 use crate::frame::same_text;
 use crate::input::text_of;
+use crate::sections::options::{LedgerEntry, Published, Rank, SectionOptions};
 
 /// Filters: column to one value or a list of values. `null` chooses rows without a value in that column.
 pub type Where = BTreeMap<String, Value>;
@@ -36,6 +37,12 @@ pub struct Options {
     /// Whether the charts stand before the tables.
     #[serde(skip_serializing_if = "is_default")]
     pub charts_first: bool,
+    /// Further parts, in order: text, tables, charts, examples, confusion, curves, choices, the ledger.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<SectionOptions>,
+    /// What the paper left open, what was taken for it, and which numbers it touches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ledger: Vec<LedgerEntry>,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub expect: Where,
@@ -78,6 +85,22 @@ pub struct TableOptions {
     /// Names for columns and values as people write them, such as `{ bc5cdr: BC5CDR, dev: Validation }`. `all` is a number over all classes, `"null"` one without a value in another column, such as all splits together.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Systems that others published, as lines beside ours.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
+    /// What ours is called among `published`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Which number is first among `published` and ours.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rank: Rank,
+}
+
+impl Options {
+    /// Inputs whose files are read by a part of the page; those of all others are rows.
+    pub fn section_ports(&self) -> impl Iterator<Item = &str> {
+        self.sections.iter().filter_map(SectionOptions::port)
+    }
 }
 
 /// One number, or one group of columns, of a table.

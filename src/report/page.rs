@@ -2,14 +2,16 @@
 
 use serde::Serialize;
 
-use crate::cell::show_reference;
+use crate::cell::{Cell, show_reference};
 use crate::chart::Chart;
 use crate::claims::{Counts, Judged, Test, Verdict};
 use crate::equivalence::EQUIVALENCE_FORMULA;
 use crate::input::{Departure, Instance};
 use crate::measure::Data;
 use crate::number::Style;
-use crate::options::Format;
+use crate::options::{Format, Options};
+use crate::outcome::Outcome;
+use crate::sections::Part;
 use crate::stats::INTERVAL_FORMULA;
 use crate::table::Table;
 
@@ -26,11 +28,21 @@ pub struct Page {
     pub charts: Vec<Chart>,
     /// Whether the charts stand before the tables.
     pub charts_first: bool,
+    /// Everything between head and claims, in order; tables and charts by their place above.
+    pub parts: Vec<Part>,
+    /// What a list of contents names.
+    pub contents: Vec<Entry>,
+    /// How the claims came out, in a sentence and in counts.
+    pub outcome: Outcome,
+    /// Whether any number stands for several repetitions with a picture of each.
+    pub has_strips: bool,
+    /// Whether any number is ranked among published systems.
+    pub has_ranks: bool,
     /// Every claim, in the order stated.
     pub claims: Vec<ClaimLine>,
     /// How the claims came out.
     pub counts: Counts,
-    /// Where the rows come from.
+    /// Where rows and other files come from.
     pub sources: Vec<Source>,
     /// Results that rest on stand-in data.
     pub stand_ins: usize,
@@ -118,6 +130,15 @@ fn departures(instances: &[Instance]) -> Vec<Departed> {
     stages
 }
 
+/// A line of the contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The anchor.
+    pub slug: String,
+    /// The heading.
+    pub title: String,
+}
+
 /// One claim as shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClaimLine {
@@ -139,6 +160,8 @@ pub struct ClaimLine {
     pub interval: Option<String>,
     /// How it came out.
     pub verdict: Verdict,
+    /// The verdict in one sign.
+    pub sign: &'static str,
     /// The verdict in words.
     pub word: &'static str,
     /// Where it is stated.
@@ -153,6 +176,8 @@ pub struct ClaimLine {
 /// Where rows come from.
 #[derive(Clone, Debug, Serialize)]
 pub struct Source {
+    /// Its line, from 1; cells name it.
+    pub number: usize,
     /// `input[axis=value]`.
     pub name: String,
     /// The record's key, 10 hex digits; none for files.
@@ -169,8 +194,8 @@ pub struct Source {
     pub origins: Vec<String>,
     /// Further facts, `name: value`.
     pub facts: Vec<String>,
-    /// How many rows it gave.
-    pub rows: usize,
+    /// How many rows it gave; none where a part of the page reads it as it is.
+    pub rows: Option<usize>,
 }
 
 impl ClaimLine {
@@ -207,6 +232,7 @@ impl ClaimLine {
             difference: measure.map(|_| shown.difference),
             interval: shown.interval,
             verdict: judged.verdict,
+            sign: judged.verdict.sign(),
             word: judged.verdict.word(),
             source: judged.claim.source.clone(),
             remarks,
@@ -216,7 +242,7 @@ impl ClaimLine {
 }
 
 impl Source {
-    fn of(instance: &Instance, rows: usize) -> Self {
+    fn of(number: usize, instance: &Instance, rows: Option<usize>) -> Self {
         let known = [
             "departures",
             "licence",
@@ -235,6 +261,7 @@ impl Source {
             })
             .collect();
         Self {
+            number,
             name: instance.name(),
             key: instance
                 .key
@@ -263,31 +290,53 @@ fn mentions_false(note: Option<&serde_json::Value>) -> bool {
 }
 
 impl Page {
-    /// The page of finished parts. `rows_of[i]` is how many rows instance `i` gave.
+    /// The page of finished parts. `rows_of[i]` is how many rows instance `i` gave; `files` are read by parts.
     #[must_use]
     pub fn new(
-        title: Option<String>,
-        text: Option<String>,
-        tables: Vec<Table>,
-        charts: Vec<Chart>,
+        options: &Options,
+        body: Body,
         judged: &[Judged],
         data: &Data,
         rows_of: &[usize],
+        files: &[Instance],
     ) -> Self {
-        let sources: Vec<Source> = data
-            .instances
-            .iter()
-            .zip(rows_of)
-            .map(|(instance, rows)| Source::of(instance, *rows))
+        let Body {
+            mut tables,
+            charts,
+            parts,
+        } = body;
+        let given = data.instances.iter().zip(rows_of);
+        let given = given.map(|(instance, rows)| (instance, Some(*rows)));
+        let sources: Vec<Source> = (1..)
+            .zip(given.chain(files.iter().map(|instance| (instance, None))))
+            .map(|(number, (instance, rows))| Source::of(number, instance, rows))
             .collect();
+        for cell in cells_mut(&mut tables) {
+            let rows = cell.raw.rows.iter();
+            let mut sources: Vec<usize> = rows.map(|row| data.frame.instance(*row) + 1).collect();
+            sources.dedup();
+            cell.sources = sources;
+        }
+        let any = |is: &dyn Fn(&Cell) -> bool| {
+            let lines = tables.iter().flat_map(|table| &table.lines);
+            lines.flat_map(|line| line.cells.iter().flatten()).any(is)
+        };
         Self {
-            title: title.unwrap_or_else(|| "Results".to_owned()),
-            text,
+            title: options
+                .title
+                .clone()
+                .unwrap_or_else(|| "Results".to_owned()),
+            text: options.text.clone(),
+            has_strips: any(&|cell| cell.strip.is_some()),
+            has_ranks: any(&|cell| cell.rank.is_some()),
+            outcome: Outcome::of(judged),
+            contents: contents(&parts, &tables, &charts, !judged.is_empty()),
+            parts,
             has_repetitions: tables.iter().any(|table| table.has_repetitions)
                 || !charts.is_empty() && data.instances.iter().any(|one| one.replicate.is_some()),
             tables,
             charts,
-            charts_first: false,
+            charts_first: options.charts_first,
             claims: judged.iter().map(ClaimLine::of).collect(),
             counts: Counts::of(judged.iter().map(|one| one.verdict)),
             multiplicity: Multiplicity::of(judged),
@@ -302,4 +351,42 @@ impl Page {
             equivalence_formula: EQUIVALENCE_FORMULA,
         }
     }
+}
+
+/// The parts of a page between head and claims.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    /// Tables in order.
+    pub tables: Vec<Table>,
+    /// Charts in order.
+    pub charts: Vec<Chart>,
+    /// Everything in order.
+    pub parts: Vec<Part>,
+}
+
+/// Every number of the tables.
+fn cells_mut(tables: &mut [Table]) -> impl Iterator<Item = &mut Cell> {
+    let lines = tables.iter_mut().flat_map(|table| &mut table.lines);
+    lines.flat_map(|line| line.cells.iter_mut().flatten())
+}
+
+/// Every heading that can be gone to; text has none of ours.
+fn contents(parts: &[Part], tables: &[Table], charts: &[Chart], has_claims: bool) -> Vec<Entry> {
+    let named = parts.iter().filter_map(|part| match part {
+        Part::Text { .. } => None,
+        Part::Table { at } => Some((tables[*at].slug.as_str(), tables[*at].title.as_str())),
+        Part::Chart { at } => Some((&charts[*at].slug, &charts[*at].title)),
+        Part::Samples(samples) => Some((&samples.slug, &samples.title)),
+        Part::Confusion(confusion) => Some((&confusion.slug, &confusion.title)),
+        Part::Choice(choice) => Some((&choice.slug, &choice.title)),
+        Part::Ledger(ledger) => Some((&ledger.slug, &ledger.title)),
+    });
+    named
+        .chain(has_claims.then_some(("claims", "Stated numbers")))
+        .chain([("sources", "Where the numbers come from")])
+        .map(|(slug, title)| Entry {
+            slug: slug.to_owned(),
+            title: title.to_owned(),
+        })
+        .collect()
 }

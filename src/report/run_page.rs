@@ -71,6 +71,9 @@ pub struct StageLine {
     pub because: String,
     /// The device its record states.
     pub device: Option<String>,
+    /// What to type to have its outputs as files.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command: String,
 }
 
 #[derive(Serialize)]
@@ -92,6 +95,9 @@ struct StageView<'a> {
     because: &'a str,
     device: &'a str,
     key: String,
+    /// Whether no line before it has the key, so that it may be the anchor.
+    is_anchor: bool,
+    command: &'a str,
 }
 
 /// The page: self-contained, no script, nothing from outside.
@@ -115,12 +121,22 @@ pub fn render_run(run: &RunSummary) -> String {
     let view = RunView {
         run,
         wall: duration(run.wall_seconds),
-        stages: run.stages.iter().map(stage_view).collect(),
+        stages: stage_views(&run.stages),
         timeline: (!ran.is_empty()).then(|| timeline(&ran)),
         shown: ran.len(),
         left_out: total - ran.len(),
     };
     html::run(&view).expect("the built-in template renders every run")
+}
+
+fn stage_views(stages: &[StageLine]) -> Vec<StageView<'_>> {
+    let mut known = std::collections::BTreeSet::new();
+    let mut views: Vec<StageView<'_>> = stages.iter().map(stage_view).collect();
+    for view in &mut views {
+        // Stages that are alike share a key, and an anchor may be there once only.
+        view.is_anchor = !view.key.is_empty() && known.insert(view.key.clone());
+    }
+    views
 }
 
 fn stage_view(stage: &StageLine) -> StageView<'_> {
@@ -136,6 +152,8 @@ fn stage_view(stage: &StageLine) -> StageView<'_> {
             .as_deref()
             .map(|key| key.chars().take(10).collect())
             .unwrap_or_default(),
+        is_anchor: false,
+        command: &stage.command,
     }
 }
 

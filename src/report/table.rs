@@ -14,6 +14,8 @@ use crate::measure::{Data, Measure};
 use crate::names::Names;
 use crate::number::Style;
 use crate::options::{Format, Layout, NumberOptions, TableOptions, Where};
+use crate::published::{self, ColumnKey};
+use crate::strip;
 
 /// A table ready to be drawn.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +42,8 @@ pub struct Table {
     pub has_reference: bool,
     /// Whether any cell is over repetitions.
     pub has_repetitions: bool,
+    /// Whether lines of published systems stand among ours.
+    pub has_published: bool,
     /// Under the table, in order of their marks.
     pub footnotes: Vec<Footnote>,
     /// How the claims beside its numbers came out.
@@ -73,6 +77,24 @@ pub struct Line {
     pub cells: Vec<Option<Cell>>,
     /// Marks of the footnotes that occur first in this line.
     pub first_marks: Vec<String>,
+    /// Whose line it is, in a table with published systems.
+    pub system: Option<String>,
+    /// Where a published system's numbers stand.
+    pub source: Option<String>,
+    /// A published system's numbers, one a column; empty in lines of ours.
+    pub stated: Vec<Option<Stated>>,
+}
+
+/// A number that a published system states.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stated {
+    /// As shown.
+    pub value: String,
+    /// Its place in the column, from 1.
+    pub place: Option<usize>,
+    /// The number itself, for files.
+    #[serde(skip)]
+    pub raw: f64,
 }
 
 /// A set of columns made by one entry of `numbers`.
@@ -84,6 +106,31 @@ struct Block {
     format: Format,
     decimals: Option<u8>,
     groups: Vec<Group>,
+}
+
+impl Block {
+    /// How people name one of its columns, and how its numbers are written.
+    fn column_key(&self, key: &[Option<String>], styles: &BTreeMap<String, Style>) -> ColumnKey {
+        let mut values: Vec<String> = Vec::new();
+        let mut metric = match self.filter.get("metric") {
+            Some(Value::String(metric)) => Some(metric.clone()),
+            _ => None,
+        };
+        for (axis, value) in self.axes.iter().zip(key) {
+            match (axis.as_str(), value) {
+                ("metric", Some(value)) => metric = Some(value.clone()),
+                (_, Some(value)) => values.push(value.clone()),
+                (_, None) => values.push("null".to_owned()),
+            }
+        }
+        let style = metric.as_ref().and_then(|metric| styles.get(metric));
+        let style = style.or_else(|| styles.values().next()).copied();
+        ColumnKey {
+            metric,
+            values,
+            style: style.unwrap_or_else(|| Style::of(self.format, self.decimals, &[])),
+        }
+    }
 }
 
 /// The table that `options` asks for. `slug` names its files.
@@ -118,9 +165,13 @@ pub fn build(
                 .collect(),
             cells: Vec::new(),
             first_marks: Vec::new(),
+            system: None,
+            source: None,
+            stated: Vec::new(),
         })
         .collect();
     let mut columns = Vec::new();
+    let mut column_keys_of = Vec::new();
     for block in &blocks {
         let block_keys = column_keys(block, options.rows.len());
         let mut measured: Vec<Vec<Option<Measure>>> = Vec::new();
@@ -133,7 +184,8 @@ pub fn build(
             );
         }
         let styles = styles(data, block, &measured)?;
-        for measure in measured {
+        for (measure, key) in measured.into_iter().zip(&block_keys) {
+            column_keys_of.push(block.column_key(key, &styles));
             for (line, measure) in lines.iter_mut().zip(measure) {
                 let cell = match measure {
                     Some(measure) => {
@@ -147,6 +199,8 @@ pub fn build(
             }
         }
     }
+    draw_strips(data, &mut lines)?;
+    let mut lines = published::place(options, &keys, &column_keys_of, lines, &place)?;
     let footnotes = mark_cells(&mut lines);
     let cells = || lines.iter().flat_map(|line| line.cells.iter().flatten());
     Ok(Table {
@@ -162,6 +216,7 @@ pub fn build(
             .unwrap_or_else(|| "Stated".to_owned()),
         has_reference: cells().any(|cell| cell.reference.is_some()),
         has_repetitions: cells().any(|cell| cell.raw.summary.n > 1),
+        has_published: !options.published.is_empty(),
         footnotes,
         counts: Counts::of(
             cells()
@@ -171,6 +226,31 @@ pub fn build(
         lines,
         title,
     })
+}
+
+/// A picture beside each number over repetitions; those of one metric are on one scale.
+fn draw_strips(data: &Data, lines: &mut [Line]) -> Result<(), ReportError> {
+    let stated = |cell: &Cell| cell.raw_reference.as_ref().map(|judged| judged.claim.value);
+    let mut reaches: BTreeMap<String, f64> = BTreeMap::new();
+    let mut by_metric: BTreeMap<String, Vec<&Cell>> = BTreeMap::new();
+    for cell in lines.iter().flat_map(|line| line.cells.iter().flatten()) {
+        let metric = data.frame.cell(cell.raw.rows[0], "metric")?;
+        let metric = metric.unwrap_or_default().to_owned();
+        by_metric.entry(metric).or_default().push(cell);
+    }
+    for (metric, cells) in by_metric {
+        let measures = cells.iter().map(|cell| (&cell.raw, stated(cell)));
+        reaches.insert(metric, strip::reach(measures));
+    }
+    for cell in lines
+        .iter_mut()
+        .flat_map(|line| line.cells.iter_mut().flatten())
+    {
+        let metric = data.frame.cell(cell.raw.rows[0], "metric")?;
+        let reach = reaches[metric.unwrap_or_default()];
+        cell.strip = strip::draw(&cell.raw, stated(cell), reach, cell.style);
+    }
+    Ok(())
 }
 
 /// The tables of a report that asks for none: one a data set, lines by axis, metric and class, columns by split.

@@ -24,12 +24,12 @@ pub(super) enum Likeness {
     Unstable(Vec<String>),
 }
 
-/// Compares what was made again with what the record says.
+/// Compares what was made again with what the record says. Without a tolerance every byte counts.
 pub(super) fn compare(
     workshop: &Workshop<'_>,
     record: &Record,
     entry: &IndexEntry,
-    tolerance: f64,
+    tolerance: Option<f64>,
 ) -> Likeness {
     let made = outputs(entry);
     let mut differing = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn compare(
         }
         None => None,
     };
-    if let Some(Ok((largest, _))) = &compared
+    if let (Some(Ok((largest, _))), Some(tolerance)) = (&compared, tolerance)
         && *largest <= tolerance
     {
         return Likeness::MetricStable(*largest);

@@ -66,9 +66,9 @@ impl Needle {
         while let Some(at) = find(&haystack[from..], needle) {
             let (start, end) = (from + at, from + at + needle.len());
             let before = start.checked_sub(1).and_then(|at| haystack.get(at));
-            let is_cut =
+            let is_part =
                 self.begins_word && part(before) || self.ends_word && part(haystack.get(end));
-            if !is_cut {
+            if !is_part {
                 return true;
             }
             from = start + 1;

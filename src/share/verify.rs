@@ -126,8 +126,8 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
     let others = numbers_of_programs(&opened);
     if others > 0 {
         rung.found.push(format!(
-            "{} give numbers by programs of their own, which are judged by `--rerun` alone",
-            stages(others)
+            "{} numbers by programs of the author's, which are judged by `--rerun` alone",
+            counted(others, "gives", "give")
         ));
     }
     rungs.push(rung);
@@ -141,6 +141,11 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
         )?);
     }
     Ok((rungs, Vec::new()))
+}
+
+/// `1 stage gives`, `2 stages give`.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", stages(count), if count == 1 { one } else { many })
 }
 
 fn stages(count: usize) -> String {
@@ -227,7 +232,7 @@ fn judge(
             _ => &everything,
         };
         let name = &entry.stage.name;
-        let tolerance = request.map_or(0.0, |request| request.tolerance);
+        let tolerance = request.map(|request| request.tolerance);
         match workshop.again(&entry.stage, &manifest, reads)? {
             Again::Cannot(why) => {
                 open += 1;
@@ -246,17 +251,11 @@ fn judge(
                     same += 1;
                     found.push(format!("`{name}`: bit-exact"));
                 }
-                (Likeness::MetricStable(largest), Some(request)) => {
+                (Likeness::MetricStable(largest), request) => {
                     same += 1;
+                    let allowed = request.map_or(0.0, |request| request.tolerance);
                     found.push(format!(
-                        "`{name}`: metric-stable, numbers differ by at most {:.2e} (allowed {:.0e})",
-                        largest, request.tolerance
-                    ));
-                }
-                (Likeness::MetricStable(_), None) => {
-                    failed += 1;
-                    found.push(format!(
-                        "`{name}` comes out with the same numbers and other bytes"
+                        "`{name}`: metric-stable, numbers differ by at most {largest:.2e} (allowed {allowed:.0e})"
                     ));
                 }
                 (Likeness::Unstable(lines), request) => {
@@ -279,13 +278,14 @@ fn judge(
         }
     }
     if request.is_none() && same > 0 {
-        found.insert(
-            0,
-            format!(
+        let line = match same == chosen.len() {
+            true => format!("{} out with the same bytes", counted(same, "comes", "come")),
+            false => format!(
                 "{same} of {} come out with the same bytes",
                 stages(chosen.len())
             ),
-        );
+        };
+        found.insert(0, line);
     }
     if let Some(request) = request.filter(|request| request.random > 0) {
         found.insert(

@@ -50,6 +50,7 @@ pages! {
     docs_pretraining: "docs/pretraining.md";
     docs_released_weights: "docs/released-weights.md";
     docs_reports: "docs/reports.md";
+    docs_sharing: "docs/sharing.md";
     docs_speed: "docs/speed.md";
     docs_troubleshooting: "docs/troubleshooting.md";
     docs_vocabulary: "docs/vocabulary.md";
@@ -59,6 +60,7 @@ pages! {
     cmd_check: "tests/cmd/check.md";
     cmd_diff: "tests/cmd/diff.md";
     cmd_doctor: "tests/cmd/doctor.md";
+    cmd_export: "tests/cmd/export.md";
     cmd_get: "tests/cmd/get.md";
     cmd_graph: "tests/cmd/graph.md";
     cmd_import_dvc: "tests/cmd/import-dvc.md";

@@ -16,6 +16,7 @@ use crate::cli::args::GetArgs;
 use crate::cli::session::Session;
 use crate::console::Console;
 use crate::kinds::handing_out::{Described, describe, write_tokenizer};
+use crate::share::bundle::authors;
 use crate::share::lineage::Lineage;
 
 /// Writes the folder, whole or not at all.
@@ -249,8 +250,12 @@ fn citation(about: &Value) -> Option<String> {
     }
     let part = |name: &str| texts(&about[name]).join(", ");
     let title = Some(part("title")).filter(|title| !title.is_empty())?;
+    let people: Vec<String> = authors(about)
+        .into_iter()
+        .map(|author| author.name)
+        .collect();
     let parts = [
-        part("authors"),
+        people.join(", "),
         part("year"),
         title,
         part("doi"),

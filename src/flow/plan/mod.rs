@@ -378,11 +378,13 @@ impl<'a> Planner<'a> {
             Origin::Glob(pattern) => Some(PortContent::One(plain(
                 self.glob_content(stage, input, pattern)?,
             ))),
-            Origin::Stage(output) => self.output_item(input, output)?.map(PortContent::One),
+            Origin::Stage(output) => self
+                .output_item(stage, input, output)?
+                .map(PortContent::One),
             Origin::Many(outputs) => {
                 let mut items = Vec::with_capacity(outputs.len());
                 for output in outputs {
-                    match self.output_item(input, output)? {
+                    match self.output_item(stage, input, output)? {
                         Some(item) => items.push(item),
                         None => return Ok(None),
                     }
@@ -397,6 +399,7 @@ impl<'a> Planner<'a> {
 
     fn output_item(
         &self,
+        reader: &StageSpec,
         input: &Input,
         output: &OutputRef,
     ) -> Result<Option<PlannedItem>, Diagnostic> {
@@ -425,7 +428,13 @@ impl<'a> Planner<'a> {
             )));
         };
         let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
-        let departures = &self.departures[output.stage.index()];
+        // Which result is read may hang on a choice, which then is a part of what it says.
+        let mut departures = self.departures[output.stage.index()].clone();
+        for choice in &reader.choices {
+            departures.extend_from_slice(&self.departures[choice.stage.index()]);
+        }
+        departures.sort_unstable();
+        departures.dedup();
         if !departures.is_empty() {
             // It travels by the plan, not by records: one result may be as written in one run and not in another.
             notes.insert(DEPARTURES.to_owned(), json!(departures));

@@ -14,9 +14,21 @@ pub(crate) struct LeftOut {
     pub(crate) stages: BTreeMap<String, String>,
     /// Parameters that conditions and those stages look at: not idle, though nothing that is left may need them.
     pub(crate) params: BTreeSet<String>,
+    /// Parameters that conditions look at.
+    asked: BTreeSet<String>,
 }
 
 impl LeftOut {
+    /// What conditions look at, as `--set` would say it.
+    pub(super) fn alternatives(&self, document: &Node) -> Vec<String> {
+        let params = document.find("params");
+        let value = |name: &String| {
+            let param = params?.value.find(name)?;
+            Some(format!("{name}={}", super::decode::to_json(&param.value)))
+        };
+        self.asked.iter().filter_map(value).collect()
+    }
+
     /// Notes the parameters that a stage refers to.
     fn note(&mut self, node: &Node) {
         match &node.value {
@@ -103,6 +115,7 @@ impl Loader<'_> {
                 continue;
             };
             self.left_out.params.insert(wanted.key.clone());
+            self.left_out.asked.insert(wanted.key.clone());
             let choices = match &wanted.value.value {
                 Value::Sequence(choices) => &choices[..],
                 _ => std::slice::from_ref(&wanted.value),

@@ -43,6 +43,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// Every text file that was read, with the digest of its bytes; the lock file even when it is absent (`None`).
     pub read: Vec<(PathBuf, Option<Digest>)>,
+    /// The parameters that `when:` of some stage looks at, as `--set` would say them.
+    pub(super) alternatives: Vec<String>,
 }
 
 /// Why a file could not be loaded, with the texts that the places point into.
@@ -113,9 +115,10 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
     if options.profiles.is_empty() && options.set.is_empty() {
         return Ok(loaded);
     }
+    // A value that `when:` asks for is another part of the file, not another value in the same.
     let as_written = LoadOptions {
         profiles: &[],
-        set: &[],
+        set: &loaded.alternatives,
         ..*options
     };
     match load_with(&as_written) {
@@ -226,6 +229,9 @@ impl<'a> Loader<'a> {
         file: &Path,
         context: Context<'_>,
     ) -> Result<Loaded, LoadFailure> {
+        let alternatives = (document.as_ref())
+            .map(|document| self.left_out.alternatives(document))
+            .unwrap_or_default();
         let expanded = document
             .map(|document| expand::expand(&document, context, &self.left_out))
             .unwrap_or_default();
@@ -275,6 +281,7 @@ impl<'a> Loader<'a> {
             sources: self.sources,
             warnings: expanded.warnings,
             read: self.read,
+            alternatives,
         })
     }
 

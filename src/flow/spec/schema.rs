@@ -173,7 +173,9 @@ fn claim() -> Value {
             "metric": {"type": "string", "description": "The name of the number, such as `f1`."},
             "where": {"type": "object", "description": "Axis and column values that single it out."},
             "value": {"description": "The number claimed."},
-            "tolerance": {"description": "How far off still agrees."},
+            "tolerance": {"description": "The margin: the largest difference that still counts as reproduced."},
+            "n": {"description": "How many runs the stated value is the mean of; one unless given."},
+            "sd": {"description": "The standard deviation over those runs; ours is taken for it unless given."},
             "source": {"type": "string", "description": "Where the claim stands, such as `Table 7`."},
             "note": {"type": "string", "description": "Explains a known difference."}
         }

@@ -42,6 +42,8 @@ pub(crate) struct Drawing {
     /// Names along x, in order.
     pub(crate) places: Vec<String>,
     pub(crate) series: Vec<Series>,
+    /// Thin lines behind each series, as points; lines with them have no dots and no band.
+    pub(crate) thin: Vec<Vec<Vec<(f64, f64)>>>,
 }
 
 /// Points of one colour.
@@ -175,6 +177,7 @@ pub fn build(
         style: Style::of(options.format, options.decimals, &means),
         places: places.into_iter().map(|(label, _)| label).collect(),
         series,
+        thin: Vec::new(),
     };
     drawing.summary = summary(&drawing);
     Ok(Some(Chart {

@@ -72,7 +72,8 @@ pub(crate) fn draw(drawing: &Drawing) -> String {
         .map(|tick| text_width(&tick_style.show(*tick)))
         .fold(0.0, f64::max);
     let x = (drawing.mark == Mark::Lines).then(|| {
-        let (low, high) = range(points(&drawing.series).map(|point| point.x));
+        let thin = drawing.thin.iter().flatten().flatten().map(|point| point.0);
+        let (low, high) = range(points(&drawing.series).map(|point| point.x).chain(thin));
         Scale::around(low, high, Some(low), 6)
     });
     let paper = Paper {
@@ -150,7 +151,8 @@ fn y_scale(drawing: &Drawing) -> Scale {
             point.stated.unwrap_or(point.measure.summary.mean),
         ]
     });
-    let (low, high) = range(numbers);
+    let thin = drawing.thin.iter().flatten().flatten().map(|point| point.1);
+    let (low, high) = range(numbers.chain(thin));
     Scale::around(low, high, drawing.from, 5)
 }
 
@@ -195,10 +197,11 @@ fn x_axis(drawing: &Drawing, paper: &Paper) -> (String, f64) {
         let mut ticks: Vec<(f64, &str)> = points(&drawing.series)
             .map(|point| (point.x, drawing.places[point.place].as_str()))
             .collect();
+        let are_curves = !drawing.thin.is_empty();
         ticks.sort_by(|left, right| left.0.total_cmp(&right.0));
         ticks.dedup();
         let rounded: Vec<String> = scale.ticks.iter().map(|tick| style.show(*tick)).collect();
-        if ticks.len() > 8 {
+        if are_curves || ticks.len() > 8 {
             let names = rounded.iter().map(String::as_str);
             ticks = scale.ticks.iter().copied().zip(names).collect();
         }
@@ -284,7 +287,45 @@ fn bars(svg: &mut String, drawing: &Drawing, paper: &Paper) {
     }
 }
 
+/// A thin line an instance, a thick one for their mean.
+fn curves(svg: &mut String, drawing: &Drawing, paper: &Paper) {
+    let x = |x: f64| {
+        let share = paper.x.as_ref().map_or(0.0, |scale| scale.share(x));
+        paper.left + paper.width() * share
+    };
+    let path = |points: &[(f64, f64)]| -> String {
+        let places = points.iter();
+        let places = places.map(|point| format!("{:.1} {:.1}", x(point.0), paper.y(point.1)));
+        format!("M{}", places.collect::<Vec<_>>().join("L"))
+    };
+    for (at, (series, thin)) in drawing.series.iter().zip(&drawing.thin).enumerate() {
+        let color = at % PALETTE.len();
+        let alone = thin.len() == 1;
+        for curve in thin.iter().filter(|_| !alone) {
+            let _ = writeln!(
+                svg,
+                r#"<path d="{}" style="fill:none;stroke:var(--c{color});stroke-width:1;opacity:.45"/>"#,
+                path(curve)
+            );
+        }
+        let mean = series.points.iter();
+        let mean: Vec<(f64, f64)> = mean
+            .map(|point| (point.x, point.measure.summary.mean))
+            .collect();
+        if !mean.is_empty() {
+            let _ = writeln!(
+                svg,
+                r#"<path d="{}" style="fill:none;stroke:var(--c{color});stroke-width:2.2;stroke-linejoin:round"/>"#,
+                path(&mean)
+            );
+        }
+    }
+}
+
 fn lines(svg: &mut String, drawing: &Drawing, paper: &Paper) {
+    if !drawing.thin.is_empty() {
+        return curves(svg, drawing, paper);
+    }
     for (at, series) in drawing.series.iter().enumerate() {
         let color = at % PALETTE.len();
         let path = |ends: &mut dyn Iterator<Item = (f64, f64)>| -> String {

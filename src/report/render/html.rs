@@ -3,7 +3,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value};
-use pulldown_cmark::{CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd};
 use serde::Serialize;
 
 use crate::error::ReportError;
@@ -124,8 +124,26 @@ fn safe_events(text: &str) -> impl Iterator<Item = Event<'_>> {
             .pop()
             .unwrap_or(false)
             .then_some(Event::End(TagEnd::Link)),
+        // The page has one heading of the first level, and it is not in anybody's text.
+        Event::Start(Tag::Heading {
+            level,
+            id,
+            classes,
+            attrs,
+        }) => Some(Event::Start(Tag::Heading {
+            level: below(level),
+            id,
+            classes,
+            attrs,
+        })),
+        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(below(level)))),
         other => Some(other),
     })
+}
+
+/// The next lower level of a heading.
+fn below(level: HeadingLevel) -> HeadingLevel {
+    HeadingLevel::try_from(level as usize + 1).unwrap_or(HeadingLevel::H6)
 }
 
 fn is_safe_target(link_type: LinkType, target: &CowStr<'_>) -> bool {
@@ -143,8 +161,9 @@ mod tests {
     #[test]
     fn markdown_keeps_no_script_and_no_outside_content() {
         let html = markdown(
-            "A *word*, <script>alert(1)</script>\n\n<img src=x onerror=alert(1)>\n\n![a picture](https://example.org/x.png) [bad](javascript:alert(1)) [good](https://example.org)",
+            "# A heading\n\nA *word*, <script>alert(1)</script>\n\n<img src=x onerror=alert(1)>\n\n![a picture](https://example.org/x.png) [bad](javascript:alert(1)) [good](https://example.org)",
         );
+        assert!(html.contains("<h2>A heading</h2>"), "{html}");
         assert!(html.contains("<em>word</em>"), "{html}");
         assert!(!html.contains("<script"), "{html}");
         assert!(!html.contains("<img"), "{html}");

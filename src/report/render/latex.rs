@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::cell::Cell;
 use crate::options::Layout;
 use crate::render::markdown::{full_name, present};
-use crate::table::Table;
+use crate::table::{Stated, Table};
 
 /// The table as a `table` environment with caption, label `tab:<slug>` and footnotes.
 #[must_use]
@@ -39,7 +39,7 @@ pub fn table(table: &Table) -> String {
 }
 
 fn wide(text: &mut String, table: &Table) {
-    let n_rows = table.row_names.len();
+    let n_rows = table.row_names.len() + usize::from(table.has_published);
     begin(
         text,
         &format!("{}{}", "l".repeat(n_rows), "r".repeat(table.columns.len())),
@@ -62,6 +62,7 @@ fn wide(text: &mut String, table: &Table) {
         text.push('\n');
     }
     let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(table.has_published.then(|| "System".to_owned()));
     heads.extend(table.columns.iter().map(|header| {
         escape(if table.spans.is_empty() {
             &header.group
@@ -77,6 +78,12 @@ fn wide(text: &mut String, table: &Table) {
             .iter()
             .map(|heading| escape(heading))
             .collect();
+        cells.extend(line.system.as_deref().map(escape));
+        if !line.stated.is_empty() {
+            cells.extend(line.stated.iter().map(stated));
+            row(text, &cells);
+            continue;
+        }
         cells.extend(
             line.cells
                 .iter()
@@ -109,13 +116,14 @@ fn wide(text: &mut String, table: &Table) {
 }
 
 fn long(text: &mut String, table: &Table) {
-    let n_rows = table.row_names.len();
+    let n_rows = table.row_names.len() + usize::from(table.has_published);
     let n_numbers = if table.has_reference { 3 } else { 1 };
     begin(
         text,
         &format!("{}{}", "l".repeat(n_rows + 1), "r".repeat(n_numbers)),
     );
     let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(table.has_published.then(|| "System".to_owned()));
     heads.extend(["Number".to_owned(), "Reproduced".to_owned()]);
     if table.has_reference {
         heads.extend([escape(&table.reference), "Difference".to_owned()]);
@@ -125,6 +133,18 @@ fn long(text: &mut String, table: &Table) {
     for (order, line) in table.lines.iter().enumerate() {
         if order > 0 && n_rows > 0 {
             text.push_str("\\addlinespace\n");
+        }
+        for (header, number) in table.columns.iter().zip(&line.stated) {
+            if number.is_none() {
+                continue;
+            }
+            let mut cells: Vec<String> = line.headings.iter().map(|one| escape(one)).collect();
+            cells.extend(line.system.as_deref().map(escape));
+            cells.extend([escape(&full_name(header)), stated(number)]);
+            if table.has_reference {
+                cells.extend([String::new(), String::new()]);
+            }
+            row(text, &cells);
         }
         for (at, (header, cell)) in present(table, line).enumerate() {
             let mut cells: Vec<String> = line
@@ -138,6 +158,7 @@ fn long(text: &mut String, table: &Table) {
                     }
                 })
                 .collect();
+            cells.extend(line.system.as_deref().map(escape));
             cells.extend([escape(&full_name(header)), number(cell)]);
             if table.has_reference {
                 let (value, difference) = cell.reference.as_ref().map_or_else(
@@ -159,10 +180,28 @@ fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "{} \\\\", cells.join(" & "));
 }
 
+/// A published number: the first of its column bold, the second underlined.
+fn stated(stated: &Option<Stated>) -> String {
+    let Some(stated) = stated else {
+        return String::new();
+    };
+    let shown = escape(&stated.value);
+    match stated.place {
+        Some(1) => format!("\\textbf{{{shown}}}"),
+        Some(2) => format!("\\underline{{{shown}}}"),
+        _ => shown,
+    }
+}
+
 fn number(cell: &Cell) -> String {
     let mut shown = escape(&cell.value);
-    if let Some(half_width) = &cell.half_width {
-        let _ = write!(shown, " $\\pm$ {}", escape(half_width));
+    match cell.place {
+        Some(1) => shown = format!("\\textbf{{{shown}}}"),
+        Some(2) => shown = format!("\\underline{{{shown}}}"),
+        _ => {}
+    }
+    if let Some(deviation) = &cell.deviation {
+        let _ = write!(shown, " $\\pm$ {}", escape(deviation));
     }
     if let Some(incomplete) = &cell.incomplete {
         let _ = write!(shown, " ({})", escape(incomplete));

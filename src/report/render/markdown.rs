@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::cell::Cell;
+use crate::chart::Chart;
 use crate::claims::Verdict;
 use crate::input::Departure;
 use crate::options::Layout;
 use crate::page::Page;
-use crate::table::{Header, Line, Table};
+use crate::render::parts;
+use crate::sections::Part;
+use crate::table::{Header, Line, Stated, Table};
 
 /// `report.md`.
 #[must_use]
@@ -16,23 +19,16 @@ pub fn report(page: &Page) -> String {
     if let Some(introduction) = &page.text {
         let _ = writeln!(text, "{}\n", plain_paragraphs(introduction));
     }
-    if !page.claims.is_empty() {
-        let _ = writeln!(
-            text,
-            "**Of {} stated numbers: {}.**\n",
-            page.claims.len(),
-            page.counts.sentence()
-        );
+    if !page.outcome.sentence.is_empty() {
+        let _ = writeln!(text, "**{}**\n", escape(&page.outcome.sentence));
     }
     departures(&mut text, page);
-    if page.charts_first {
-        charts(&mut text, page);
-    }
-    for table in &page.tables {
-        one_table(&mut text, table);
-    }
-    if !page.charts_first {
-        charts(&mut text, page);
+    for part in &page.parts {
+        match part {
+            Part::Table { at } => one_table(&mut text, &page.tables[*at]),
+            Part::Chart { at } => one_chart(&mut text, &page.charts[*at]),
+            other => parts::write(&mut text, other),
+        }
     }
     if !page.claims.is_empty() {
         claims(&mut text, page);
@@ -40,7 +36,7 @@ pub fn report(page: &Page) -> String {
     if page.has_repetitions {
         let _ = writeln!(
             text,
-            "## How numbers are averaged\n\nOver repetitions a number is {} (95 % interval).\nMissing repetitions are shown as `4 of 5`.\n",
+            "## How numbers are averaged\n\nA number over repetitions is their mean ± sample standard deviation, with n; where some are missing n is `4 of 5`.\nThe 95 % interval in the files is {}.\n",
             escape(page.interval_formula)
         );
     }
@@ -48,20 +44,18 @@ pub fn report(page: &Page) -> String {
     text
 }
 
-fn charts(text: &mut String, page: &Page) {
-    for chart in &page.charts {
-        let title = escape(&chart.title);
-        let _ = writeln!(text, "## {title}\n");
-        if let Some(doc) = &chart.doc {
-            let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
-        }
-        let _ = writeln!(
-            text,
-            "![{title}](charts/{}.svg)\n\n{}\n",
-            chart.slug,
-            escape(&chart.summary)
-        );
+fn one_chart(text: &mut String, chart: &Chart) {
+    let title = escape(&chart.title);
+    let _ = writeln!(text, "## {title}\n");
+    if let Some(doc) = &chart.doc {
+        let _ = writeln!(text, "{}\n", plain_paragraphs(doc));
     }
+    let _ = writeln!(
+        text,
+        "![{title}](charts/{}.svg)\n\n{}\n",
+        chart.slug,
+        escape(&chart.summary)
+    );
 }
 
 fn one_table(text: &mut String, table: &Table) {
@@ -88,6 +82,7 @@ fn one_table(text: &mut String, table: &Table) {
 
 fn wide(text: &mut String, table: &Table) {
     let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(table.has_published.then(|| "System".to_owned()));
     heads.extend(
         table
             .columns
@@ -96,7 +91,7 @@ fn wide(text: &mut String, table: &Table) {
     );
     row(text, &heads);
     let rules = (0..heads.len()).map(|at| {
-        if at < table.row_names.len() {
+        if at < table.row_names.len() + usize::from(table.has_published) {
             "---"
         } else {
             "---:"
@@ -109,6 +104,12 @@ fn wide(text: &mut String, table: &Table) {
             .iter()
             .map(|heading| escape(heading))
             .collect();
+        cells.extend(line.system.as_deref().map(escape));
+        if !line.stated.is_empty() {
+            cells.extend(line.stated.iter().map(stated));
+            row(text, &cells);
+            continue;
+        }
         cells.extend(line.cells.iter().map(|cell| {
             cell.as_ref().map_or_else(String::new, |cell| {
                 let mut shown = number(cell);
@@ -130,6 +131,7 @@ fn wide(text: &mut String, table: &Table) {
 
 fn long(text: &mut String, table: &Table) {
     let mut heads: Vec<String> = table.row_names.iter().map(|name| escape(name)).collect();
+    heads.extend(table.has_published.then(|| "System".to_owned()));
     heads.push("Number".to_owned());
     heads.push("Reproduced".to_owned());
     if table.has_reference {
@@ -137,7 +139,7 @@ fn long(text: &mut String, table: &Table) {
     }
     row(text, &heads);
     let rules = (0..heads.len()).map(|at| {
-        if at <= table.row_names.len() {
+        if at <= table.row_names.len() + usize::from(table.has_published) {
             "---"
         } else {
             "---:"
@@ -145,12 +147,25 @@ fn long(text: &mut String, table: &Table) {
     });
     row(text, &rules.map(str::to_owned).collect::<Vec<_>>());
     for line in &table.lines {
+        for (header, number) in table.columns.iter().zip(&line.stated) {
+            if number.is_none() {
+                continue;
+            }
+            let mut cells: Vec<String> = line.headings.iter().map(|one| escape(one)).collect();
+            cells.extend(line.system.as_deref().map(escape));
+            cells.extend([escape(&full_name(header)), stated(number)]);
+            if table.has_reference {
+                cells.extend([String::new(), String::new()]);
+            }
+            row(text, &cells);
+        }
         for (header, cell) in present(table, line) {
             let mut cells: Vec<String> = line
                 .headings
                 .iter()
                 .map(|heading| escape(heading))
                 .collect();
+            cells.extend(line.system.as_deref().map(escape));
             cells.push(escape(&full_name(header)));
             cells.push(number(cell));
             if table.has_reference {
@@ -188,23 +203,48 @@ pub(crate) fn full_name(header: &Header) -> String {
 
 fn number(cell: &Cell) -> String {
     let mut shown = escape(&cell.value);
-    if let Some(half_width) = &cell.half_width {
-        let _ = write!(shown, " ± {half_width}");
+    if cell.place == Some(1) {
+        shown = format!("**{shown}**");
     }
-    if let Some(incomplete) = &cell.incomplete {
-        let _ = write!(shown, " ({incomplete})");
+    if let Some(deviation) = &cell.deviation {
+        let _ = write!(shown, " ± {deviation}");
     }
-    if !cell.marks.is_empty() {
-        let _ = write!(shown, " <sup>{}</sup>", cell.marks.join(","));
+    if let Some(repetitions) = &cell.repetitions {
+        let _ = write!(shown, " (n = {repetitions})");
+    }
+    for label in &cell.labels {
+        let _ = write!(shown, " [{label}]");
+    }
+    if let Some(rank) = &cell.rank {
+        let _ = write!(shown, ", {rank}");
+    }
+    let ledger = cell.ledger.iter().map(|number| format!("L{number}"));
+    let marks: Vec<String> = cell.marks.iter().cloned().chain(ledger).collect();
+    if !marks.is_empty() {
+        let _ = write!(shown, " <sup>{}</sup>", marks.join(","));
     }
     shown
+}
+
+/// A published number, the first of its column bold.
+fn stated(stated: &Option<Stated>) -> String {
+    let Some(stated) = stated else {
+        return String::new();
+    };
+    match stated.place {
+        Some(1) => format!("**{}**", escape(&stated.value)),
+        _ => escape(&stated.value),
+    }
 }
 
 fn difference(cell: &Cell) -> String {
     let Some(reference) = &cell.reference else {
         return String::new();
     };
-    let shown = format!("{} {}", reference.difference, reference.sign);
+    let shown = format!(
+        "{} {} {}",
+        reference.difference, reference.sign, reference.word
+    );
     match reference.verdict {
         Verdict::Differs => format!("**{shown}**"),
         _ => shown,
@@ -309,7 +349,9 @@ fn sources(text: &mut String, page: &Page) {
                     .as_ref()
                     .map_or_else(|| "file".to_owned(), |key| format!("`{key}`")),
                 escape(source.device.as_deref().unwrap_or_default()),
-                source.rows.to_string(),
+                source
+                    .rows
+                    .map_or_else(String::new, |rows| rows.to_string()),
                 escape(licences.trim()),
                 escape(&source.origins.join("; ")),
                 escape(&sentences(&remarks)),
@@ -327,12 +369,12 @@ pub(crate) fn sentences(remarks: &[String]) -> String {
     bare.join("; ")
 }
 
-fn row(text: &mut String, cells: &[String]) {
+pub(super) fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
 /// The user's Markdown: kept, but tags cannot open.
-fn plain_paragraphs(text: &str) -> String {
+pub(super) fn plain_paragraphs(text: &str) -> String {
     text.trim().replace('<', "&lt;")
 }
 

@@ -3,3 +3,4 @@
 pub mod html;
 pub mod latex;
 pub mod markdown;
+mod parts;

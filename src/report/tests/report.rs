@@ -413,6 +413,7 @@ fn a_run_has_a_page_of_its_own() {
             key: Some("3f9c2ab410".repeat(7)[..64].to_owned()),
             because: because.to_owned(),
             device: None,
+            command: format!("pipeline get p.yaml '{name}' --to out"),
         };
     let run = report::RunSummary {
         pipeline: "datasets".to_owned(),

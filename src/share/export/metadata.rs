@@ -7,7 +7,7 @@ use flow::digest::Digest;
 use flow::store::record::Record;
 use serde_json::{Value, json};
 
-use super::super::bundle::{BundleStage, authors};
+use super::super::bundle::{BundleStage, README, authors};
 use super::readme::Facts;
 use super::writer::Listed;
 use super::{PROGRAM, file_of, folder_of};
@@ -52,7 +52,7 @@ pub(super) fn graph(facts: &Facts<'_>, listed: &[Listed]) -> Vec<u8> {
         absent: BTreeSet::new(),
     };
     crates.root(listed);
-    crates.workflow();
+    crates.workflow(listed);
     crates.files(listed);
     crates.run();
     crates.rest();
@@ -60,7 +60,8 @@ pub(super) fn graph(facts: &Facts<'_>, listed: &[Listed]) -> Vec<u8> {
         "https://w3id.org/ro/crate/1.1/context",
         "https://w3id.org/ro/terms/workflow-run/context"
     ]);
-    let document = json!({ "@context": context, "@graph": crates.graph });
+    let graph: Vec<Value> = crates.graph.into_iter().map(single).collect();
+    let document = json!({ "@context": context, "@graph": graph });
     let mut text = serde_json::to_vec_pretty(&document).expect("metadata serialises");
     text.push(b'\n');
     text
@@ -82,6 +83,29 @@ fn id(text: &str) -> Value {
 
 fn ids<'i>(texts: impl IntoIterator<Item = &'i str>) -> Vec<Value> {
     texts.into_iter().map(id).collect()
+}
+
+/// An entity as RO-Crate wants its lists: one value stands alone, and none is left out.
+fn single(mut entity: Value) -> Value {
+    if let Value::Object(fields) = &mut entity {
+        fields.retain(|_, value| value.as_array().is_none_or(|items| !items.is_empty()));
+        for value in fields.values_mut() {
+            if let Value::Array(items) = value
+                && items.len() == 1
+            {
+                *value = items.swap_remove(0);
+            }
+        }
+    }
+    entity
+}
+
+/// A moment without parts of seconds, with the offset that profiles ask for.
+fn moment(text: &str) -> String {
+    match text.strip_suffix('Z') {
+        Some(text) => format!("{}+00:00", text.split('.').next().unwrap_or(text)),
+        None => text.to_owned(),
+    }
 }
 
 /// A path as the id of a file or a folder: what URIs have other uses for is encoded.
@@ -137,7 +161,7 @@ impl Crate<'_> {
             "conformsTo": ids(PROFILES.iter().map(|(id, ..)| *id)),
             "mainEntity": id(&uri(&bundle.file)),
             "hasPart": parts,
-            "mentions": [id("#run")],
+            "mentions": self.mentioned(),
         });
         let people = authors(&bundle.about);
         if !people.is_empty() {
@@ -185,6 +209,18 @@ impl Crate<'_> {
         }
     }
 
+    /// The actions: the run, who organised it, and every stage.
+    fn mentioned(&self) -> Vec<Value> {
+        let mut actions = vec![id("#run"), id("#organize")];
+        for entry in &self.facts.bundle.stages {
+            let action = id(&action_id(entry));
+            if !actions.contains(&action) {
+                actions.push(action);
+            }
+        }
+        actions
+    }
+
     /// Stages of the file with their kinds, in the order of the pipeline.
     fn steps(&self) -> Vec<(&str, &str)> {
         let mut steps: Vec<(&str, &str)> = Vec::new();
@@ -197,8 +233,12 @@ impl Crate<'_> {
         steps
     }
 
-    fn workflow(&mut self) {
+    fn workflow(&mut self, listed: &[Listed]) {
         let bundle = self.facts.bundle;
+        let file = listed.iter().find(|file| file.path == bundle.file);
+        let version = file
+            .and_then(|file| file.sha256.get(..10))
+            .unwrap_or_default();
         let steps: Vec<(String, String)> = self
             .steps()
             .into_iter()
@@ -211,6 +251,8 @@ impl Crate<'_> {
             "name": bundle.pipeline,
             "description": format!("The pipeline {} as one file", bundle.pipeline),
             "encodingFormat": "application/yaml",
+            "version": version,
+            "conformsTo": id("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
             "programmingLanguage": id("#language"),
             "hasPart": kinds.iter().map(|kind| id(&format!("#kind-{kind}"))).collect::<Vec<_>>(),
             "step": steps.iter().map(|(step, _)| id(&format!("#step-{step}"))).collect::<Vec<_>>(),
@@ -287,14 +329,18 @@ impl Crate<'_> {
             if file.path == self.facts.bundle.file {
                 continue;
             }
-            self.add(json!({
+            let mut entity = json!({
                 "@id": uri(&file.path),
                 "@type": "File",
                 "name": file.path,
                 "contentSize": file.bytes.to_string(),
                 "encodingFormat": format_of(&file.path),
                 "sha256": file.sha256,
-            }));
+            });
+            if file.path == README {
+                entity["about"] = id("./");
+            }
+            self.add(entity);
         }
     }
 
@@ -362,7 +408,7 @@ impl Crate<'_> {
             let (started, ended) = times(record);
             let key = entry.key;
             let mut action = json!({
-                "@id": format!("#action-{}-{key}", uri(&entry.stage.stage)),
+                "@id": action_id(entry),
                 "@type": "CreateAction",
                 "name": entry.stage.name,
                 "description": format!("Made on {}, key {key}", record.device),
@@ -394,7 +440,7 @@ impl Crate<'_> {
             .map(|record| times(record).0)
             .min()
             .unwrap_or_default();
-        let ended = self.last_finished().to_owned();
+        let ended = moment(self.last_finished());
         let mut results: Vec<Value> = Vec::new();
         for entry in self.reports() {
             let outputs = &records[&entry.key].outputs;
@@ -443,9 +489,16 @@ impl Crate<'_> {
                 .filter(|known| known.starts_with(&folder))
                 .map(id)
                 .collect();
-            self.add(
-                json!({ "@id": folder, "@type": "Dataset", "name": folder, "hasPart": parts }),
-            );
+            let mut dataset = json!({
+                "@id": folder, "@type": "Dataset", "name": folder, "hasPart": parts,
+            });
+            let report = folder
+                .strip_prefix("reports/")
+                .and_then(|rest| rest.split('/').next());
+            if let Some(stage) = report {
+                dataset["exampleOfWork"] = id(&format!("#output-{stage}"));
+            }
+            self.add(dataset);
             if let Some(root) = self.graph.iter_mut().find(|known| known["@id"] == "./")
                 && let Some(parts) = root["hasPart"].as_array_mut()
             {
@@ -470,13 +523,18 @@ fn person_id(people: &[super::super::bundle::Author], at: usize) -> String {
     }
 }
 
+/// The id of the action that made a stage's results: stages with one key are one action.
+fn action_id(entry: &BundleStage) -> String {
+    format!("#action-{}-{}", uri(&entry.stage.stage), entry.key)
+}
+
 /// When the attempt that made a record began and ended.
 fn times(record: &Record) -> (String, String) {
     let started = record
         .attempts
         .last()
         .map_or(&record.finished, |attempt| &attempt.started);
-    (started.clone(), record.finished.clone())
+    (moment(started), moment(&record.finished))
 }
 
 fn format_of(path: &str) -> &'static str {

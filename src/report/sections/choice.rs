@@ -1,0 +1,259 @@
+//! What a choice was made among, with another number beside each combination. Knows no markup.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::ReportError;
+use crate::input::{Instance, text_of};
+use crate::measure::{Data, Measure};
+use crate::names::Names;
+use crate::number::Style;
+use crate::options::{Format, Where};
+use crate::sections::files::{Combination, Ranking, load_ranking};
+use crate::sections::options::{BesideOptions, ChoiceOptions};
+use crate::sections::{chosen, groups};
+
+/// More combinations than this are in the ranking's own file only.
+const LINES: usize = 60;
+
+/// What was chosen, and among what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Choice {
+    /// A name for anchors, unique in the report.
+    pub slug: String,
+    /// Caption.
+    pub title: String,
+    /// What is shown, Markdown as written.
+    pub doc: Option<String>,
+    /// One an instance.
+    pub choices: Vec<OneChoice>,
+    /// Heading of the number beside; none without it.
+    pub beside: Option<String>,
+}
+
+/// The choice of one instance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OneChoice {
+    /// Its axes; empty where there are none.
+    pub name: String,
+    /// Who won and by what, a sentence.
+    pub rule: String,
+    /// Names of the axes.
+    pub axes: Vec<String>,
+    /// What was compared.
+    pub metric: String,
+    /// Every combination, the best first.
+    pub lines: Vec<ChoiceLine>,
+    /// How many combinations are left out.
+    pub left_out: usize,
+}
+
+/// One combination.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChoiceLine {
+    /// From 1; equal means share one.
+    pub rank: usize,
+    /// A value for each axis.
+    pub values: Vec<String>,
+    /// The mean as shown.
+    pub mean: String,
+    /// The deviation as shown.
+    pub deviation: Option<String>,
+    /// How many repetitions.
+    pub n: usize,
+    /// The number beside it.
+    pub beside: Option<Beside>,
+    /// Whether it was chosen.
+    pub chosen: bool,
+}
+
+/// A number beside a combination.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Beside {
+    /// The mean as shown.
+    pub mean: String,
+    /// The deviation as shown.
+    pub deviation: Option<String>,
+    /// How many repetitions.
+    pub n: usize,
+}
+
+/// The part that `options` asks for.
+///
+/// # Errors
+/// When a file cannot be read, and where rows beside a combination are not one number.
+pub fn build(
+    data: &Data,
+    files: &[Instance],
+    options: &ChoiceOptions,
+    slug: String,
+) -> Result<Choice, ReportError> {
+    let names = Names(&options.labels);
+    let mut choices = Vec::new();
+    let instances = chosen(files, &options.from, &options.filter);
+    for (name, members) in groups(&instances, names) {
+        for instance in members {
+            let ranking = load_ranking(instance)?;
+            let choice = one(data, instance, &ranking, options, names)?;
+            choices.push(OneChoice {
+                name: name.clone(),
+                ..choice
+            });
+        }
+    }
+    Ok(Choice {
+        slug,
+        title: options.title.clone(),
+        doc: options.doc.clone(),
+        choices,
+        beside: options.beside.as_ref().map(|beside| {
+            beside
+                .label
+                .clone()
+                .unwrap_or_else(|| names.column(&beside.metric))
+        }),
+    })
+}
+
+fn one(
+    data: &Data,
+    instance: &Instance,
+    ranking: &Ranking,
+    options: &ChoiceOptions,
+    names: Names<'_>,
+) -> Result<OneChoice, ReportError> {
+    let means: Vec<f64> = ranking.ranking.iter().map(|one| one.mean).collect();
+    let style = Style::of(Format::Auto, None, &means);
+    let is_chosen = |one: &Combination| one.axes == ranking.chosen;
+    let mut measures: Vec<Option<Measure>> = vec![None; ranking.ranking.len()];
+    if let Some(beside) = &options.beside {
+        for (measure, combination) in measures.iter_mut().zip(&ranking.ranking) {
+            *measure = measure_beside(
+                data,
+                instance,
+                combination,
+                is_chosen(combination),
+                beside,
+                &options.title,
+            )?;
+        }
+    }
+    let beside_means: Vec<f64> = measures
+        .iter()
+        .flatten()
+        .map(|measure| measure.summary.mean)
+        .collect();
+    let beside_style = Style::of(Format::Auto, None, &beside_means);
+    let text = |value: &Value| names.value("", Some(&text_of(value)));
+    let all = ranking.ranking.len();
+    let lines: Vec<ChoiceLine> = ranking
+        .ranking
+        .iter()
+        .zip(measures)
+        .enumerate()
+        .filter(|(at, (one, measure))| *at < LINES || is_chosen(one) || measure.is_some())
+        .map(|(_, (one, measure))| ChoiceLine {
+            rank: one.rank,
+            values: one.axes.values().map(text).collect(),
+            mean: style.show(one.mean),
+            deviation: one.sd.map(|sd| style.bare(sd)),
+            n: one.n,
+            beside: measure.map(|measure| Beside {
+                mean: beside_style.show(measure.summary.mean),
+                deviation: measure.summary.deviation.map(|sd| beside_style.bare(sd)),
+                n: measure.summary.n,
+            }),
+            chosen: is_chosen(one),
+        })
+        .collect();
+    Ok(OneChoice {
+        name: String::new(),
+        rule: rule(ranking, names),
+        axes: ranking
+            .chosen
+            .keys()
+            .map(|axis| names.column(axis))
+            .collect(),
+        metric: names.column(&ranking.metric),
+        left_out: all - lines.len(),
+        lines,
+    })
+}
+
+/// `The highest mean f1 on dev, over 6 combinations: rate 0.0003, epochs 2. 2 combinations share it.`
+fn rule(ranking: &Ranking, names: Names<'_>) -> String {
+    let which = if ranking.goal == "min" {
+        "lowest"
+    } else {
+        "highest"
+    };
+    let mut text = format!("The {which} mean {}", names.column(&ranking.metric));
+    if let Some(dataset) = &ranking.dataset {
+        text.push_str(&format!(" of {}", names.value("dataset", Some(dataset))));
+    }
+    if let Some(split) = &ranking.split {
+        text.push_str(&format!(" on {}", names.value("split", Some(split))));
+    }
+    let values: Vec<String> = ranking
+        .chosen
+        .iter()
+        .map(|(axis, value)| format!("{} {}", names.column(axis), text_of(value)))
+        .collect();
+    text.push_str(&format!(
+        ", among {} combinations: {}.",
+        ranking.ranking.len(),
+        values.join(", ")
+    ));
+    let first = ranking.ranking.iter().filter(|one| one.rank == 1).count();
+    if first > 1 {
+        text.push_str(&format!(
+            " {first} combinations have it; the rule for ties chose."
+        ));
+    }
+    text
+}
+
+/// The number beside a combination. Rows that have the choice's axes are those of their combination; rows without any
+/// of them were made with what was chosen.
+fn measure_beside(
+    data: &Data,
+    instance: &Instance,
+    combination: &Combination,
+    is_chosen: bool,
+    beside: &BesideOptions,
+    title: &str,
+) -> Result<Option<Measure>, ReportError> {
+    let place = format!("choice `{title}`");
+    let mut filter: Where = beside.filter.clone();
+    filter.insert("metric".to_owned(), Value::String(beside.metric.clone()));
+    let has = |column: &str| data.frame.columns().iter().any(|known| known == column);
+    for (axis, value) in &instance.axes {
+        if has(axis) && instance.replicate.as_ref() != Some(axis) {
+            filter
+                .entry(axis.clone())
+                .or_insert_with(|| Value::String(value.clone()));
+        }
+    }
+    let rows = data.frame.select(&data.conditions(&filter, &place)?)?;
+    let mut is_of_axes = false;
+    for (axis, value) in &combination.axes {
+        if !has(axis) {
+            continue;
+        }
+        let mut varies = false;
+        for &row in &rows {
+            varies |= data.frame.cell(row, axis)?.is_some();
+        }
+        if varies {
+            is_of_axes = true;
+            filter.insert(axis.clone(), value.clone());
+        }
+    }
+    if !is_of_axes && !is_chosen {
+        return Ok(None);
+    }
+    let rows = data.frame.select(&data.conditions(&filter, &place)?)?;
+    let named: Vec<String> = filter.keys().cloned().collect();
+    data.measure(&rows, &named)?
+        .map_err(|not_one| not_one.into_error(place))
+}

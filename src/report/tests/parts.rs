@@ -1,0 +1,267 @@
+//! Parts of a page: examples, confusion, curves, choices, the ledger, published systems.
+
+#![allow(missing_docs, reason = "a test binary has no documented interface")]
+
+mod fixture;
+
+use std::collections::BTreeMap;
+
+use fixture::Fixture;
+use report::{Claim, Instance, Options, Report, ReportError};
+use serde_json::{Value, json};
+
+fn text(report: &Report, name: &str) -> String {
+    String::from_utf8(report.files[name].clone()).expect("UTF-8")
+}
+
+fn build(options: Value, instances: Vec<Instance>) -> Result<Report, ReportError> {
+    let options: Options = serde_json::from_value(options).expect("valid options");
+    let claims: Vec<Claim> = serde_json::from_value(json!([
+        {"metric": "f1", "where": {"task": "ner", "split": "test"}, "value": 90.03, "tolerance": 0.8, "source": "Table 7"},
+        {"metric": "f1", "where": {"task": "re", "split": "test"}, "value": 85.0, "tolerance": 0.5}
+    ]))
+    .expect("valid claims");
+    report::build(&options, &claims, instances, None)
+}
+
+/// An instance of two axes, the second that of repetition.
+fn instance(
+    fixture: &mut Fixture,
+    input: &str,
+    task: &str,
+    seed: Option<u32>,
+    lines: &[Value],
+) -> Instance {
+    let mut instance = fixture.instance(input, lines);
+    instance.axes = vec![("task".to_owned(), task.to_owned())];
+    if let Some(seed) = seed {
+        instance.axes.push(("seed".to_owned(), seed.to_string()));
+        instance.replicate = Some("seed".to_owned());
+    }
+    instance
+}
+
+/// Scores, samples, logs and a ranking of two tasks over three seeds.
+fn everything(fixture: &mut Fixture) -> Vec<Instance> {
+    let mut all = Vec::new();
+    for (task, means) in [("ner", [90.1, 89.7, 90.4]), ("re", [79.2, 78.4, 80.1])] {
+        for (seed, f1) in (1..).zip(means) {
+            let rows = [
+                json!({"dataset": task, "split": "test", "metric": "f1", "value": f1}),
+                json!({"dataset": task, "split": "test", "metric": "f1", "class": "Drug", "value": f1 + 1.0}),
+                json!({"dataset": task, "split": "test", "metric": "f1", "class": "Disease", "value": f1 - 1.0}),
+            ];
+            let mut scores = instance(fixture, "scores", task, Some(seed), &rows);
+            if task == "re" {
+                scores
+                    .notes
+                    .insert("stand_in".to_owned(), json!("rebuilt rows"));
+            }
+            all.push(scores);
+            let samples = samples(task, seed);
+            all.push(instance(fixture, "samples", task, Some(seed), &samples));
+            let log: Vec<Value> = (0..900)
+                .map(|step| {
+                    json!({"step": step, "loss": 5.0 / (1.0 + f64::from(step) / 100.0) + f64::from(seed) / 10.0})
+                })
+                .collect();
+            all.push(instance(fixture, "logs", task, Some(seed), &log));
+        }
+    }
+    let ranking = json!({
+        "metric": "f1", "dataset": null, "split": "dev", "class": null, "goal": "max",
+        "chosen": {"epochs": 3, "rate": 0.0003},
+        "ranking": [
+            {"rank": 1, "axes": {"epochs": 3, "rate": 0.0003}, "mean": 91.5, "sd": 0.2, "n": 3, "values": []},
+            {"rank": 1, "axes": {"epochs": 5, "rate": 0.0003}, "mean": 91.5, "sd": 0.3, "n": 3, "values": []},
+            {"rank": 3, "axes": {"epochs": 3, "rate": 0.001}, "mean": 88.25, "sd": null, "n": 1, "values": []}
+        ]
+    });
+    all.push(instance(fixture, "ranking", "ner", None, &[ranking]));
+    all
+}
+
+fn samples(task: &str, seed: u32) -> Vec<Value> {
+    if task == "ner" {
+        return vec![
+            json!({"example_id": "s1", "text": "naloxone relieved <b>nausea</b>", "gold": [{"start": 0, "end": 8, "label": "Drug"}, {"start": 21, "end": 27, "label": "Disease", "error": "boundary"}],
+                "predicted": [{"start": 0, "end": 8, "label": "Drug"}, {"start": 18, "end": 27, "label": "Disease"}], "correct": false}),
+            json!({"example_id": "s2", "text": "no effect of aspirin", "gold": [{"start": 13, "end": 20, "label": "Drug"}],
+                "predicted": [{"start": 13, "end": 20, "label": "Drug"}], "correct": true}),
+            json!({"example_id": "s3", "text": "fever", "gold": [], "predicted": [{"start": 0, "end": 5, "label": "Disease", "error": "spurious"}], "correct": false}),
+            json!({"example_id": "s4", "text": "nothing here", "gold": [], "predicted": [], "correct": true}),
+        ];
+    }
+    let predicted = if seed == 1 { "none" } else { "effect" };
+    vec![
+        json!({"example_id": "r1", "text": "@DRUG$ with @DRUG$", "gold": [{"label": "effect"}], "predicted": [{"label": predicted, "score": 0.6}], "correct": predicted == "effect"}),
+        json!({"example_id": "r2", "text": "@DRUG$ or @DRUG$", "gold": [{"label": "none"}], "predicted": [{"label": "none"}], "correct": true}),
+    ]
+}
+
+fn options() -> Value {
+    json!({
+        "title": "Everything a page can show",
+        "sections": [
+            {"text": "# The tables\n\nSome *words* and <script>alert(1)</script>."},
+            {"table": {"title": "Table 7", "rows": ["task"], "where": {"split": "test", "class": null}, "reference": "Paper", "numbers": [{"metric": "f1", "label": "F1"}],
+                "system": "ELECTRAMed", "published": [
+                    {"system": "BioBERT", "source": "Lee et al. 2020", "where": {"task": "ner"}, "f1": 89.71},
+                    {"system": "SciBERT", "where": {"task": "ner"}, "f1": 90.57},
+                    {"system": "BioBERT", "where": {"task": "re"}, "f1": 76.46}
+                ]}},
+            {"table": {"title": "By class", "rows": ["class"], "columns": ["task"], "where": {"metric": "f1", "class": ["Drug", "Disease"]}}},
+            {"chart": {"title": "Every seed", "kind": "dots", "metric": "f1", "x": "task", "where": {"class": null}}},
+            {"curves": {"title": "Loss", "from": "logs", "y": "loss", "series": "task"}},
+            {"confusion": {"from": "samples"}},
+            {"samples": {"from": "samples", "each": 1, "labels": {"ner": "Entities"}}},
+            {"samples": {"title": "Table 6", "from": "samples", "where": {"task": "ner", "seed": 2}, "ids": ["s3", "s9"]}},
+            {"choice": {"from": "ranking", "beside": {"metric": "f1", "where": {"split": "test", "class": null}, "label": "Test F1"}}}
+        ],
+        "ledger": [
+            {"what": "Epochs", "chosen": "3", "why": "Chosen on **dev**.", "where": {"task": "ner"}},
+            {"what": "Precision", "chosen": "f32"}
+        ]
+    })
+}
+
+#[test]
+fn every_part_in_order() {
+    let mut fixture = Fixture::new();
+    let instances = everything(&mut fixture);
+    let report = build(options(), instances).expect("a report");
+    report
+        .write(&std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("parts"))
+        .expect("files");
+    assert_eq!(
+        report.warnings,
+        ["no example of `Table 6` is called `s9`"],
+        "what is not there is said"
+    );
+    insta::assert_snapshot!("parts_markdown", text(&report, "report.md"));
+    insta::assert_snapshot!("parts_latex", text(&report, "tables/table-7.tex"));
+    insta::assert_snapshot!(
+        "parts_published",
+        text(&report, "tables/table-7-published.csv")
+    );
+    insta::assert_snapshot!(
+        "parts_confusion",
+        text(&report, "tables/what-was-taken-for-what.csv")
+    );
+    let page = text(&report, "index.html");
+    assert!(
+        !page.contains("<script") && !page.contains("<b>nausea"),
+        "text stays text"
+    );
+    assert!(page.contains("2nd of 3") && page.contains("1st of 2"));
+    let order: Vec<usize> = [
+        "The tables</h2>",
+        "id=\"table-7\"",
+        "id=\"by-class\"",
+        "id=\"every-seed\"",
+        "id=\"loss\"",
+        "id=\"what-was-taken-for-what\"",
+        "id=\"examples\"",
+        "id=\"table-6\"",
+        "id=\"what-was-chosen-and-among-what\"",
+        "id=\"ledger\"",
+        "id=\"claims\"",
+    ]
+    .iter()
+    .map(|part| page.find(part).unwrap_or_else(|| panic!("no `{part}`")))
+    .collect();
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[test]
+fn headings_go_down_one_by_one_and_every_anchor_is_there_once() {
+    let mut fixture = Fixture::new();
+    let instances = everything(&mut fixture);
+    let page = text(
+        &build(options(), instances).expect("a report"),
+        "index.html",
+    );
+    let mut last = 0;
+    for (at, _) in page.match_indices("<h") {
+        let Some(level) = page[at + 2..].chars().next().and_then(|c| c.to_digit(10)) else {
+            continue;
+        };
+        assert!(level <= last + 1, "h{level} after h{last}");
+        assert!(level > 1 || last == 0, "one heading of the first level");
+        last = level;
+    }
+    let mut ids: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, _) in page.match_indices(" id=\"") {
+        let id = page[at + 5..].split('"').next().expect("an end");
+        *ids.entry(id).or_default() += 1;
+    }
+    let twice: Vec<_> = ids.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    for (at, _) in page.match_indices("href=\"#") {
+        let target = page[at + 7..].split('"').next().expect("an end");
+        assert!(ids.contains_key(target), "`#{target}` leads nowhere");
+    }
+}
+
+#[test]
+fn the_ledger_marks_the_numbers_it_touches_and_no_others() {
+    let mut fixture = Fixture::new();
+    let instances = everything(&mut fixture);
+    let page = text(
+        &build(options(), instances).expect("a report"),
+        "index.html",
+    );
+    let table = page.split("id=\"table-7\"").nth(1).expect("the table");
+    let table = table.split("</section>").next().expect("its end");
+    assert_eq!(table.matches("#ledger-1\"").count(), 1, "{table}");
+    assert_eq!(table.matches("#ledger-2\"").count(), 0, "all is no mark");
+    assert!(table.contains("stand-in data"), "in the cell itself");
+}
+
+#[test]
+fn equal_inputs_give_equal_bytes() {
+    let files = || {
+        let mut fixture = Fixture::new();
+        let instances = everything(&mut fixture);
+        build(options(), instances).expect("a report").files
+    };
+    let (first, second) = (files(), files());
+    let differing: Vec<&String> = first
+        .keys()
+        .filter(|name| first.get(*name) != second.get(*name))
+        .collect();
+    assert!(differing.is_empty(), "{differing:?}");
+    let loss = String::from_utf8(first["charts/loss.svg"].clone()).expect("UTF-8");
+    let longest = loss.lines().map(|line| line.matches('L').count()).max();
+    assert!(longest <= Some(200), "thinned: {longest:?}");
+}
+
+#[test]
+fn what_is_not_there_is_refused_with_the_next_action() {
+    let mut fixture = Fixture::new();
+    let mut refused = |options: Value| {
+        let instances = everything(&mut fixture);
+        let error = build(options, instances).expect_err("refused");
+        format!("{error} / {}", error.help().expect("help"))
+    };
+    assert_eq!(
+        refused(
+            json!({"sections": [{"confusion": {"from": "samples"}}, {"curves": {"title": "Loss", "from": "logs", "y": "loss"}}, {"choice": {"from": "ranking"}}, {"samples": {"from": "answers"}}]})
+        ),
+        "samples `Examples` reads the input `answers`, which the stage does not need / add `answers` to `needs`, such as `answers: { all: STAGE, output: OUTPUT }`; it has `logs`, `ranking`, `samples`, `scores`"
+    );
+    let table = |published: Value| {
+        json!({"sections": [{"samples": {"from": "samples"}}, {"curves": {"title": "Loss", "from": "logs", "y": "loss"}}, {"choice": {"from": "ranking"}},
+            {"table": {"title": "T", "rows": ["task"], "where": {"class": null}, "numbers": [{"metric": "f1"}], "published": [published]}}]})
+    };
+    assert_eq!(
+        refused(table(json!({"system": "X", "f2": 1.0}))),
+        "table `T`: `X` has a number for `f2`, which is no column / columns are `f1`"
+    );
+    assert_eq!(
+        refused(table(
+            json!({"system": "X", "where": {"task": "qa"}, "f1": 1.0})
+        )),
+        "table `T`: no line is one where `X` stands / its `where` may name `task`, with values of a line of the table"
+    );
+}

@@ -1,0 +1,500 @@
+//! Bundles that were changed on the way, forged by their author, or made to do harm. Honest ones are in `sharing.rs`.
+
+use std::path::Path;
+
+use flow::content::{Content, Tree};
+use flow::digest::{Digest, Use};
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+use crate::sharing::{author, carried, export, rungs};
+use crate::space::{Space, contents, files_below};
+
+/// Writes both lists of digests anew, as somebody does who wants nothing to be noticed.
+fn seal(bundle: &Path) {
+    let lists = ["B3SUMS", "SHA256SUMS"];
+    for name in lists {
+        let mut text = String::new();
+        for (path, bytes) in contents(bundle) {
+            let path = path.display().to_string();
+            let is_apart = path == "SHA256SUMS" || name == "B3SUMS" && path == name;
+            if is_apart {
+                continue;
+            }
+            let hex = match name {
+                "B3SUMS" => Use::File.digest(&bytes).to_string(),
+                _ => sha2::Sha256::digest(&bytes)
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect(),
+            };
+            text.push_str(&format!("{hex}  {path}\n"));
+        }
+        let lines: std::collections::BTreeSet<(&str, &str)> = text
+            .lines()
+            .map(|line| line.split_once("  ").expect("two"))
+            .map(|(hex, path)| (path, hex))
+            .collect();
+        let text: String = lines
+            .into_iter()
+            .map(|(path, hex)| format!("{hex}  {path}\n"))
+            .collect();
+        fs_err::write(bundle.join(name), text).expect("written");
+    }
+}
+
+fn edit_json(space: &Space, path: &str, edit: impl Fn(&mut Value)) {
+    let mut value: Value = serde_json::from_str(&space.read(path)).expect("JSON");
+    edit(&mut value);
+    space.write(path, value.to_string());
+}
+
+/// The path of the record of a stage in a bundle.
+fn record_of(space: &Space, stage: &str) -> String {
+    let is_it = |path: &std::path::PathBuf| {
+        let text = fs_err::read_to_string(path).expect("a record");
+        serde_json::from_str::<Value>(&text).expect("JSON")["stage"] == stage
+    };
+    let path = files_below(&space.path("bundle/records"))
+        .into_iter()
+        .find(is_it);
+    let path = path.expect("a record of it");
+    path.strip_prefix(space.root())
+        .expect("below")
+        .display()
+        .to_string()
+}
+
+fn verdict(space: &Space, level: u64) -> (String, String) {
+    rungs(space, &[]).remove(&level).expect("a rung")
+}
+
+#[test]
+fn a_flipped_bit_falls_at_the_first_rung() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    let reader = carried(&space);
+    let files = contents(&reader.path("bundle"));
+    // One of each kind of file, somewhere in the middle.
+    let kinds = [
+        "bundle.json",
+        "README.md",
+        "SHA256SUMS",
+        "B3SUMS",
+        "ro-crate",
+        "records/",
+        "trees/",
+        "results/score",
+        "reports/",
+        "pipeline/",
+        "original/",
+    ];
+    for kind in kinds {
+        let (path, bytes) = files
+            .iter()
+            .find(|(path, bytes)| path.to_string_lossy().starts_with(kind) && !bytes.is_empty())
+            .expect("a file");
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 1;
+        let shown = path.display().to_string();
+        let place = format!("bundle/{shown}");
+        reader.write(&place, flipped);
+        let (word, found) = verdict(&reader, 1);
+        assert_eq!(word, "fails", "{shown}");
+        assert!(found.contains("share::"), "{found}");
+        reader.call(&["import", "bundle"]).exits(1);
+        assert!(!reader.exists("cache"), "{shown}");
+        reader.write(&place, bytes);
+    }
+    assert_eq!(verdict(&reader, 1).0, "holds");
+}
+
+#[test]
+fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    let reader = carried(&space);
+    let path = "bundle/reports/table/report/tables/rows.csv";
+    let old = reader.read(path);
+    let new = old.replacen(",0", ",9", 1).replacen("f1", "f2", 1);
+    assert_ne!(old, new);
+    reader.write(path, &new);
+    seal(&reader.path("bundle"));
+    // The lists agree; the record does not.
+    let (word, found) = verdict(&reader, 1);
+    assert_eq!(word, "fails");
+    assert!(found.contains("rows.csv` is not what"), "{found}");
+
+    // Now the file, the listing of its folder, the record and where they lie all tell the same tale.
+    let record = record_of(&reader, "table");
+    let outputs: Value = serde_json::from_str(&reader.read(&record)).expect("JSON");
+    let tree: Digest = outputs["outputs"]["report"]["digest"]
+        .as_str()
+        .expect("hex")
+        .parse()
+        .expect("a digest");
+    let mut listing =
+        Tree::parse(&reader.read(&format!("bundle/trees/{tree}"))).expect("a listing");
+    let (was, is) = (
+        Use::File.digest(old.as_bytes()),
+        Use::File.digest(new.as_bytes()),
+    );
+    for entry in listing
+        .entries
+        .iter_mut()
+        .filter(|entry| entry.path == "tables/rows.csv")
+    {
+        let content = entry.content.as_mut().expect("a file");
+        (content.digest, content.bytes) = (is, new.len() as u64);
+    }
+    let forged: Content = listing.content();
+    fs_err::remove_file(reader.path(&format!("bundle/trees/{tree}"))).expect("removed");
+    let text = listing.listing();
+    reader.write(&format!("bundle/trees/{}", forged.digest), &text);
+    edit_json(&reader, &record, |record| {
+        record["outputs"]["report"] = json!(forged);
+    });
+    edit_json(&reader, "bundle/bundle.json", |bundle| {
+        let objects = bundle["objects"].as_object_mut().expect("a map");
+        let mut place = objects.remove(&was.to_string()).expect("the file");
+        place["bytes"] = new.len().into();
+        objects.insert(is.to_string(), place);
+        objects.remove(&tree.to_string());
+        let place = json!({ "path": format!("trees/{}", forged.digest), "bytes": text.len() });
+        objects.insert(forged.digest.to_string(), place);
+    });
+    seal(&reader.path("bundle"));
+    let found = rungs(&reader, &[]);
+    assert_eq!(found[&1].0, "holds", "{found:?}");
+    assert_eq!(found[&2].0, "fails", "{found:?}");
+    assert!(
+        found[&2]
+            .1
+            .contains("`report/tables/rows.csv` has other bytes"),
+        "{found:?}"
+    );
+    assert_eq!(found[&3].0, "holds", "{found:?}");
+}
+
+/// Changes a number in the author's own cache and lets everything that follows be made from it.
+fn forge(space: &Space) {
+    let path = files_below(&space.path("cache/records-v1"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .find(|path| {
+            fs_err::read_to_string(path)
+                .expect("a record")
+                .contains("\"stage\":\"score[seed=1]\"")
+        })
+        .expect("the record of a score");
+    let mut record: Value =
+        serde_json::from_str(&fs_err::read_to_string(&path).expect("read")).expect("JSON");
+    let object = |digest: &str| {
+        space.path(&format!(
+            "cache/objects-v1/{}/{}",
+            &digest[..2],
+            &digest[2..]
+        ))
+    };
+    let old = record["outputs"]["metrics"]["digest"]
+        .as_str()
+        .expect("hex")
+        .to_owned();
+    let rows = fs_err::read_to_string(object(&old)).expect("rows");
+    let forged: String = rows
+        .lines()
+        .map(|line| {
+            let mut row: Value = serde_json::from_str(line).expect("a row");
+            if row["metric"] == "f1" && row.get("class").is_none_or(Value::is_null) {
+                row["value"] = json!(99.5);
+            }
+            format!("{row}\n")
+        })
+        .collect();
+    assert_ne!(rows, forged);
+    let new = Use::File.digest(forged.as_bytes()).to_string();
+    let to = object(&new);
+    fs_err::create_dir_all(to.parent().expect("a folder")).expect("made");
+    fs_err::write(&to, &forged).expect("written");
+    record["outputs"]["metrics"] = json!({ "form": "file", "digest": new, "bytes": forged.len() });
+    fs_err::write(&path, record.to_string()).expect("written");
+    fs_err::remove_file(space.path("cache/records-v1/index")).expect("removed");
+}
+
+#[test]
+fn a_forged_score_with_consistent_digests_falls_at_the_third_rung() {
+    let space = author("licence: CC BY 4.0");
+    forge(&space);
+    let [_, executed, ..] = space.run(&["--json"]).exits(0).counts();
+    assert_eq!(executed, 1, "the report of the forged number");
+    export(&space, &[]).exits(0);
+    let found = rungs(&carried(&space), &[]);
+    let words: Vec<&str> = found.values().map(|(word, _)| word.as_str()).collect();
+    assert_eq!(words, ["holds", "holds", "fails"], "{found:?}");
+    assert!(
+        found[&3]
+            .1
+            .contains("`signs/test/f1` is 99.5 in the bundle"),
+        "{found:?}"
+    );
+    assert!(found[&3].1.contains("score[seed=1]"), "{found:?}");
+}
+
+#[test]
+fn a_result_that_is_here_is_never_replaced() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    let reader = carried(&space);
+    forge(&space);
+    let before = space.records()["score[seed=1]"].clone();
+    let bundle = reader.path("bundle").display().to_string();
+    space
+        .call(&["import", &bundle])
+        .exits(0)
+        .says("share::conflict")
+        .says("`score[seed=1]` has a result here already");
+    assert_eq!(space.records()["score[seed=1]"], before);
+    let aside = files_below(&space.path("cache/quarantine"));
+    assert_eq!(aside.len(), 1, "{aside:?}");
+}
+
+type Harm = (&'static str, &'static str, fn(&Space));
+
+/// What a hostile bundle does, and the word it is refused with. All but the first few seal what they did.
+const HARMS: &[Harm] = &[
+    ("a link to a file", "`results/link` is a link", |space| {
+        link(space, "results/link", "/etc/passwd");
+    }),
+    ("a link to a folder", "`escape` is a link", |space| {
+        link(space, "escape", "/");
+    }),
+    ("a link for a record", "is a link", |space| {
+        let path = record_of(space, "table");
+        fs_err::rename(space.path(&path), space.path("aside")).expect("moved");
+        fs_err::os::unix::fs::symlink(space.path("aside"), space.path(&path)).expect("a link");
+    }),
+    ("a pipe", "is a device, a pipe or a socket", |space| {
+        let path = space.path("bundle/results/fifo");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.is_ok_and(|status| status.success()));
+    }),
+    ("a name of two lines", "is an odd name", |space| {
+        space.write("bundle/results/a\nb", "x");
+    }),
+    ("a name with a backslash", "is an odd name", |space| {
+        space.write("bundle/results/..\\b", "x");
+    }),
+    ("a file nobody lists", "`results/more` is not in", |space| {
+        space.write("bundle/results/more", "x");
+    }),
+    ("a folder of nothing", "holds nothing", |space| {
+        fs_err::create_dir(space.path("bundle/results/void")).expect("made");
+    }),
+    ("a listed file that is not there", "is not there", |space| {
+        fs_err::remove_file(space.path("bundle/README.md")).expect("removed");
+    }),
+    (
+        "a list that leads out",
+        "is no digest and plain path",
+        |space| {
+            let line = format!("{}  ../../etc/passwd\n", "0".repeat(64));
+            space.write("bundle/B3SUMS", space.read("bundle/B3SUMS") + &line);
+        },
+    ),
+    ("more than anybody expects", "and the limit is", |space| {
+        let file = fs_err::File::create(space.path("bundle/results/huge")).expect("made");
+        file.set_len(300 << 30).expect("a hole");
+    }),
+    (
+        "an object that lies outside",
+        "is no place in a bundle",
+        |space| {
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                let objects = bundle["objects"].as_object_mut().expect("a map");
+                let place = objects.values_mut().next().expect("an object");
+                place["path"] = "../../../etc/passwd".into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "an object of other bytes",
+        "is not what a record made",
+        |space| {
+            let path = "bundle/results/lines/metrics.jsonl";
+            space.write(path, space.read(path).replace("11", "12"));
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a listing that leads out",
+        "is not the listing it stands for",
+        |space| {
+            let path = files_below(&space.path("bundle/trees")).remove(0);
+            let text = fs_err::read_to_string(&path).expect("a listing");
+            let forged = text
+                .replacen("\"index.html\"", "\"../../x\"", 1)
+                .replacen("\"labels.json\"", "\"../../x\"", 1)
+                .replacen("\"test.jsonl\"", "\"../../x\"", 1);
+            assert_ne!(text, forged);
+            fs_err::write(&path, &forged).expect("written");
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                let name = format!(
+                    "trees/{}",
+                    path.file_name().expect("named").to_string_lossy()
+                );
+                for place in bundle["objects"]
+                    .as_object_mut()
+                    .expect("a map")
+                    .values_mut()
+                {
+                    if place["path"] == name.as_str() {
+                        place["bytes"] = forged.len().into();
+                    }
+                }
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a stage that writes outside",
+        "leads out of a stage's folder",
+        |space| {
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                let stages = bundle["stages"].as_array_mut().expect("a list");
+                stages[0]["stage"]["outputs"][0]["path"] = "../../x".into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "another program under an old key",
+        "is not what its key was made of",
+        |space| {
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                for entry in bundle["stages"].as_array_mut().expect("a list") {
+                    if entry["stage"]["kind"] == "command" {
+                        entry["stage"]["config"] = json!({ "script": "touch /tmp/harm" });
+                    }
+                }
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    ("an input from nowhere", "comes from nowhere", |space| {
+        edit_json(space, "bundle/bundle.json", |bundle| {
+            bundle["sources"] = json!([]);
+        });
+        seal(&space.path("bundle"));
+    }),
+    (
+        "a device that was another",
+        "is not what its key was made of",
+        |space| {
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                for entry in bundle["stages"].as_array_mut().expect("a list") {
+                    if entry["stage"]["kind"] == "report" {
+                        entry["stage"]["inputs"][0]["items"][0]["device"] = "cuda:0".into();
+                    }
+                }
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a manifest that was changed",
+        "its key is not the digest of its manifest",
+        |space| {
+            edit_json(space, &record_of(space, "lines"), |record| {
+                record["manifest"] = record["manifest"]
+                    .as_str()
+                    .expect("text")
+                    .replace("wc -l", "wc -c")
+                    .into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a name that moves the cursor",
+        "is not a line of text",
+        |space| {
+            edit_json(space, &record_of(space, "lines"), |record| {
+                record["stage"] = "a\u{1b}[2J".into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "an output called by a path",
+        "cannot name an output",
+        |space| {
+            edit_json(space, &record_of(space, "lines"), |record| {
+                let metrics = record["outputs"]["metrics"].clone();
+                record["outputs"]["../x"] = metrics;
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a record of another key",
+        "holds the record of the key",
+        |space| {
+            let (one, two) = (record_of(space, "lines"), record_of(space, "table"));
+            space.write(&one, space.read(&two));
+            seal(&space.path("bundle"));
+        },
+    ),
+    ("a record of no stage", "belongs to no stage", |space| {
+        edit_json(space, "bundle/bundle.json", |bundle| {
+            let stages = bundle["stages"].as_array_mut().expect("a list");
+            stages.retain(|entry| entry["stage"]["name"] != "table");
+        });
+        seal(&space.path("bundle"));
+    }),
+    ("a field nobody knows", "does not decode", |space| {
+        edit_json(space, "bundle/bundle.json", |bundle| {
+            bundle["run"] = "rm -rf /".into();
+        });
+        seal(&space.path("bundle"));
+    }),
+    ("a later version", "this program reads 1", |space| {
+        edit_json(space, "bundle/bundle.json", |bundle| {
+            bundle["version"] = 2.into();
+        });
+        seal(&space.path("bundle"));
+    }),
+    ("nesting without end", "does not decode", |space| {
+        space.write("bundle/bundle.json", "[".repeat(1 << 20));
+        seal(&space.path("bundle"));
+    }),
+];
+
+fn link(space: &Space, path: &str, to: &str) {
+    fs_err::os::unix::fs::symlink(to, space.path("bundle").join(path)).expect("a link");
+}
+
+#[test]
+fn hostile_bundles_are_refused_by_name_and_leave_nothing() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    for (harm, says, make) in HARMS {
+        let reader = carried(&space);
+        make(&reader);
+        for words in [&["verify", "bundle"], &["import", "bundle"]] {
+            let ran = reader.call(words);
+            assert!(
+                matches!(ran.code, Some(1 | 2)),
+                "{harm}: {:?} {}",
+                ran.code,
+                ran.stderr
+            );
+            let _ = ran.says(says);
+        }
+        assert!(!reader.exists("cache"), "{harm}");
+    }
+    // As it was made it is welcome.
+    let reader = carried(&space);
+    seal(&reader.path("bundle"));
+    reader.call(&["import", "bundle"]).exits(0);
+}
