@@ -36,6 +36,7 @@ mod long_runs;
 mod native_heads;
 mod origin;
 mod packing;
+mod paper;
 mod pretrain;
 mod pretrain_options;
 mod processes;

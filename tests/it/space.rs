@@ -206,6 +206,13 @@ impl Ran {
         self
     }
 
+    /// Standard output, which is one JSON value.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.stdout, self.stderr))
+    }
+
     /// `stages` of `run --json`: total, executed, cached, failed, skipped.
     #[track_caller]
     pub(crate) fn counts(&self) -> [u64; 5] {

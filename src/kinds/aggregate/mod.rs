@@ -141,7 +141,8 @@ impl StageKind for Aggregate {
         Ports {
             inputs: vec![Port {
                 name: PORT,
-                optional: false,
+                // Published numbers may be all there is.
+                optional: !self.published.is_empty(),
                 output: Some(METRICS),
                 only: None,
             }],

@@ -46,12 +46,10 @@ impl Table {
     /// # Errors
     /// Inputs that hold no numbers, several repetitions, and a published number without a finite value.
     pub(super) fn read(config: &Aggregate, stage: &StageContext) -> Result<Self, StageError> {
-        let input = stage.inputs.get(PORT).ok_or_else(|| {
-            StageError::new("kind::port", format!("the stage has no input `{PORT}`")).bug()
-        })?;
+        let items = (stage.inputs.get(PORT)).map_or(&[][..], |input| &input.items);
         let mut rows = Vec::new();
         let mut repetitions = BTreeSet::new();
-        for item in &input.items {
+        for item in items {
             let repetition = item.axes.iter().find(|axis| axis.replicate);
             repetitions.insert(repetition.map(|axis| (axis.name.as_str(), axis.text.as_str())));
             for row in read_rows(stage, item)? {
