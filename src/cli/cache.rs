@@ -243,8 +243,11 @@ fn gc(store: &Store, args: &GcArgs, console: &mut Console) -> Done {
     let environment = |error: std::io::Error| broken(store.dir(), &error);
     let alone = store.try_alone().map_err(environment)?;
     if !args.dry_run {
+        if let Some(holder) = store.any_claim().map_err(environment)? {
+            return Err(in_use(store, Some(&holder)));
+        }
         match &alone {
-            None => return Err(in_use(store)),
+            None => return Err(in_use(store, None)),
             Some(alone) if !alone.is_certain() => console.report(&[Diagnostic::warning(
                 "store::no_locks",
                 format!("the file system of `{}` keeps no locks", store.dir().display()),
@@ -279,12 +282,19 @@ fn gc(store: &Store, args: &GcArgs, console: &mut Console) -> Done {
     Ok(0)
 }
 
-fn in_use(store: &Store) -> Failure {
-    let diagnostic = Diagnostic::error(
+fn in_use(store: &Store, holder: Option<&str>) -> Failure {
+    let mut diagnostic = Diagnostic::error(
         "cache::in_use",
         format!("a run uses the cache `{}`", store.dir().display()),
     )
     .help("try again when it is over; `--dry-run` shows meanwhile what would go");
+    if let Some(holder) = holder {
+        diagnostic = diagnostic
+            .detail(format!(
+                "{holder} is at work on a stage, or was until it was cut off"
+            ))
+            .help("try again when it is over; what was cut off is forgotten ten minutes after");
+    }
     Failure::one(Class::Environment, diagnostic)
 }
 

@@ -1,7 +1,11 @@
 //! `pipeline export`: results of a pipeline as a folder for others.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use flow::diagnostic::{Class, Diagnostic, Failure};
-use flow::spec::load::{LoadOptions, flatten, lock_path, root_of};
+use flow::spec::StageSpec;
+use flow::spec::load::{LoadOptions, flatten, load, lock_path, root_of};
 
 use super::Done;
 use super::args::ExportArgs;
@@ -88,27 +92,92 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
         .help("`pipeline run FILE STAGE --force STAGE` makes them again; then export once more");
         console.report(&[diagnostic]);
     }
+    let differing = differing(args, &session, &args.out.join(&bundle.file))?;
+    if !differing.is_empty() {
+        let diagnostic = Diagnostic::warning(
+            "share::flat",
+            format!(
+                "as one file the pipeline has other stages: {}",
+                differing.join(", ")
+            ),
+        )
+        .help(
+            "readers take `original/`; a recipe's value that a profile removes is the usual cause",
+        );
+        console.report(&[diagnostic]);
+    }
     console.note(&format!("next: pipeline verify {}", args.out.display()));
     Ok(0)
+}
+
+/// Stages that the pipeline of the bundle has otherwise than the file it was made from, a few of them.
+fn differing(args: &ExportArgs, session: &Session, file: &Path) -> Result<Vec<String>, Failure> {
+    let set: Vec<String> = (args.pipeline.settings.iter())
+        .map(|setting| format!("{}={}", setting.name, setting.value))
+        .collect();
+    let options = LoadOptions {
+        file,
+        profiles: &args.pipeline.profiles,
+        set: &set,
+        kinds: KINDS,
+        mirrors: &mirrors(&args.pipeline, &root_of(&args.pipeline.file))?,
+        device: args.pipeline.device.as_deref(),
+    };
+    let Ok(loaded) = load(&options) else {
+        return Ok(vec!["it does not load".to_owned()]);
+    };
+    let told = |stages: &[StageSpec]| -> BTreeMap<String, String> {
+        let lines = |stage: &StageSpec| {
+            let variants = stage
+                .variants
+                .iter()
+                .map(|variant| &variant.stage.lines_before);
+            let variants: String = variants.map(String::as_str).collect();
+            format!("{}{}{variants}", stage.lines_before, stage.lines_after)
+        };
+        stages
+            .iter()
+            .map(|stage| (stage.name.clone(), lines(stage)))
+            .collect()
+    };
+    let (ours, theirs) = (
+        told(&session.workflow().stages),
+        told(&loaded.workflow.stages),
+    );
+    let names = ours.keys().chain(theirs.keys());
+    let mut differing: Vec<String> = names
+        .filter(|name| ours.get(*name) != theirs.get(*name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    differing.dedup();
+    differing.truncate(5);
+    Ok(differing)
 }
 
 fn texts(args: &ExportArgs, session: &Session, console: &mut Console) -> Result<Texts, Failure> {
     let set: Vec<String> = (args.pipeline.settings.iter())
         .map(|setting| format!("{}={}", setting.name, setting.value))
         .collect();
-    let options = LoadOptions {
-        file: &args.pipeline.file,
-        profiles: &args.pipeline.profiles,
-        set: &set,
-        kinds: KINDS,
-        mirrors: &[],
-        device: args.pipeline.device.as_deref(),
-    };
     let people: &[&str] = if args.anonymous { &["about"] } else { &[] };
-    let flat = flatten(&options, people).map_err(|failure| {
-        console.set_sources(&failure.sources);
-        failure.failure
-    })?;
+    let mut flat = |profiles: &[String], set: &[String]| {
+        let options = LoadOptions {
+            file: &args.pipeline.file,
+            profiles,
+            set,
+            kinds: KINDS,
+            mirrors: &[],
+            device: None,
+        };
+        flatten(&options, people).map_err(|failure| {
+            console.set_sources(&failure.sources);
+            failure.failure
+        })
+    };
+    let written = flat(&[], &[])?;
+    let resolved = match args.pipeline.profiles.is_empty() && set.is_empty() {
+        true => None,
+        false => Some(flat(&args.pipeline.profiles, &set)?),
+    };
     let sources = session.ready.sources();
     let originals = sources
         .iter()
@@ -124,7 +193,8 @@ fn texts(args: &ExportArgs, session: &Session, console: &mut Console) -> Result<
         }
     };
     Ok(Texts {
-        flat,
+        flat: written,
+        resolved,
         originals: originals.collect(),
         lock,
     })

@@ -24,6 +24,8 @@ pub(crate) const CRATE: &str = "ro-crate-metadata.json";
 pub(crate) const SHA256SUMS: &str = "SHA256SUMS";
 /// BLAKE3 of every file but itself and [`SHA256SUMS`].
 pub(crate) const B3SUMS: &str = "B3SUMS";
+/// The pipeline with its settings merged in, to be read; it is run as it was written, with the settings.
+pub(crate) const RESOLVED: &str = "resolved.yaml";
 /// The folder of records.
 pub(crate) const RECORDS: &str = "records";
 /// The folder of listings.
@@ -77,6 +79,24 @@ pub(crate) struct Settings {
     /// How many mirrors stood in for other places.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) mirrors: usize,
+}
+
+impl Settings {
+    /// As words of a command line, each with a blank before it.
+    pub(crate) fn words(&self) -> String {
+        let quoted = |text: &String| format!("'{}'", text.replace('\'', "'\\''"));
+        let mut words = String::new();
+        for profile in &self.profiles {
+            words.push_str(&format!(" --profile {}", quoted(profile)));
+        }
+        for set in &self.set {
+            words.push_str(&format!(" --set {}", quoted(set)));
+        }
+        if let Some(device) = &self.device {
+            words.push_str(&format!(" --device {}", quoted(device)));
+        }
+        words
+    }
 }
 
 #[expect(

@@ -25,6 +25,13 @@ pub(super) fn faults(opened: &Opened, found: &BTreeMap<String, u64>) -> Vec<Diag
     let authors = bundle.authors();
     texts.push(&title);
     texts.extend(authors.iter().map(String::as_str));
+    let settings = &bundle.settings;
+    let settings = settings
+        .profiles
+        .iter()
+        .chain(&settings.set)
+        .chain(&settings.device);
+    texts.extend(settings.map(String::as_str));
     for out in &bundle.left_out {
         texts.extend([out.what.as_str(), &out.output]);
         texts.extend(out.terms.iter().map(String::as_str));

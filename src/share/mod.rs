@@ -8,6 +8,7 @@
 //! reports/ results/       outputs of stages, by the stage's name; each file is an object of some record
 //! trees/<digest>          listings of outputs that are folders
 //! pipeline/               the pipeline as one file, its lock, and files of the author's that stages read
+//! resolved.yaml           the same with profiles and settings merged in, where there were some
 //! original/               the file as it was written, what it extends, its recipes
 //! B3SUMS  SHA256SUMS      digests of all other files, for `b3sum -c` and `sha256sum -c`
 //! ```

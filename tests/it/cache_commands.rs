@@ -222,6 +222,27 @@ fn gc_waits_for_no_run_and_disturbs_none() {
     assert_eq!(executed(&space, &[]), 0);
 }
 
+/// Where locks hold on one machine only, the cache looks free: what another machine is at work on shows by its claim.
+#[test]
+fn gc_respects_claims_of_other_machines() {
+    let space = Space::with(
+        "stages:
+  one: { kind: command, with: { argv: [sh, -c, 'echo x > out'] }, outputs: { out: out } }
+",
+    );
+    space.run(&[]).exits(0);
+    let claim = format!("cache/work/{}/claim", "0".repeat(64));
+    space.write(&claim, "process 7 on elsewhere since x\n");
+    let gc = ["cache", "gc", "--older-than", "0s"];
+    space
+        .call(&gc)
+        .exits(3)
+        .says("process 7 on elsewhere is at work on a stage");
+    assert!(space.exists(&claim));
+    fs_err::remove_file(space.path(&claim)).expect("removed");
+    space.call(&gc).exits(0);
+}
+
 #[test]
 fn a_checkpoint_of_an_unfinished_key_survives_every_collection() {
     let space = Space::with(

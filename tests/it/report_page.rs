@@ -169,7 +169,7 @@ fn pages(space: &Space) -> (PathBuf, PathBuf) {
     let text = fs_err::read_to_string(&page).expect("the page");
     assert!(!text.contains("<script"), "the page itself has no script");
     let (head, tail) = text.rsplit_once("</body>").expect("a body");
-    space.write("measured.html", &format!("{head}{MEASURE}</body>{tail}"));
+    space.write("measured.html", format!("{head}{MEASURE}</body>{tail}"));
     (page, space.path("measured.html"))
 }
 

@@ -217,6 +217,34 @@ fn means_show_what_is_missing_and_why() {
 }
 
 #[test]
+fn means_over_several_devices_are_told() {
+    let space = sweep();
+    let told = "made on different devices of rate=1: ";
+    let ran = space.call(&["results", "p.yaml", "--mean"]).exits(0);
+    ran.says_not("made on different devices");
+    // One seed of one rate was made elsewhere; the index is forgotten, so that records tell.
+    let record = crate::space::files_below(&space.path("cache/records-v1"))
+        .into_iter()
+        .find(|path| {
+            fs_err::read_to_string(path).is_ok_and(|text| {
+                path.extension().is_some_and(|e| e == "json")
+                    && text.contains("tune[rate=1,seed=2]")
+            })
+        })
+        .expect("a record");
+    let text = fs_err::read_to_string(&record).expect("readable");
+    let other = text.replace(r#""device":"cpu""#, r#""device":"cuda:0""#);
+    assert_ne!(other, text);
+    fs_err::write(&record, other).expect("written");
+    fs_err::remove_file(space.path("cache/records-v1/index")).expect("removed");
+    let ran = space.call(&["results", "p.yaml", "--mean"]).exits(0);
+    let ran = ran.says(&format!("{told}cpu, cuda:0"));
+    ran.says_not("different devices of rate=2");
+    let lines = json(&space, &["--mean"]);
+    assert_eq!(lines[0]["devices"], "cpu, cuda:0");
+}
+
+#[test]
 fn two_settings_are_compared_over_the_same_seeds() {
     let space = sweep();
     let ran = space

@@ -377,7 +377,21 @@ fn settings_and_layers_are_in_the_one_file_and_secrets_in_none() {
         "cache",
         "--json",
     ];
-    assert_eq!(reader.call(&run).exits(0).counts(), [3, 0, 3, 0, 0]);
+    let run = [&run[..], &settings].concat();
+    let ran = Ran::of(
+        &reader
+            .command(&run)
+            .env("KEY", "another")
+            .output()
+            .expect("starts"),
+    );
+    assert_eq!(ran.exits(0).counts(), [3, 0, 3, 0, 0]);
+    assert!(space.read("out/resolved.yaml").contains("\n  a: 2\n"));
+    assert!(
+        space
+            .read("out/README.md")
+            .contains("mine/p.yaml --profile 'loud' --set 'b=[x, '\\''yes'\\'', 08]'")
+    );
     // A secret that stands in the file itself cannot be handed out.
     let text = space
         .read("base.yaml")

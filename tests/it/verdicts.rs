@@ -114,14 +114,15 @@ fn a_shrunk_run_says_so_and_changes_no_other_key() {
     let ran = space.run(&["--profile", "small"]).exits(0);
     assert_eq!(lines(&ran)[0], "claims of table: 3 not comparable");
     assert!(
-        lines(&ran)[1]
-            .ends_with("; not as the file is written: train: steps = 10 (the file says 1000)"),
+        lines(&ran)[1].ends_with(
+            "; not as the file is written: train: params.steps = 10 (the file says 1000)"
+        ),
         "{:?}",
         lines(&ran)
     );
     let page = space.read("reports/p/latest/report.md");
     assert!(
-        page.contains("- train: steps = 10 (the file says 1000)"),
+        page.contains("- train: params.steps = 10 (the file says 1000)"),
         "{page}"
     );
     // A run that can judge nothing is no success.

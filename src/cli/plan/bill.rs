@@ -10,6 +10,9 @@ use super::devices::{Device, Speed, this_machine};
 use crate::cli::doctor::unusable;
 use crate::console::format;
 
+/// Assumptions that people are told of.
+const MOST_ASSUMED: usize = 8;
+
 /// Expects times of stages whose operations are counted: on a named device of all of them, on this one of those without
 /// a past time. `is_counted` tells of which stages the speed of a device tells anything. Returns what the times rest on.
 ///
@@ -113,5 +116,90 @@ pub(super) fn assumed(rows: &[PlanRow], speeds: &[String]) -> Option<String> {
             words.push(word);
         }
     }
-    (!words.is_empty()).then(|| format!("assumed: {}", words.join("; ")))
+    if words.is_empty() {
+        return None;
+    }
+    let more = match words.len().saturating_sub(MOST_ASSUMED) {
+        0 => String::new(),
+        more => format!("; and {more} more, which `--json` has"),
+    };
+    words.truncate(MOST_ASSUMED);
+    Some(format!("assumed: {}{more}", words.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(state: PlanState, flop: Option<f64>, seconds: Option<f64>) -> PlanRow {
+        PlanRow {
+            stage: "stage".to_owned(),
+            state,
+            because: String::new(),
+            seconds,
+            seconds_by: seconds.map(|_| SecondsBy::Past),
+            flop,
+            padded_flop: flop.map(|flop| 2.0 * flop),
+            tokens: None,
+            precision: Some("bf16"),
+            bytes: None,
+            scratch_bytes: None,
+            assumed: vec!["a guess".to_owned()],
+            offer: None,
+        }
+    }
+
+    #[test]
+    fn named_devices_stand_in_for_past_times_and_add_padding_where_they_compute_it() {
+        let rows = || {
+            vec![
+                row(PlanState::WillRun, Some(989e12), Some(7.0)),
+                row(PlanState::MayRun, None, Some(3.0)),
+                row(PlanState::MayRun, Some(989e12), None),
+            ]
+        };
+        let mut counted = rows();
+        let speeds = expect_times(&mut counted, Some(Device::H200), |index| index != 2);
+        assert_eq!(speeds.expect("named").len(), 1);
+        let seconds: Vec<_> = counted.iter().map(|row| row.seconds).collect();
+        assert_eq!(seconds, [Some(2.5), Some(3.0), None]);
+        let will = total(&counted, PlanState::WillRun).expect("known");
+        assert_eq!(will, "will run: 9.89e14 FLOP, about 2.5 s by speed");
+        let may = total(&counted, PlanState::MayRun).expect("known");
+        let expected = "may run: 9.89e14 FLOP, about 3 s by past times, 1 stage of unknown time";
+        assert_eq!(may, expected);
+        assert_eq!(total(&counted, PlanState::Cached), None);
+        let mut padded = rows();
+        expect_times(&mut padded, Some(Device::TpuV38), |_| true).expect("named");
+        let expected = 2.0 * 989e12 / (8.765e19 / 864_000.0);
+        let found = padded[0].seconds.expect("counted");
+        assert!((found - expected).abs() < 1e-9);
+    }
+
+    #[test]
+    fn this_machine_is_measured_only_for_what_was_never_timed() {
+        let mut timed = vec![row(PlanState::WillRun, Some(1e9), Some(7.0))];
+        assert!(
+            expect_times(&mut timed, None, |_| true)
+                .expect("nothing to measure")
+                .is_empty()
+        );
+        assert_eq!(timed[0].seconds, Some(7.0));
+        let mut new = vec![row(PlanState::WillRun, Some(1e9), None)];
+        let speeds = expect_times(&mut new, None, |_| true).expect("threads");
+        assert_eq!(new[0].seconds_by, Some(SecondsBy::Speed));
+        assert_eq!(new[0].assumed, ["a guess".to_owned(), speeds[0].clone()]);
+        assert_eq!(assumed(&new, &speeds).as_deref(), Some("assumed: a guess"));
+    }
+
+    #[test]
+    fn few_assumptions_are_told_and_the_rest_counted() {
+        let mut many = row(PlanState::WillRun, None, None);
+        many.assumed = (0..11).map(|i| format!("guess {i}")).collect();
+        let told = assumed(&[many], &[]).expect("some");
+        assert!(
+            told.ends_with("guess 7; and 3 more, which `--json` has"),
+            "{told}"
+        );
+    }
 }

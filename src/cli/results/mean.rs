@@ -22,6 +22,25 @@ pub(super) struct Group<'r> {
 }
 
 impl<'r> Group<'r> {
+    /// ` of a=1,b=2`, for remarks; empty where it has no axes of its own.
+    fn name(&self) -> String {
+        let axes = self.axes();
+        let name: Vec<String> = axes
+            .map(|axis| format!("{}={}", axis.name, bare(&axis.text)))
+            .collect();
+        match name.is_empty() {
+            true => String::new(),
+            false => format!(" of {}", name.join(",")),
+        }
+    }
+
+    /// The devices that its results were made on, each once.
+    fn devices(&self) -> Vec<&'r str> {
+        let devices = (self.rows.iter()).filter_map(|row| row.instance.device.as_deref());
+        let devices: std::collections::BTreeSet<&str> = devices.collect();
+        devices.into_iter().collect()
+    }
+
     /// The axes that its rows share.
     pub(super) fn axes(&self) -> impl Iterator<Item = &'r Axis> + '_ {
         let axes = self
@@ -251,6 +270,7 @@ impl<'r> Means<'r> {
             said.insert(0, "mean ± sample standard deviation".to_owned());
         }
         said.extend(self.missing());
+        said.extend(self.mixed());
         if !left_out.is_empty() {
             said.push(format!(
                 "without room: {}; `--columns` says which to show, `--csv` has all",
@@ -312,15 +332,7 @@ impl<'r> Means<'r> {
             if missing.is_empty() {
                 continue;
             }
-            let name: Vec<String> = group
-                .axes()
-                .map(|axis| format!("{}={}", axis.name, bare(&axis.text)))
-                .collect();
-            let name = if name.is_empty() {
-                String::new()
-            } else {
-                format!(" of {}", name.join(","))
-            };
+            let name = group.name();
             remarks.push(format!("missing{name}: {}", some(&missing, 8)));
         }
         if remarks.len() > 10 {
@@ -328,6 +340,27 @@ impl<'r> Means<'r> {
             remarks.truncate(10);
             remarks.push(format!(
                 "and {} with something missing; `--json` has all",
+                format::counted(more, "more row")
+            ));
+        }
+        remarks
+    }
+
+    /// A remark a group whose repetitions were made on different devices: they differ by rounding, too.
+    fn mixed(&self) -> Vec<String> {
+        let mut remarks: Vec<String> = Vec::new();
+        for group in &self.groups {
+            let devices = group.devices();
+            if devices.len() > 1 {
+                let (name, devices) = (group.name(), devices.join(", "));
+                remarks.push(format!("made on different devices{name}: {devices}"));
+            }
+        }
+        if remarks.len() > 10 {
+            let more = remarks.len() - 10;
+            remarks.truncate(10);
+            remarks.push(format!(
+                "and {} made on different devices; `--json` has all",
                 format::counted(more, "more row")
             ));
         }
@@ -351,7 +384,8 @@ impl<'r> Means<'r> {
                     "mean": of(|summary| summary.mean), "standard_deviation": summary.and_then(|summary| summary.deviation),
                     "n": summary.map_or(0, |summary| summary.n),
                     "expected_n": group.rows.len(), "min": of(|summary| summary.min), "max": of(|summary| summary.max),
-                    "interval_half_width": summary.and_then(|summary| summary.half_width), "missing": missing,
+                    "interval_half_width": summary.and_then(|summary| summary.half_width), 
+                    "devices": group.devices().join(", "), "missing": missing,
                 }));
             }
         }

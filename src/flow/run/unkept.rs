@@ -49,6 +49,10 @@ impl Run<'_, '_> {
         if !unkept.objects.iter().any(|digest| is_there(&digest)) || !in_use.try_alone()? {
             return Ok(());
         }
+        // The lock may hold on this machine only.
+        if store.any_claim()?.is_some() {
+            return Ok(());
+        }
         let survey = Survey::take_records(store)?;
         // What cannot be read may name any of them.
         if survey.later_records > 0 || !survey.bad_records.is_empty() {

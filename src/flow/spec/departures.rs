@@ -24,6 +24,8 @@ pub struct Departure {
 
 /// Characters of a value that are shown.
 const SHOWN: usize = 60;
+/// Between the number of instances of a fan-in and their names.
+const MANY: &str = " of them: ";
 /// What stands for a field that is left out of manifests.
 const DEFAULT: &str = "its default";
 
@@ -96,7 +98,16 @@ fn own(
     written: &Workflow,
 ) -> Vec<Departure> {
     let departure = |what: String, here: &str, there: &str| {
-        let (here, there) = (cut(here), cut(there));
+        let (here, there) = match (here.split_once(MANY), there.split_once(MANY)) {
+            // Of many instances their number tells more than the first few names.
+            (Some((ours, _)), Some((theirs, _))) if ours == theirs => {
+                (format!("{ours} instances"), "as many others".to_owned())
+            }
+            (Some((ours, _)), Some((theirs, _))) => {
+                (format!("{ours} instances"), format!("{theirs} instances"))
+            }
+            _ => (cut(here), cut(there)),
+        };
         Departure {
             stage: stage.stage.clone(),
             what,
@@ -112,12 +123,7 @@ fn own(
     let text = |one: &StageSpec| repetition(one).map(|axis| axis.text.clone());
     let same = siblings.iter().find(|one| text(one) == text(stage));
     let Some(first) = same.or(siblings.first()) else {
-        let (names, values): (Vec<_>, Vec<_>) = cell_of(stage).1.into_iter().unzip();
-        return vec![if names.is_empty() {
-            departure("stage".to_owned(), "added", "no such stage")
-        } else {
-            departure(names.join(", "), &values.join(", "), "no such instance")
-        }];
+        return unlike(stage, written, departure);
     };
     let Some(there) = of_variant(first, chosen) else {
         return vec![departure(
@@ -153,6 +159,46 @@ fn own(
             let what = path.strip_prefix("config.").unwrap_or(path);
             found.push(departure(what.to_owned(), &here, &there));
         }
+    }
+    found
+}
+
+/// What an instance has that the file as written has not: values of axes, or none in common, or the stage itself.
+fn unlike(
+    stage: &StageSpec,
+    written: &Workflow,
+    departure: impl Fn(String, &str, &str) -> Departure,
+) -> Vec<Departure> {
+    let like: Vec<&StageSpec> = (written.stages.iter())
+        .filter(|one| one.stage == stage.stage)
+        .collect();
+    if like.is_empty() {
+        return vec![departure("stage".to_owned(), "added", "no such stage")];
+    }
+    let (_, axes) = cell_of(stage);
+    let mut found = Vec::new();
+    for (name, value) in &axes {
+        let mut values: Vec<&str> = Vec::new();
+        for axis in like.iter().flat_map(|one| &one.axes) {
+            if axis.name == *name && !values.contains(&axis.text.as_str()) {
+                values.push(&axis.text);
+            }
+        }
+        if !values.contains(&value.as_str()) {
+            let there = match values.is_empty() {
+                true => "no such axis".to_owned(),
+                false => values.join(", "),
+            };
+            found.push(departure(name.clone(), value, &there));
+        }
+    }
+    if found.is_empty() {
+        let (names, values): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
+        let there = match names.is_empty() {
+            true => "instances on axes",
+            false => "no such instance",
+        };
+        found.push(departure(names.join(", "), &values.join(", "), there));
     }
     found
 }
@@ -204,7 +250,7 @@ fn source(input: &Input, workflow: &Workflow) -> String {
         Origin::Many(outputs) => {
             let distinct: BTreeSet<String> = outputs.iter().map(instance).collect();
             let names: Vec<String> = distinct.into_iter().collect();
-            format!("{} of them: {}", names.len(), names.join(" "))
+            format!("{}{MANY}{}", names.len(), names.join(" "))
         }
     }
 }

@@ -4,11 +4,11 @@
 use super::decode::float_text;
 use super::node::{Entry, Node, Value};
 
-/// The document as YAML. `leave_out` names keys at the top that are not written.
+/// The document as YAML. `leave_out` names keys at the top that are not written: `profiles` where they are merged in.
 pub(super) fn text(document: &Node, leave_out: &[&str]) -> String {
     let mut text = String::new();
     for entry in document.entries() {
-        if entry.key == "profiles" || leave_out.contains(&entry.key.as_str()) {
+        if leave_out.contains(&entry.key.as_str()) {
             continue;
         }
         let is_stages = entry.key == "stages";
@@ -160,7 +160,7 @@ mod tests {
             "about: { title: T }\nprofiles: { smoke: {} }\nstages:\n  a:\n    use: stages/x.yaml\n    kind: t\n    env: { A: { value: hidden, secret: true }, B: plain }\n",
         );
         assert_eq!(
-            text(&node, &["about"]),
+            text(&node, &["about", "profiles"]),
             "stages:\n  a:\n    kind: t\n    env:\n      A:\n        from: environment\n        secret: true\n      B: plain\n"
         );
     }

@@ -161,8 +161,8 @@ fn load_with(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
     loader.finish(document, options.file, context)
 }
 
-/// A pipeline file as one text: what it extends, profiles, settings and recipes merged in, references as they are. Keys
-/// at the top that `leave_out` names are not in it.
+/// A pipeline file as one text: what it extends, the settings and recipes merged in, references as they are. Without
+/// settings its profiles stay, so that it can be run with them. Keys at the top that `leave_out` names are not in it.
 ///
 /// # Errors
 /// As [`load`], of reading and merging.
@@ -170,7 +170,11 @@ pub fn flatten(options: &LoadOptions<'_>, leave_out: &[&str]) -> Result<String, 
     let root = root_of(options.file);
     let mut loader = Loader::new(&root, true);
     match loader.document(options) {
-        Some(document) if loader.problems.is_empty() => Ok(flat::text(&document, leave_out)),
+        Some(document) if loader.problems.is_empty() => {
+            let is_merged = !options.profiles.is_empty() || !options.set.is_empty();
+            let merged: &[&str] = if is_merged { &["profiles"] } else { &[] };
+            Ok(flat::text(&document, &[leave_out, merged].concat()))
+        }
         _ => Err(LoadFailure {
             failure: Failure::input(tidy(loader.problems)),
             sources: loader.sources,

@@ -7,6 +7,7 @@
 use std::fs::TryLockError;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use super::Store;
@@ -64,6 +65,9 @@ fn is_refused(error: &io::Error) -> bool {
             .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// A claim that was not touched for so long is nobody's any more, for those who cannot watch it for a while.
+const FORGOTTEN_AFTER_NS: i64 = 600 * 1_000_000_000;
+
 fn claims_only() -> bool {
     static CHOICE: OnceLock<bool> = OnceLock::new();
     *CHOICE.get_or_init(|| std::env::var_os("PIPELINE_LOCKS").is_some_and(|value| value == "none"))
@@ -91,6 +95,33 @@ impl Store {
     #[must_use]
     pub fn claimed_by(&self, key: &Digest) -> Option<String> {
         find_claim(&self.work_path(key))
+    }
+
+    /// Who has a claim on any key, as far as this process can tell. Where locks hold on one machine only, having the
+    /// cache alone by its lock says nothing of the others: what is at work there shows by its claims.
+    ///
+    /// # Errors
+    /// When the folder of work cannot be read.
+    pub fn any_claim(&self) -> io::Result<Option<String>> {
+        let folders = match fs_err::read_dir(self.dir().join("work")) {
+            Ok(folders) => folders,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Both times are the file server's: a claim is touched with its clock.
+        let oldest_ns = self.server_clock_ns().map(|now| now - FORGOTTEN_AFTER_NS);
+        let is_forgotten = |claim: &Path| {
+            let touched = fs_err::metadata(claim).map(|it| crate::content::Stamp::of(&it).mtime_ns);
+            matches!((touched, &oldest_ns), (Ok(touched), Ok(oldest)) if touched < *oldest)
+        };
+        for folder in folders {
+            let folder = folder?.path();
+            if let Some(holder) = find_claim(&folder).filter(|_| !is_forgotten(&folder.join(CLAIM)))
+            {
+                return Ok(Some(holder));
+            }
+        }
+        Ok(None)
     }
 
     fn try_take(&self, key: &Digest, is_shared: bool) -> io::Result<TryKey> {
@@ -286,6 +317,20 @@ mod tests {
             };
             assert_eq!(holder, "process 1 on elsewhere");
         }
+        let any = store.any_claim().expect("looks");
+        assert_eq!(any.as_deref(), Some("process 1 on elsewhere"));
+        let claim = fs_err::OpenOptions::new()
+            .append(true)
+            .open(work.join(CLAIM));
+        let claim = claim.expect("opens").into_parts().0;
+        let touched = claim
+            .metadata()
+            .and_then(|it| it.modified())
+            .expect("a time");
+        claim
+            .set_modified(touched - std::time::Duration::from_secs(700))
+            .expect("set back");
+        assert_eq!(store.any_claim().expect("looks"), None);
         assert_eq!(
             store.claimed_by(&key).as_deref(),
             Some("process 1 on elsewhere")

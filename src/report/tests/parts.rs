@@ -2,6 +2,10 @@
 
 #![allow(missing_docs, reason = "a test binary has no documented interface")]
 
+#[allow(
+    dead_code,
+    reason = "the paper's data tables are of the other test binary"
+)]
 mod fixture;
 
 use std::collections::BTreeMap;

@@ -18,7 +18,8 @@ use serde_json::Value;
 use self::writer::Writer;
 use super::anonymous;
 use super::bundle::{
-    BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, Settings, SourceFile, VERSION, Why,
+    BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, Settings, SourceFile, VERSION,
+    Why,
 };
 use super::lineage::{Lineage, lines};
 use super::search::{Needle, search};
@@ -52,8 +53,10 @@ pub(crate) struct Wish {
 /// The texts of a pipeline.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Texts {
-    /// The pipeline as one text.
+    /// The pipeline as one text, as it was written.
     pub(crate) flat: String,
+    /// The same with profiles and settings merged in, where there are some.
+    pub(crate) resolved: Option<String>,
     /// Texts as they were written, by the names they are shown by.
     pub(crate) originals: Vec<(String, String)>,
     /// The lock file.
@@ -485,13 +488,22 @@ fn write(
             .map_err(|error| disk(&error))?;
     }
     let file = format!("pipeline/{}.yaml", workflow.name);
-    let head = format!(
-        "# {} as one file, with what it extends, profiles, settings and recipes merged in. Written by {PROGRAM}.\n",
-        workflow.name
-    );
+    let head = |what: &str| {
+        format!(
+            "# {} as one file, with {what} merged in. Written by {PROGRAM}.\n",
+            workflow.name
+        )
+    };
+    let flat = head("what it extends and its recipes") + &texts.flat;
     writer
-        .file(&file, (head + &texts.flat).as_bytes())
+        .file(&file, flat.as_bytes())
         .map_err(|error| disk(&error))?;
+    if let Some(resolved) = &texts.resolved {
+        let text = head("what it extends, its recipes, profiles and settings") + resolved;
+        writer
+            .file(RESOLVED, text.as_bytes())
+            .map_err(|error| disk(&error))?;
+    }
     if let Some(lock) = &texts.lock {
         writer
             .file(&format!("pipeline/{}.lock", workflow.name), lock)
@@ -518,14 +530,7 @@ fn write(
         file,
         about,
         anonymous: wish.anonymous,
-        settings: Settings {
-            set: if wish.anonymous {
-                Vec::new()
-            } else {
-                settings.set
-            },
-            ..settings
-        },
+        settings,
         stages: gathered.stages,
         objects: writer.objects().clone(),
         sources,

@@ -138,13 +138,14 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
          ```sh\n\
          cp -r pipeline ../mine\n\
          pipeline import . --cache ../mine/cache\n\
-         pipeline run ../mine/{}.yaml\n\
+         pipeline run ../mine/{}.yaml{}\n\
          ```\n\n",
         about(hashing),
         about(ladder),
         about(ladder + mean * RERUN as f64),
         about(ladder + longest),
         facts.bundle.pipeline,
+        facts.bundle.settings.words(),
     );
 }
 
@@ -155,7 +156,8 @@ const CONTENT: &str = "\
 | --- | --- |
 | `reports/`, `results/` | outputs of stages, by stage and axes; `metrics.jsonl` are numbers |
 | `records/` | what each key produced, where and when; the manifest in it is what the key is the digest of |
-| `pipeline/` | the pipeline as one file, its lock, and files of the author's that stages read |
+| `pipeline/` | the pipeline as one file, as it was written, its lock, and files of the author's that stages read |
+| `resolved.yaml` | the same with the profiles and settings of this run, to be read |
 | `original/` | the texts as they were written |
 | `bundle.json`, `trees/` | the stages for `pipeline verify`, and listings of outputs that are folders |
 | `ro-crate-metadata.json` | all of it for programs, as an RO-Crate |
