@@ -99,10 +99,7 @@ fn another_repetition_is_no_departure() {
 fn instances_and_inputs_that_the_file_has_not_depart() {
     let loaded = scene().load(Some("other"), &[]).expect("loads");
     assert!(lines(&loaded, "t[set=a,seed=1]").is_empty());
-    assert_eq!(
-        lines(&loaded, "t[set=c,seed=1]"),
-        ["t: set = c (a, b)"]
-    );
+    assert_eq!(lines(&loaded, "t[set=c,seed=1]"), ["t: set = c (a, b)"]);
     let all = lines(&loaded, "all");
     assert_eq!(all, ["all: needs.models = 2 instances (as many others)"]);
     let loaded = scene().load(Some("cut"), &[]).expect("loads");
