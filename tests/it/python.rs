@@ -71,7 +71,7 @@ fn it_is_cached_and_its_numbers_are_rows() {
     assert_eq!(first.counts(), [8, 8, 0, 0, 0]);
     assert_eq!(run().counts(), [8, 0, 8, 0, 0]);
     let report = shipped.report("python", "report.md");
-    assert!(report.contains("| Test | 99.5 % ± 0.6"), "{report}");
+    assert!(report.contains("| Test | 99.5 % ± 0.5"), "{report}");
     let pycache = |path: &std::path::PathBuf| path.to_string_lossy().contains("__pycache__");
     assert!(!files_below(&space.path("examples")).iter().any(pycache));
 

@@ -384,7 +384,7 @@ impl<'r> Means<'r> {
                     "mean": of(|summary| summary.mean), "standard_deviation": summary.and_then(|summary| summary.deviation),
                     "n": summary.map_or(0, |summary| summary.n),
                     "expected_n": group.rows.len(), "min": of(|summary| summary.min), "max": of(|summary| summary.max),
-                    "interval_half_width": summary.and_then(|summary| summary.half_width), 
+                    "interval_half_width": summary.and_then(|summary| summary.half_width),
                     "devices": group.devices().join(", "), "missing": missing,
                 }));
             }
