@@ -7,6 +7,7 @@ use flow::diagnostic::Diagnostic;
 use flow::numbers::read_numbers;
 use flow::spec::node::{Node, Value};
 
+use super::numbers::Carried;
 use super::parameters::Parameters;
 use super::plan::{Id, Plan, Source};
 use super::project::seen_from;
@@ -430,9 +431,10 @@ impl Converter<'_> {
                 .contents(params, &plain, is_global, &tree)
                 .map_err(|problem| vec![problem])?;
             let place = self.render(&seen_from(path, &plan.base), with_axes);
-            if Format::of(&plain) == Some(Format::Yaml) {
-                for (keys, node) in nodes {
-                    self.note_pyyaml(&params.file.plain(), &keys, node);
+            for (keys, node) in nodes {
+                self.note_carried(&params.file.plain(), &keys, &shown);
+                if Format::of(&plain) == Some(Format::Yaml) {
+                    self.note_pyyaml(&params.file.plain(), &keys, node, &shown);
                 }
             }
             if is_filled(&tree) {
@@ -442,9 +444,36 @@ impl Converter<'_> {
         Ok(files)
     }
 
+    /// Notes on numbers that a program will find as texts.
+    fn note_carried(&mut self, file: &str, keys: &str, path: &Path) {
+        let carried = self.files.carried(path).iter();
+        let below: Vec<Carried> = carried.filter(|c| c.is_below(keys)).cloned().collect();
+        for number in below {
+            let Carried {
+                path,
+                written,
+                text,
+                span,
+            } = number;
+            let what = format!(
+                "`{path}: {written}` of `{file}` is the text `{text}` here: numbers of a pipeline file are finite and of 64 bits"
+            );
+            let help = "have the program make a number of it, as `float(…)` does, or write a number that fits";
+            self.note(
+                Diagnostic::warning("import::number", what)
+                    .at(span, "")
+                    .help(help),
+            );
+        }
+    }
+
     /// Notes on scalars that a program with PyYAML found otherwise in the file than they are written for it here.
-    fn note_pyyaml(&mut self, file: &str, keys: &str, node: &Node) {
-        for scalar in read_otherwise(node, keys, &self.files.sources) {
+    fn note_pyyaml(&mut self, file: &str, keys: &str, node: &Node, path: &Path) {
+        let mut scalars = read_otherwise(node, keys, &self.files.sources);
+        // They have a note of their own.
+        let carried = self.files.carried(path);
+        scalars.retain(|scalar| carried.iter().all(|number| number.span != scalar.span));
+        for scalar in scalars {
             let Otherwise {
                 span,
                 what,
