@@ -112,6 +112,7 @@ pub fn prepare(
         statistics: Statistics::new(settings.counting.clone()),
         labels: BTreeSet::new(),
         relations: BTreeSet::new(),
+        texts: None,
         renamed: BTreeSet::new(),
         done: 0,
         progress,
@@ -154,6 +155,7 @@ pub fn prepare(
         },
         negative: settings.counting.negative_labels.clone(),
         relations: ordered(&work.relations),
+        texts: work.texts,
     };
     let mut text = serde_json::to_string_pretty(&labels).expect("labels serialise");
     text.push('\n');
@@ -171,6 +173,8 @@ struct Work<'a> {
     statistics: Statistics,
     labels: BTreeSet<String>,
     relations: BTreeSet<String>,
+    /// Of each example of regression; a reader gives all of them as many.
+    texts: Option<usize>,
     /// Names of `rename_labels` that occurred.
     renamed: BTreeSet<String>,
     done: u64,
@@ -452,6 +456,9 @@ impl Work<'_> {
                 }
             }
         });
+        if let Example::Regression(example) = example {
+            self.texts.get_or_insert(example.texts.len());
+        }
         if let Example::Spans(document) = example {
             for relation in &document.relations {
                 if !self.relations.contains(&relation.label) {

@@ -116,8 +116,8 @@ fn reader_schema(_: &mut SchemaGenerator) -> Schema {
 
 impl StageKind for Dataset {
     const NAME: &'static str = "dataset";
-    /// 1: first. 2: counts `document_concepts`. 3: counts `shared_documents`.
-    const VERSION: u32 = 3;
+    /// 1: first. 2: counts `document_concepts`. 3: counts `shared_documents`. 4: `labels.json` has the number of `texts`.
+    const VERSION: u32 = 4;
     const COSTS: bool = true;
     const DOC: &'static str =
         "read a labelled corpus into canonical examples and count what it holds";
