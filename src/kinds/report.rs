@@ -10,6 +10,7 @@ use flow::made_by::MadeBy;
 use flow::metric::MetricRow;
 use flow::spec::METRICS;
 use report::claims::Verdict;
+use report::input::Departure;
 use report::options::{ChartOptions, TableOptions, Where};
 use report::sections::options::{LedgerEntry, SectionOptions, SettingsOptions};
 use report::sections::settings::StageSettings;
@@ -63,8 +64,9 @@ pub struct Report {
 impl StageKind for Report {
     const NAME: &'static str = "report";
     /// 1: first. 2: claims about numbers over repetitions are judged by a test of equivalence. 3: deviations in cells, a
-    /// picture of the repetitions, a page of parts. 4: the style of tables of settings.
-    const VERSION: u32 = 4;
+    /// picture of the repetitions, a page of parts. 4: what departs is told together, claims that are not judged stay out.
+    /// 5: the style of tables of settings.
+    const VERSION: u32 = 5;
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;
@@ -99,7 +101,18 @@ impl StageKind for Report {
 
     fn complete(&mut self, context: &BindContext<'_>) {
         self.claims = match context.claims {
-            Value::Array(claims) if claims.is_empty() => Value::Null,
+            Value::Array(claims) => {
+                // Only those it judges: others are no matter of this report's key.
+                let is_judged = |claim: &&Value| {
+                    serde_json::from_value::<Claim>((*claim).clone())
+                        .map_or(true, |claim| claim.is_chosen_by(&self.expect))
+                };
+                let judged: Vec<Value> = claims.iter().filter(is_judged).cloned().collect();
+                match judged.is_empty() {
+                    true => Value::Null,
+                    false => Value::Array(judged),
+                }
+            }
             claims => claims.clone(),
         };
     }
@@ -329,6 +342,7 @@ fn instances(stage: &StageContext, as_they_are: &[&str]) -> Result<Vec<Instance>
             }
         }
     }
+    settle(&mut instances);
     if instances.is_empty() {
         return Err(
             StageError::new("report::no_input", "the report has no numbers to show")
@@ -336,6 +350,30 @@ fn instances(stage: &StageContext, as_they_are: &[&str]) -> Result<Vec<Instance>
         );
     }
     Ok(instances)
+}
+
+/// Gives to each input what of the report itself departs there. It comes with every result that is read, and holds for a
+/// person's own files as well.
+fn settle(instances: &mut [Instance]) {
+    let mut own: Vec<Departure> = Vec::new();
+    let made = || instances.iter().filter(|one| one.key.is_some());
+    for departure in made().flat_map(|one| &one.departures) {
+        let is_everywhere = || made().all(|one| one.departures.contains(departure));
+        if !own.contains(departure) && is_everywhere() {
+            own.push(departure.clone());
+        }
+    }
+    for instance in instances {
+        if instance.key.is_none() {
+            instance.departures = own.clone();
+        }
+        let input = instance.input.clone();
+        let is_here = |one: &Departure| one.port.as_ref().is_none_or(|port| *port == input);
+        instance.departures.retain(is_here);
+        for departure in &mut instance.departures {
+            departure.port = None;
+        }
+    }
 }
 
 /// The file of rows: the input itself, or what `command` calls it in a folder.
@@ -363,7 +401,7 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
         axes: item
             .axes
             .iter()
-            .map(|axis| (axis.name.clone(), axis.text.clone()))
+            .map(|axis| (axis.name.clone(), axis.value()))
             .collect(),
         replicate: item
             .axes

@@ -82,6 +82,9 @@ pub struct Departure {
     pub here: String,
     /// Its value in the file as written.
     pub written: String,
+    /// Of which input of the report itself this is told; of all, or of a stage before it, where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
 }
 
 impl Departure {
@@ -203,6 +206,7 @@ pub fn departures(notes: &BTreeMap<String, Value>) -> Vec<Departure> {
             what: "settings".to_owned(),
             here: text_of(note),
             written: "others".to_owned(),
+            port: None,
         }]
     })
 }

@@ -107,9 +107,11 @@ fn a_shrunk_run_says_so_and_changes_no_other_key() {
     assert_eq!(changed(plan(&["--set", "spare=2"])), ["\"spare\""]);
     space.run(&["--set", "spare=2"]).exits(0);
     assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
-    // Fewer seeds are no departure.
-    space.run(&["--set", "seeds=[1, 2]"]).exits(0);
-    assert!(!words(&space).contains(&"not_comparable".to_owned()));
+    // Who chooses the seeds chooses the result.
+    for seeds in ["seeds=[1, 2]", "seeds=[4, 5, 6]", "seeds=[1, 2, 3, 4]"] {
+        space.run(&["--set", seeds]).exits(0);
+        assert_eq!(words(&space)[0], "not_comparable", "{seeds}");
+    }
 
     let ran = space.run(&["--profile", "small"]).exits(0);
     assert_eq!(lines(&ran)[0], "claims of table: 3 not comparable");
@@ -210,4 +212,38 @@ fn settings_of_records_stand_beside_what_is_stated() {
         page.contains("</span> differs</span>"),
         "a word, not a colour alone"
     );
+}
+
+/// What a report is asked for and what it reads are its settings as much as those of stages before it.
+#[test]
+fn a_report_departs_by_its_own_claims_and_inputs() {
+    let text = "
+params: { pick: 1, margin: 0.01, extra: data/none.jsonl }
+profiles:
+  forged: { stages: { table: { needs: { more: ./data/forged.jsonl } } } }
+stages:
+  score:
+    kind: command
+    matrix: { e: [1, 2] }
+    with: { argv: [sh, -c, 'echo \"{\\\"f1\\\": 0.$0}\" > s.json', \"${matrix.e}\"] }
+    numbers: s.json
+  table:
+    kind: report
+    needs: { scores: { all: score, where: { e: \"${params.pick}\" } }, more: ./data/own.jsonl }
+expect:
+  - { metric: f1, value: 0.2, tolerance: \"${params.margin}\" }
+  - { metric: other, value: 5, tolerance: 0.1 }
+";
+    let space = Space::with(text);
+    let row = |value: &str| format!("{{\"metric\": \"other\", \"value\": {value}}}\n");
+    space.write("data/own.jsonl", row("1"));
+    space.write("data/forged.jsonl", row("5"));
+    space.run(&[]).exits(0);
+    assert_eq!(words(&space), ["differs", "differs"]);
+    space.run(&["--set", "pick=2"]).exits(0);
+    assert_eq!(words(&space)[0], "not_comparable");
+    space.run(&["--set", "margin=1"]).exits(0);
+    assert_eq!(words(&space)[0], "not_comparable");
+    space.run(&["--profile", "forged"]).exits(0);
+    assert_eq!(words(&space)[1], "not_comparable");
 }

@@ -133,6 +133,14 @@ pub struct Axis {
     pub replicate: bool,
 }
 
+impl Axis {
+    /// The value as a text, without the quotes that selectors need around some.
+    #[must_use]
+    pub fn value(&self) -> String {
+        serde_json::from_str(&self.json).unwrap_or_else(|_| self.text.clone())
+    }
+}
+
 /// One concrete stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageSpec {
