@@ -105,7 +105,14 @@ fn look(store: &Store) -> Option<Found> {
                 return None;
             }
             let name = file.file_name();
-            let key = name.to_string_lossy().trim_end_matches(".json").parse();
+            let rest = name.to_string_lossy();
+            let begin = folder.file_name();
+            let key = format!(
+                "{}{}",
+                begin.to_string_lossy(),
+                rest.trim_end_matches(".json")
+            );
+            let key = key.parse();
             // A record that is being written or is none is passed over.
             let Some(record) = key.ok().and_then(|key| store.find_record(&key)) else {
                 continue;

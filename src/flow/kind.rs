@@ -200,7 +200,8 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     }
 
     /// Every setting that is in effect: the configuration, what it leaves to defaults, and what the kind does in any case.
-    /// For people, such as in a report; decides nothing. What hangs on an input is a map with `as`, in words.
+    /// For people, such as in a report; decides nothing. What hangs on an input is a map with `as`, in words; what
+    /// follows from other settings one with `is`, the value.
     fn in_effect(&self) -> serde_json::Value {
         self.manifest_config()
     }

@@ -27,6 +27,12 @@ impl InEffect {
         self.default(name, value);
     }
 
+    /// What follows from settings that are written, as the width from the size.
+    pub(super) fn follows<T: Serialize>(&mut self, name: &str, value: T) {
+        let value = serde_json::to_value(value).expect("settings serialise");
+        self.default(name, json!({ "is": value }));
+    }
+
     /// A setting that follows an input where nobody wrote it: how, in words.
     pub(super) fn inherited(&mut self, name: &str, words: &str) {
         self.default(name, json!({ "as": words }));
@@ -96,7 +102,7 @@ mod tests {
             ("head_size", 64),
             ("embedding", 768),
         ] {
-            assert_eq!(all[name], value, "{name} of Table 1");
+            assert_eq!(all[name]["is"], value, "{name} of Table 1");
         }
         assert_eq!(all["dropout"], 0.1);
         assert_eq!(

@@ -275,13 +275,13 @@ impl StageKind for Pretrain {
             .generator_share
             .unwrap_or_else(|| self.size.generator_share());
         let mut shown = InEffect::of(&self.manifest_config());
-        shown.default("layers", config.num_hidden_layers);
-        shown.default("hidden", config.hidden_size);
-        shown.default("feed_forward", config.intermediate_size);
-        shown.default("heads", config.num_attention_heads);
-        shown.default("head_size", config.head_size());
-        shown.default("embedding", config.embedding_size);
-        shown.default("generator_share", share);
+        shown.follows("layers", config.num_hidden_layers);
+        shown.follows("hidden", config.hidden_size);
+        shown.follows("feed_forward", config.intermediate_size);
+        shown.follows("heads", config.num_attention_heads);
+        shown.follows("head_size", config.head_size());
+        shown.follows("embedding", config.embedding_size);
+        shown.follows("generator_share", share);
         shown.default("mask_share", self.mask_share);
         shown.default("duplicates", self.duplicates);
         shown.default("weight_decay", self.weight_decay);

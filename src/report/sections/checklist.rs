@@ -176,7 +176,8 @@ fn sizes(evidence: Evidence<'_>) -> Item {
             (true, 0) => Some("No row names a data set and a split.".to_owned()),
             (_, 0) => None,
             (_, silent) => Some(format!(
-                "Of {silent} splits no row says over how many items."
+                "Of {silent} {} no row says over how many items.",
+                if silent == 1 { "split" } else { "splits" }
             )),
         },
         evidence: Some("#sources".to_owned()),
@@ -204,12 +205,13 @@ fn runs(evidence: Evidence<'_>) -> Item {
         values.dedup();
         let counts = || cells.values().map(Vec::len);
         let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+        let word = if most == 1 { "run" } else { "runs" };
         let runs = match least == most {
             true => most.to_string(),
             false => format!("{least} to {most}"),
         };
         format!(
-            "{input}: {runs} runs a number, repetitions {}.",
+            "{input}: {runs} {word} a number, repetitions {}.",
             values.join(", ")
         )
     });

@@ -18,7 +18,8 @@ const SHOWN: usize = 6;
 pub struct StageSettings {
     /// What was written: the configuration of its record.
     pub written: Value,
-    /// Every setting in effect, those by default among them. What follows an input is a map with `as`, in words.
+    /// Every setting in effect, those by default among them. What hangs on an input is a map with `as`, in words; what
+    /// follows from other settings one with `is`, the value.
     pub in_effect: Value,
 }
 
@@ -166,7 +167,8 @@ fn cell(row: &SettingRow, column: &str, members: &[&StageSettings]) -> SettingCe
     let mut found: Vec<&Value> = Vec::new();
     let mut is_somewhere_absent = false;
     for settings in members {
-        match at(&settings.in_effect, &row.key) {
+        let value = at(&settings.in_effect, &row.key);
+        match value.map(|value| value.get("is").unwrap_or(value)) {
             Some(value) if !found.contains(&value) => found.push(value),
             Some(_) => {}
             None => is_somewhere_absent = true,
@@ -185,7 +187,10 @@ fn cell(row: &SettingRow, column: &str, members: &[&StageSettings]) -> SettingCe
             Agreement::AsStated
         }
     });
-    let is_written = |settings: &&StageSettings| at(&settings.written, &row.key).is_some();
+    let is_written = |settings: &&StageSettings| {
+        let effect = at(&settings.in_effect, &row.key);
+        at(&settings.written, &row.key).is_some() || effect.is_some_and(|it| it.get("is").is_some())
+    };
     let mut shown: Vec<String> = found.iter().take(SHOWN).map(|value| show(value)).collect();
     if found.len() > SHOWN {
         shown.push(format!("and {} others", found.len() - SHOWN));
