@@ -6,12 +6,14 @@ use flow::diagnostic::{Class, Diagnostic};
 use flow::kind::{
     BindContext, ConfigProblem, InputItem, Ports, StageContext, StageError, StageKind, StageReport,
 };
+use flow::made_by::MadeBy;
 use flow::metric::MetricRow;
 use flow::spec::METRICS;
 use report::claims::Verdict;
 use report::input::Departure;
 use report::options::{ChartOptions, TableOptions, Where};
-use report::sections::options::{LedgerEntry, SectionOptions};
+use report::sections::options::{LedgerEntry, SectionOptions, SettingsOptions};
+use report::sections::settings::StageSettings;
 use report::{Claim, INDEX_FILE, Instance, Options, ReportError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,12 +43,15 @@ pub struct Report {
     /// Whether the charts stand before the tables.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     charts_first: bool,
-    /// Further parts of the page, in order: `text`, `table`, `chart`, `samples`, `confusion`, `curves`, `choice`, `ledger`.
+    /// Further parts of the page, in order: `text`, `table`, `chart`, `samples`, `confusion`, `curves`, `choice`, `settings`, `ledger`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sections: Vec<SectionOptions>,
     /// What the paper left open, what was taken for it, and which numbers it touches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ledger: Vec<LedgerEntry>,
+    /// Whether the questions of reviewers' checklists stand at the end, answered from records as far as these go.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    checklist: bool,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "Where::is_empty")]
     expect: Where,
@@ -60,7 +65,8 @@ impl StageKind for Report {
     const NAME: &'static str = "report";
     /// 1: first. 2: claims about numbers over repetitions are judged by a test of equivalence. 3: deviations in cells, a
     /// picture of the repetitions, a page of parts. 4: what departs is told together, claims that are not judged stay out.
-    const VERSION: u32 = 4;
+    /// 5: the style of tables of settings.
+    const VERSION: u32 = 5;
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;
@@ -126,6 +132,7 @@ impl StageKind for Report {
             expect: self.expect.clone(),
             sections: self.sections.clone(),
             ledger: self.ledger.clone(),
+            checklist: self.checklist,
         };
         let report = report::build(&options, &self.claims()?, instances, template.as_deref())
             .map_err(|error| stage_error(&error))?;
@@ -154,8 +161,8 @@ impl StageKind for Report {
 impl Report {
     /// Inputs that parts of the page read as they are, each once.
     fn section_ports(&self) -> Vec<&str> {
-        let ports = self.sections.iter().filter_map(SectionOptions::port);
-        let mut ports: Vec<&str> = ports.collect();
+        let ports = self.sections.iter().flat_map(SectionOptions::ports);
+        let mut ports: Vec<&str> = ports.map(String::as_str).collect();
         ports.sort_unstable();
         ports.dedup();
         ports
@@ -233,12 +240,46 @@ fn check_section(section: &SectionOptions, at: usize, problems: &mut Vec<ConfigP
         SectionOptions::Samples(one) => check_filter(&one.filter, &path("samples"), problems),
         SectionOptions::Confusion(one) => check_filter(&one.filter, &path("confusion"), problems),
         SectionOptions::Curves(one) => check_filter(&one.filter, &path("curves"), problems),
+        SectionOptions::Settings(one) => {
+            check_filter(&one.filter, &path("settings"), problems);
+            check_settings(one, &path("settings"), problems);
+        }
         SectionOptions::Choice(one) => {
             check_filter(&one.filter, &path("choice"), problems);
             if let Some(beside) = &one.beside {
                 let path = [&path("choice")[..], &["beside".to_owned()]].concat();
                 check_filter(&beside.filter, &path, problems);
             }
+        }
+    }
+}
+
+fn check_settings(one: &SettingsOptions, path: &[String], problems: &mut Vec<ConfigProblem>) {
+    for (name, is_empty) in [("from", one.from.is_empty()), ("rows", one.rows.is_empty())] {
+        if is_empty {
+            problems.push(ConfigProblem {
+                path: [path, &[name.to_owned()]].concat(),
+                message: format!("`{name}` is empty"),
+                help: Some(
+                    "write `from: [INPUT]` and `rows: [{ key: learning_rate, stated: 5e-5 }]`"
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    for (at, row) in one.rows.iter().enumerate() {
+        let is_deep = |value: &Value| value.is_object() || value.is_array();
+        let is_wrong = match &row.stated {
+            Value::Object(columns) => columns.values().any(is_deep),
+            one => is_deep(one),
+        };
+        if is_wrong {
+            let inner = ["rows".to_owned(), at.to_string(), "stated".to_owned()];
+            problems.push(ConfigProblem {
+                path: [path, &inner].concat(),
+                message: format!("what is stated of `{}` is no single value", row.key),
+                help: Some("write `stated: VALUE` or `stated: { COLUMN: VALUE }`".to_owned()),
+            });
         }
     }
 }
@@ -371,6 +412,18 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
         device: item.device.clone(),
         departures: report::input::departures(&item.notes),
         notes: item.notes.clone(),
+        settings: item.made_by.as_ref().map(settings),
+    }
+}
+
+/// What a record's configuration amounts to. Of another version of the kind only what was written is known.
+fn settings(made: &MadeBy) -> StageSettings {
+    let kind = (super::KINDS.iter())
+        .find(|entry| entry.name == made.kind && entry.version == made.version);
+    let in_effect = kind.and_then(|entry| (entry.in_effect)(&made.config));
+    StageSettings {
+        in_effect: in_effect.unwrap_or_else(|| made.config.clone()),
+        written: made.config.clone(),
     }
 }
 
@@ -427,6 +480,7 @@ mod tests {
             key: Some(Use::Manifest.digest(path.as_bytes())),
             device: Some("cpu".to_owned()),
             notes: BTreeMap::new(),
+            made_by: None,
         }
     }
 

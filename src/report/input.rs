@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::ReportError;
+use crate::sections::settings::StageSettings;
 
 /// The list of instances in a fan-in folder.
 pub const INDEX_FILE: &str = "index.jsonl";
@@ -65,6 +66,9 @@ pub struct Instance {
     /// What it, or a stage it rests on, has otherwise than the pipeline file as written.
     #[serde(skip)]
     pub departures: Vec<Departure>,
+    /// What its stage was set to, where a part of the page asks for it and it comes from a record.
+    #[serde(skip)]
+    pub settings: Option<StageSettings>,
 }
 
 /// A setting that a profile or the command line changed: `pretrain: steps = 500 (the file says 1000000)`.

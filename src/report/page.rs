@@ -399,6 +399,8 @@ fn contents(parts: &[Part], tables: &[Table], charts: &[Chart], has_claims: bool
         Part::Confusion(confusion) => Some((&confusion.slug, &confusion.title)),
         Part::Choice(choice) => Some((&choice.slug, &choice.title)),
         Part::Ledger(ledger) => Some((&ledger.slug, &ledger.title)),
+        Part::Settings(settings) => Some((&settings.slug, &settings.title)),
+        Part::Checklist(checklist) => Some((&checklist.slug, &checklist.title)),
     });
     named
         .chain(has_claims.then_some(("claims", "Stated numbers")))

@@ -143,6 +143,77 @@ fn a_shrunk_run_says_so_and_changes_no_other_key() {
     assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
 }
 
+const SETTINGS: &str = "\
+params: { rate: 5e-5 }
+stages:
+  train:
+    kind: command
+    matrix: { task: [ner, qa] }
+    replicate: { seed: [1, 2] }
+    with: { script: 'echo 1 > log', params: { task: '${matrix.task}', rate: '${params.rate}', seed: '${replicate.seed}', inner: { size: 3 } } }
+    outputs: { log: log }
+  table:
+    kind: report
+    needs: { logs: { all: train, output: log } }
+    with:
+      sections:
+        - settings:
+            title: Settings
+            from: [logs]
+            columns: task
+            rows:
+              - { key: params.rate, label: Rate, stated: { ner: 5e-5, qa: 3e-5 } }
+              - { key: params.inner.size, label: Size, stated: 3 }
+              - { key: params.seed, label: Seeds }
+              - { key: params.none, label: None, stated: 1 }
+  direct:
+    kind: report
+    needs: { log: 'train[task=ner,seed=1].log' }
+    with: { sections: [{ settings: { title: One, from: [log], rows: [{ key: params.rate, stated: 5e-5 }] } }] }
+";
+
+/// What really was used stands in the records, and a change of it reaches the report.
+#[test]
+fn settings_of_records_stand_beside_what_is_stated() {
+    let space = Space::with(SETTINGS);
+    let ran = space.run(&["table"]).exits(0);
+    assert!(
+        ran.stderr
+            .contains("no stage of `Settings` has a setting `params.none`"),
+        "{}",
+        ran.stderr
+    );
+    let lines = |space: &Space| -> Vec<String> {
+        let text = space.read("reports/p/latest/report.md");
+        let at = text.find("## Settings").expect("a part");
+        let lines = text[at..].lines().skip(2);
+        lines.take(8).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        lines(&space),
+        [
+            "3 of 6 stated settings are as stated, 1 differs, 2 are not known.",
+            "",
+            "| Setting | ner | qa |",
+            "| --- | ---: | ---: |",
+            "| Rate | 5e-5 (Paper 5e-5, as stated) | 5e-5 (Paper 3e-5, differs) |",
+            "| Size | 3 (Paper 3, as stated) | 3 (Paper 3, as stated) |",
+            "| Seeds | 1, 2 | 1, 2 |",
+            "| None | – (Paper 1, not known) | – (Paper 1, not known) |",
+        ]
+    );
+    space.run(&["table", "--set", "rate=3e-5"]).exits(0);
+    assert_eq!(
+        lines(&space)[4],
+        "| Rate | 3e-5 (Paper 5e-5, differs) | 3e-5 (Paper 3e-5, as stated) |"
+    );
+    let page = space.read("reports/p/latest/index.html");
+    assert!(
+        page.contains("</span> differs</span>"),
+        "a word, not a colour alone"
+    );
+}
+
 /// What a report is asked for and what it reads are its settings as much as those of stages before it.
 #[test]
 fn a_report_departs_by_its_own_claims_and_inputs() {

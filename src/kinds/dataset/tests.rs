@@ -38,6 +38,7 @@ fn stage(folder: &Path, files: &[(&str, &str, &str)]) -> StageContext {
             key: None,
             device: None,
             notes: BTreeMap::new(),
+            made_by: None,
         };
         inputs.insert(
             (*port).to_owned(),

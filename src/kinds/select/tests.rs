@@ -42,6 +42,7 @@ fn stage(folder: &Path, instances: &[(&str, &str, u32, &str)]) -> StageContext {
                 key: None,
                 device: None,
                 notes: BTreeMap::new(),
+                made_by: None,
             }
         });
     let input = StageInput {
