@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use flow::content::{Content, Form, Tree};
 use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::digest::Digest;
 use flow::exec::job::{Answer, Order, Outcome};
 use flow::key::Manifest;
 use flow::restate::{Restated, RestatedInput};
@@ -79,6 +80,11 @@ impl<'a> Workshop<'a> {
     /// The record of a stage of the bundle.
     pub(super) fn record(&self, entry: &BundleStage) -> Record {
         self.opened.records[&entry.key].clone()
+    }
+
+    /// The record of what was made here last under a key.
+    pub(super) fn made(&self, key: &Digest) -> Option<Record> {
+        self.store.find_record(key)
     }
 
     /// The bytes of a small object, made here or in the bundle.
