@@ -23,6 +23,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod lineage;
 pub(crate) mod opened;
+mod pins;
 mod search;
 mod sums;
 pub(crate) mod verify;

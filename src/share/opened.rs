@@ -11,7 +11,7 @@ use flow::store::record::{RECORD_VERSION, Record};
 use walkdir::WalkDir;
 
 use super::bundle::{B3SUMS, BUNDLE, Bundle, RECORDS, SHA256SUMS, VERSION};
-use super::chain;
+use super::{chain, pins};
 use super::sums::{self, Sum};
 
 /// The most bytes a bundle may have unless another limit is given.
@@ -42,6 +42,8 @@ pub(crate) struct Opened {
     pub(crate) files: BTreeMap<String, Digest>,
     /// Bytes of all files.
     pub(crate) bytes: u64,
+    /// What of it could not be held against anything, a line each.
+    pub(crate) unproven: Vec<String>,
 }
 
 /// A message about a bundle.
@@ -95,15 +97,19 @@ pub(crate) fn open(dir: &Path, limit_bytes: u64) -> Result<Opened, Failure> {
     let records = read_records(&root, &found)?;
     let text =
         fs_err::read(root.join(SHA256SUMS)).map_err(|error| unreadable(SHA256SUMS, &error))?;
-    let opened = Opened {
+    let mut opened = Opened {
         id: Use::File.digest(&text),
         root,
         bundle,
         records,
         files,
         bytes: found.values().sum(),
+        unproven: Vec::new(),
     };
     refuse(chain::faults(&opened, &found))?;
+    let (faults, open) = pins::look(&opened, &sha);
+    refuse(faults)?;
+    opened.unproven.extend(open);
     Ok(opened)
 }
 
