@@ -22,6 +22,7 @@ mod compare;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod lineage;
+mod noted;
 pub(crate) mod opened;
 mod pins;
 mod search;
