@@ -58,6 +58,16 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
             format::counted(done.searched, "word")
         ));
     }
+    if !done.doubtful.is_empty() {
+        let mut diagnostic = Diagnostic::warning(
+            "share::perhaps",
+            "family names and short names of authors occur, of whomever they may be",
+        );
+        diagnostic.details.clone_from(&done.doubtful);
+        console.report(&[diagnostic.help(
+            "look whether they mean an author; names in texts and data of others are no harm",
+        )]);
+    }
     let restricted = bundle
         .left_out
         .iter()

@@ -22,6 +22,7 @@ use super::bundle::{
     Why,
 };
 use super::lineage::{Lineage, lines};
+use super::opened::{decode_record, shown_text};
 use super::search::{Needle, search};
 use super::sums::is_plain;
 use crate::kinds::KINDS;
@@ -76,6 +77,8 @@ pub(crate) struct Exported {
     pub(crate) id: Digest,
     /// How many words were searched for and not found.
     pub(crate) searched: usize,
+    /// Files with a word that may mean an author and may mean somebody else.
+    pub(crate) doubtful: Vec<String>,
 }
 
 /// Everything an export gathers before it writes.
@@ -445,6 +448,13 @@ fn write(
     hosts.extend(attempts.map(|attempt| attempt.host.clone()));
     hosts.sort();
     hosts.dedup();
+    for record in gathered.records.values_mut() {
+        // What a command said of the surroundings may have been drawn for a terminal.
+        record.environment = std::mem::take(&mut record.environment)
+            .into_iter()
+            .map(|(words, text)| (shown_text(&words), shown_text(&text)))
+            .collect();
+    }
     if wish.anonymous {
         gathered
             .records
@@ -483,6 +493,7 @@ fn write(
     for (key, record) in &gathered.records {
         let mut text = serde_json::to_vec(record).expect("records serialise");
         text.push(b'\n');
+        decode_record(&text).map_err(|why| unwelcome(record, &why))?;
         writer
             .file(&format!("records/{key}.json"), &text)
             .map_err(|error| disk(&error))?;
@@ -558,14 +569,26 @@ fn write(
     if wish.anonymous {
         needles.extend(anonymous::needles(&workflow.root, &stated, &hosts));
     }
-    prove(temporary, &needles)?;
+    let doubtful = prove(temporary, &needles)?;
     Ok(Exported {
+        doubtful,
         files: writer.count(),
         bytes: writer.bytes(),
         bundle,
         id,
         searched: needles.len(),
     })
+}
+
+/// A record that no reader would take.
+fn unwelcome(record: &Record, why: &str) -> Failure {
+    let diagnostic = Diagnostic::error(
+        "share::record",
+        format!("the record of `{}` would be refused by every reader", record.stage),
+    )
+    .detail(why.to_owned())
+    .help("correct the text in the pipeline file, such as the licence of a `fetch`, and run the stage again");
+    Failure::one(Class::Input, diagnostic)
 }
 
 /// Where a text lies that was read under this name: outside of the root by its last name.
@@ -629,20 +652,20 @@ fn secrets(planner: &Planner<'_>) -> Vec<Needle> {
     needles
 }
 
-/// Searches what was written for what must not be in it.
-fn prove(folder: &Path, needles: &[Needle]) -> Result<(), Failure> {
+/// Searches what was written for what must not be in it; what was found that may mean somebody else.
+fn prove(folder: &Path, needles: &[Needle]) -> Result<Vec<String>, Failure> {
     if needles.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let found = search(folder, needles).map_err(|error| disk(&error))?;
-    if found.is_empty() {
-        return Ok(());
+    if found.certain.is_empty() {
+        return Ok(found.doubtful);
     }
     let mut diagnostic = Diagnostic::error(
         "share::found",
         "the bundle would tell what it must not, and was not written",
     );
-    diagnostic.details = found;
+    diagnostic.details = found.certain;
     let diagnostic = diagnostic.help(
         "take it out of the named files: use relative paths and `{ from: environment, secret: true }`; a record's manifest changes by running the stage without it",
     );
