@@ -13,12 +13,14 @@ use flow::plan::Planner;
 use flow::restate::Restated;
 use flow::spec::{EnvVar, METRICS, StageId, StageSpec};
 use flow::store::record::Record;
+use report::card::Source;
 use serde_json::Value;
 
-use self::writer::Writer;
+use self::writer::{Listed, Writer};
+use super::agreement;
 use super::anonymous;
 use super::bundle::{
-    BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, Settings, SourceFile, VERSION,
+    B3SUMS, BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, SHA256SUMS, Settings, SourceFile, VERSION,
     Why,
 };
 use super::lineage::{Lineage, lines};
@@ -534,7 +536,7 @@ fn write(
         .collect();
     sources.sort_by(|a, b| (&a.path, &a.content).cmp(&(&b.path, &b.content)));
     sources.dedup();
-    let bundle = Bundle {
+    let mut bundle = Bundle {
         version: VERSION,
         program: PROGRAM.to_owned(),
         pipeline: workflow.name.clone(),
@@ -546,12 +548,28 @@ fn write(
         objects: writer.objects().clone(),
         sources,
         left_out: summed(gathered.left_out),
+        unlike: Vec::new(),
+    };
+    // What a reader will hold against the records is the one file.
+    let one_file = agreement::pipeline(temporary, &bundle).ok();
+    bundle.unlike = match &one_file {
+        Some(one_file) => agreement::unlike(one_file, &bundle, &gathered.records),
+        None => bundle
+            .stages
+            .iter()
+            .map(|entry| entry.stage.name.clone())
+            .collect(),
+    };
+    let lineage = match one_file.filter(|_| bundle.unlike.is_empty()) {
+        Some(one_file) => agreement::sources(&one_file, &bundle, &gathered.records)
+            .map_err(|error| disk(&error))?,
+        None => Lineage::of_all(planner, selected).sources(),
     };
     let facts = readme::Facts {
         bundle: &bundle,
         records: &gathered.records,
         doc: workflow.doc.as_deref(),
-        lineage: &Lineage::of_all(planner, selected).sources(),
+        lineage: &lineage,
     };
     writer
         .file(README, readme::text(&facts, writer.bytes()).as_bytes())
@@ -589,6 +607,42 @@ fn unwelcome(record: &Record, why: &str) -> Failure {
     .detail(why.to_owned())
     .help("correct the text in the pipeline file, such as the licence of a `fetch`, and run the stage again");
     Failure::one(Class::Input, diagnostic)
+}
+
+/// The pages of a bundle that is there, as this program writes them: README.md and ro-crate-metadata.json. `files` are all
+/// of its files with their sizes, `sha256` their digests.
+pub(super) fn pages(
+    bundle: &Bundle,
+    records: &BTreeMap<Digest, Record>,
+    doc: Option<&str>,
+    lineage: &[Source],
+    files: &BTreeMap<String, u64>,
+    sha256: &BTreeMap<String, String>,
+) -> [(&'static str, Vec<u8>); 2] {
+    let facts = readme::Facts {
+        bundle,
+        records,
+        doc,
+        lineage,
+    };
+    let after = [CRATE, B3SUMS, SHA256SUMS];
+    let listed: Vec<Listed> = files
+        .iter()
+        .filter(|(path, _)| !after.contains(&path.as_str()))
+        .map(|(path, bytes)| Listed {
+            path: path.clone(),
+            bytes: *bytes,
+            sha256: sha256.get(path).cloned().unwrap_or_default(),
+        })
+        .collect();
+    let before = listed
+        .iter()
+        .filter(|file| ![README, BUNDLE].contains(&file.path.as_str()));
+    let bytes = before.map(|file| file.bytes).sum();
+    [
+        (README, readme::text(&facts, bytes).into_bytes()),
+        (CRATE, metadata::graph(&facts, &listed)),
+    ]
 }
 
 /// Where a text lies that was read under this name: outside of the root by its last name.
