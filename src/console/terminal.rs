@@ -272,7 +272,10 @@ mod tests {
             "a\u{1b}[31mb\u{1b}[0m\tc\nd\u{fffd}[2Je\u{fffd}]0;pwn\u{fffd}f\u{fffd}1Ag\u{fffd}[8mh\u{fffd}[1;08mi\u{fffd}e"
         );
         assert!(!harmless(text, false).contains('\u{1b}'));
-        assert!(matches!(harmless("plain\n\ttext ü", false), Cow::Borrowed(_)));
+        assert!(matches!(
+            harmless("plain\n\ttext ü", false),
+            Cow::Borrowed(_)
+        ));
         for cut in ["\u{1b}", "\u{1b}[", "\u{1b}[31", "\u{1b}[31\u{1b}[m"] {
             let _ = harmless(cut, true);
         }

@@ -228,7 +228,9 @@ pub(super) fn sources(
     bundle: &Bundle,
     records: &BTreeMap<Digest, Record>,
 ) -> std::io::Result<Vec<Source>> {
-    let folder = tempfile::Builder::new().prefix("pipeline-pages-").tempdir()?;
+    let folder = tempfile::Builder::new()
+        .prefix("pipeline-pages-")
+        .tempdir()?;
     let store = Store::open(folder.path())?;
     for record in records.values() {
         store.write_record(record)?;

@@ -164,8 +164,9 @@ fn committers(root: &Path) -> Vec<String> {
     let mut found: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     found.sort();
     found.dedup();
-    let says_nothing =
-        |text: &String| COMMON.contains(&text.to_lowercase().as_str()) || text.starts_with("noreply@");
+    let says_nothing = |text: &String| {
+        COMMON.contains(&text.to_lowercase().as_str()) || text.starts_with("noreply@")
+    };
     found.retain(|text| text.len() >= 3 && !says_nothing(text));
     found
 }

@@ -101,7 +101,9 @@ fn beside(workshop: &Workshop<'_>, record: &Record) -> Vec<String> {
     if made.choice != record.choice {
         let told = |record: &Record| {
             let choice = record.choice.iter();
-            let parts: Vec<String> = choice.map(|(axis, value)| format!("{axis}={value}")).collect();
+            let parts: Vec<String> = choice
+                .map(|(axis, value)| format!("{axis}={value}"))
+                .collect();
             parts.join(", ")
         };
         lines.push(format!(
@@ -110,7 +112,10 @@ fn beside(workshop: &Workshop<'_>, record: &Record) -> Vec<String> {
             told(&made)
         ));
     }
-    let kind = made.manifest.lines().find_map(|line| line.strip_prefix("kind = "));
+    let kind = made
+        .manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("kind = "));
     let kind = kind.and_then(|line| line.split(' ').next());
     let derives = KINDS
         .iter()

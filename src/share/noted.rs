@@ -83,7 +83,12 @@ fn unlike_key(record: &Record) -> Option<Diagnostic> {
         .lines()
         .filter_map(|line| line.split_once(" = "))
         .collect();
-    let line = |name: &str| lines.iter().find(|(path, _)| *path == name).map(|(_, value)| *value);
+    let line = |name: &str| {
+        lines
+            .iter()
+            .find(|(path, _)| *path == name)
+            .map(|(_, value)| *value)
+    };
     // Outputs that a person blessed have the notes of the key that they were made under.
     let is_fetch = line("kind").is_some_and(|kind| kind.starts_with("fetch "));
     if !is_fetch || record.accepted.is_some() {
@@ -110,6 +115,9 @@ fn unlike_key(record: &Record) -> Option<Diagnostic> {
     };
     Some(fault(
         "share::notes",
-        format!("the note `{word}` of `{}` is not what its key says", record.stage),
+        format!(
+            "the note `{word}` of `{}` is not what its key says",
+            record.stage
+        ),
     ))
 }

@@ -13,8 +13,8 @@ use walkdir::WalkDir;
 use super::bundle::{
     B3SUMS, BUNDLE, Bundle, CRATE, README, RECORDS, RESOLVED, SHA256SUMS, VERSION,
 };
-use super::{agreement, chain, export, noted, pins, places};
 use super::sums::{self, Sum};
+use super::{agreement, chain, export, noted, pins, places};
 
 /// The most bytes a bundle may have unless another limit is given.
 pub(crate) const LIMIT_BYTES: u64 = 256 << 30;
@@ -133,9 +133,14 @@ fn pages(
         open.push("not compared: `original/`, the texts as the author says they were".to_owned());
     }
     if found.contains_key(RESOLVED) {
-        open.push(format!("not compared: `{RESOLVED}`, which is there to be read"));
+        open.push(format!(
+            "not compared: `{RESOLVED}`, which is there to be read"
+        ));
     }
-    let pages = format!("`{}`, `{README}` and `{CRATE}` with the records", bundle.file);
+    let pages = format!(
+        "`{}`, `{README}` and `{CRATE}` with the records",
+        bundle.file
+    );
     if bundle.program != export::PROGRAM {
         open.push(format!(
             "not compared: {pages}, since they were written by {}, and this is {}",
@@ -157,7 +162,9 @@ fn pages(
     }
     let workflow = agreement::pipeline(&opened.root, bundle).map_err(|failure| {
         let first = failure.failure.diagnostics.first();
-        let why = first.map(|diagnostic| diagnostic.message.as_str()).unwrap_or_default();
+        let why = first
+            .map(|diagnostic| diagnostic.message.as_str())
+            .unwrap_or_default();
         let why: String = why.escape_debug().take(500).collect();
         let message = format!("`{}` is no pipeline that stands alone", bundle.file);
         refuse(vec![fault("share::pipeline", message).detail(why)]).expect_err("one fault")
@@ -174,9 +181,7 @@ fn pages(
         .map_err(|error| super::workshop::trouble(&error))?;
     let doc = workflow.doc.as_deref();
     let mut faults = Vec::new();
-    for (path, expected) in
-        export::pages(bundle, &opened.records, doc, &sources, found, sha256)
-    {
+    for (path, expected) in export::pages(bundle, &opened.records, doc, &sources, found, sha256) {
         if opened.files.get(path) != Some(&Use::File.digest(&expected)) {
             faults.push(fault(
                 "share::pages",
@@ -473,12 +478,22 @@ pub(super) fn decode_record(text: &[u8]) -> Result<Record, String> {
         shown.extend(imported.by.iter().map(String::as_str));
     }
     let mut moments = vec![record.finished.as_str()];
-    moments.extend(record.attempts.iter().map(|attempt| attempt.started.as_str()));
+    moments.extend(
+        record
+            .attempts
+            .iter()
+            .map(|attempt| attempt.started.as_str()),
+    );
     if let Some(accepted) = &record.accepted {
         shown.push(&accepted.reason);
         moments.push(&accepted.date);
     }
-    moments.extend(record.imported.iter().map(|imported| imported.date.as_str()));
+    moments.extend(
+        record
+            .imported
+            .iter()
+            .map(|imported| imported.date.as_str()),
+    );
     if let Some(odd) = shown.iter().find(|text| !is_line(text)) {
         return Err(format!(
             "`{}` is not a line of text",

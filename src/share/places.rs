@@ -30,7 +30,10 @@ pub(super) fn faults(opened: &Opened) -> Vec<Diagnostic> {
         let record = &opened.records[&entry.key];
         let folder = folder_of(&entry.stage);
         for (name, content) in &record.outputs {
-            place(format!("{folder}/{}", file_of(&entry.stage.outputs, name)), content);
+            place(
+                format!("{folder}/{}", file_of(&entry.stage.outputs, name)),
+                content,
+            );
         }
         if let Some(log) = &record.log {
             place(format!("{folder}/log.txt"), log);
@@ -52,7 +55,9 @@ pub(super) fn faults(opened: &Opened) -> Vec<Diagnostic> {
             "`bundle.json` names another file than that of its pipeline".to_owned(),
         ));
     }
-    let alone = [BUNDLE, README, CRATE, SHA256SUMS, B3SUMS, RESOLVED, &file, &lock];
+    let alone = [
+        BUNDLE, README, CRATE, SHA256SUMS, B3SUMS, RESOLVED, &file, &lock,
+    ];
     for (path, digest) in &opened.files {
         let top = path.split('/').next().unwrap_or_default();
         let is_known = alone.contains(&path.as_str())

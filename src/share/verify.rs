@@ -232,7 +232,11 @@ fn other_numbers(opened: &Opened) -> Vec<String> {
 
 /// The first few names, and how many more there are.
 fn some(names: &[&str]) -> String {
-    let mut text: Vec<String> = names.iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
+    let mut text: Vec<String> = names
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
     if names.len() > MOST_NAMED {
         text.push(format!("and {} more", names.len() - MOST_NAMED));
     }

@@ -191,9 +191,12 @@ impl<'a> Workshop<'a> {
                 let mut parts = vec![item.content];
                 if item.content.form == Form::Tree {
                     let tree = self.listed(&item.content);
-                    files = files.saturating_add(tree.as_ref().map_or(0, |tree| tree.entries.len()));
+                    files =
+                        files.saturating_add(tree.as_ref().map_or(0, |tree| tree.entries.len()));
                     let entries = tree.map(|tree| tree.entries).unwrap_or_default();
-                    let read = entries.into_iter().filter(|entry| reads(&input.port, &entry.path));
+                    let read = entries
+                        .into_iter()
+                        .filter(|entry| reads(&input.port, &entry.path));
                     parts = read.filter_map(|entry| entry.content).collect();
                 }
                 for part in parts {
@@ -215,9 +218,8 @@ impl<'a> Workshop<'a> {
             ));
         }
         // Once in the temporary cache, once in the stage's folder.
-        (bytes.saturating_mul(2).saturating_add(SPARE_BYTES) > free).then(|| {
-            format!("its inputs have {bytes} bytes, and the temporary folder has {free}")
-        })
+        (bytes.saturating_mul(2).saturating_add(SPARE_BYTES) > free)
+            .then(|| format!("its inputs have {bytes} bytes, and the temporary folder has {free}"))
     }
 
     /// The listing of a folder, in the bundle or in the reader's cache.
@@ -233,7 +235,10 @@ impl<'a> Workshop<'a> {
         if let Some(place) = self.opened.bundle.objects.get(&content.digest) {
             return place.bytes;
         }
-        let ours = self.cache.as_ref().map(|cache| cache.object_path(&content.digest));
+        let ours = self
+            .cache
+            .as_ref()
+            .map(|cache| cache.object_path(&content.digest));
         ours.and_then(|path| fs_err::metadata(path).ok())
             .map_or(0, |metadata| metadata.len())
     }

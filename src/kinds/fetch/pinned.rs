@@ -21,7 +21,9 @@ pub(crate) struct Pinned {
 
 /// The downloads with a digest of the manifest of a fetch; none of that of another kind.
 pub(crate) fn pinned(manifest: &str) -> Vec<Pinned> {
-    let is_fetch = manifest.lines().any(|line| line.starts_with("kind = fetch "));
+    let is_fetch = manifest
+        .lines()
+        .any(|line| line.starts_with("kind = fetch "));
     if !is_fetch {
         return Vec::new();
     }
@@ -104,7 +106,10 @@ mod tests {
         );
         assert!(files[0].is_unpacked && !files[1].is_unpacked);
         assert_eq!(files[1].output, "train");
-        assert_eq!(of("config.files.0 = \"model.bin\"\nconfig.hf = \"a/b\"\n"), []);
+        assert_eq!(
+            of("config.files.0 = \"model.bin\"\nconfig.hf = \"a/b\"\n"),
+            []
+        );
         assert_eq!(pinned("config.sha256 = \"ab\"\nkind = command 1\n"), []);
     }
 }

@@ -20,8 +20,8 @@ use self::writer::{Listed, Writer};
 use super::agreement;
 use super::anonymous;
 use super::bundle::{
-    B3SUMS, BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, SHA256SUMS, Settings, SourceFile, VERSION,
-    Why,
+    B3SUMS, BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, SHA256SUMS, Settings,
+    SourceFile, VERSION, Why,
 };
 use super::lineage::{Lineage, lines};
 use super::opened::{decode_record, shown_text};
