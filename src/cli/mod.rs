@@ -33,6 +33,7 @@ mod run;
 mod serve;
 mod session;
 mod status;
+mod tested;
 mod trace;
 pub mod values;
 mod verify;

@@ -1,20 +1,39 @@
 //! `run.html` and `run.json` beside each report of a run: what differs from run to run.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use flow::clock;
+use flow::cost::Cost;
 use flow::event::End;
 use flow::exec::environment::quoted;
+use flow::render::draw_run;
 use flow::run::RunSummary;
+use flow::spec::load::{LoadOptions, flatten};
+use flow::spec::{StageId, StageSpec};
 use report::{RunSummary as Page, RunTotals, StageLine, render_run};
 
+use super::args::PipelineArgs;
 use super::session::Session;
 use crate::console::Console;
+use crate::kinds::KINDS;
+
+/// Longer texts of a pipeline do not stand on the page.
+const LONGEST_TEXT: usize = 1 << 18;
 
 /// Writes both files into every report's folder.
-pub(super) fn write_run_pages(session: &Session, summary: &RunSummary, console: &mut Console) {
+pub(super) fn write_run_pages(
+    args: &PipelineArgs,
+    session: &Session,
+    summary: &RunSummary,
+    console: &mut Console,
+) {
     if summary.reports.is_empty() {
         return;
     }
-    let page = page(session, summary);
+    let mut page = page(session, summary);
+    page.graph = Some(graph(session, summary));
+    page.text = text(args, session);
+    page.tested = super::tested::tested(session, summary);
     let html = render_run(&page);
     let mut json = serde_json::to_vec_pretty(&page).expect("summaries serialise");
     json.push(b'\n');
@@ -36,6 +55,7 @@ fn page(session: &Session, summary: &RunSummary) -> Page {
     )]
     let began = ended - (summary.wall_seconds * 1e9) as i128;
     let counts = summary.counts;
+    let costs = costs(session, summary);
     Page {
         pipeline: summary.pipeline.clone(),
         run: summary.run.clone(),
@@ -70,6 +90,8 @@ fn page(session: &Session, summary: &RunSummary) -> Page {
                     quoted(&session.workflow().file.to_string_lossy()),
                     quoted(&stage.stage)
                 ),
+                flop: costs.get(&stage.stage).and_then(|cost| cost.flop),
+                tokens: costs.get(&stage.stage).and_then(|cost| cost.tokens),
             })
             .collect(),
         warnings: summary
@@ -78,7 +100,93 @@ fn page(session: &Session, summary: &RunSummary) -> Page {
             .map(|warning| warning.message.clone())
             .collect(),
         reports: vec!["index.html".to_owned()],
+        graph: None,
+        text: None,
+        tested: None,
     }
+}
+
+/// The stages of the run as a graph, with how the instances of each came out.
+fn graph(session: &Session, summary: &RunSummary) -> (String, Vec<String>) {
+    let workflow = session.workflow();
+    let stages = workflow.stages.iter();
+    let of: BTreeMap<&str, &str> = stages
+        .map(|stage| (stage.name.as_str(), stage.stage.as_str()))
+        .collect();
+    let mut ends: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for one in &summary.stages {
+        if let Some(stage) = of.get(one.stage.as_str()) {
+            let ends = ends.entry(stage).or_default();
+            *ends.entry(word(one.end)).or_default() += 1;
+        }
+    }
+    let words = ends.into_iter().map(|(stage, ends)| {
+        let words = match ends.len() {
+            1 => ends.into_keys().map(str::to_owned).collect(),
+            _ => ends
+                .iter()
+                .map(|(word, count)| format!("{count} {word}"))
+                .collect::<Vec<_>>(),
+        };
+        (stage.to_owned(), words.join(", "))
+    });
+    draw_run(workflow, &words.collect())
+}
+
+/// The pipeline's text as this run had it; nothing where it is so long that nobody reads it.
+fn text(args: &PipelineArgs, session: &Session) -> Option<String> {
+    let sources = session.ready.sources();
+    if sources
+        .iter()
+        .map(|source| source.text.len())
+        .sum::<usize>()
+        > LONGEST_TEXT
+    {
+        return None;
+    }
+    let set: Vec<String> = (args.settings.iter())
+        .map(|setting| format!("{}={}", setting.name, setting.value))
+        .collect();
+    let options = LoadOptions {
+        file: &args.file,
+        profiles: &args.profiles,
+        set: &set,
+        kinds: KINDS,
+        mirrors: &[],
+        device: None,
+    };
+    flatten(&options, &[]).ok()
+}
+
+/// What kinds say their stages cost, by the stages' names.
+fn costs(session: &Session, summary: &RunSummary) -> BTreeMap<String, Cost> {
+    let workflow = session.workflow();
+    let names: BTreeSet<&str> = summary
+        .stages
+        .iter()
+        .map(|one| one.stage.as_str())
+        .collect();
+    let is_costly = |kind: &str| (KINDS.iter()).any(|one| one.name == kind && one.cost.is_some());
+    let is_in = |stage: &StageSpec| names.contains(stage.name.as_str());
+    if !(workflow.stages.iter()).any(|stage| is_in(stage) && is_costly(&stage.kind)) {
+        return BTreeMap::new();
+    }
+    let Ok(mut planner) = session.planner() else {
+        return BTreeMap::new();
+    };
+    let ids: Vec<StageId> = (0..)
+        .map(StageId)
+        .zip(&workflow.stages)
+        .filter_map(|(id, stage)| is_in(stage).then_some(id))
+        .collect();
+    for id in &ids {
+        // What cannot be decided any more says no cost, and nothing else hangs on it.
+        let _ = planner.decide(*id);
+    }
+    let costs = planner.costs(&ids).into_iter();
+    costs
+        .map(|(id, cost)| (workflow.stages[id.index()].name.clone(), cost))
+        .collect()
 }
 
 fn word(end: End) -> &'static str {

@@ -74,7 +74,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
             console,
         )?;
     }
-    super::report::write_run_pages(&session, &summary, console);
+    super::report::write_run_pages(&args.pipeline, &session, &summary, console);
     super::claims::tell(&session, &summary.reports, console);
     if let Some(signal) = &summary.interrupted {
         return Ok(if signal == "SIGINT" { 130 } else { 143 });

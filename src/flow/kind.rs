@@ -13,6 +13,7 @@ use crate::cost::{Cost, Known};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::digest::Digest;
 use crate::event::Progress;
+use crate::made_by::MadeBy;
 use crate::metric::MetricRow;
 use crate::spec::decode;
 use crate::spec::node::Node;
@@ -202,6 +203,13 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
         serde_json::to_value(self).expect("configurations serialise")
     }
 
+    /// Every setting that is in effect: the configuration, what it leaves to defaults, and what the kind does in any case.
+    /// For people, such as in a report; decides nothing. What hangs on an input is a map with `as`, in words; what
+    /// follows from other settings one with `is`, the value.
+    fn in_effect(&self) -> serde_json::Value {
+        self.manifest_config()
+    }
+
     /// What of the machine's arithmetic decides the result; carried, not understood, by `flow`.
     fn numerics(&self) -> Option<String> {
         None
@@ -287,6 +295,8 @@ pub struct KindEntry {
     /// What [`KindEntry::bind`] made, from the JSON of [`Bound::config`] alone; `None` where that does not decode or does
     /// not pass the kind's own check.
     pub rebind: fn(&str) -> Option<Bound>,
+    /// [`StageKind::in_effect`] of a configuration; `None` where it does not decode.
+    pub in_effect: fn(&serde_json::Value) -> Option<serde_json::Value>,
     /// Runs it from the JSON of [`Bound::config`].
     pub run: fn(&str, &StageContext) -> Result<StageReport, StageError>,
     /// JSON Schema of the configuration.
@@ -320,6 +330,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         },
         bind: bind_typed::<T>,
         rebind: rebind_typed::<T>,
+        in_effect: in_effect_typed::<T>,
         run: run_typed::<T>,
         schema: schema_of::<T>,
     }
@@ -371,6 +382,10 @@ fn bound_of<T: StageKind>(config: &T) -> Bound {
 fn rebind_typed<T: StageKind>(config: &str) -> Option<Bound> {
     let config: T = serde_json::from_str(config).ok()?;
     config.check().is_empty().then(|| bound_of(&config))
+}
+
+fn in_effect_typed<T: StageKind>(config: &serde_json::Value) -> Option<serde_json::Value> {
+    Some(T::deserialize(config).ok()?.in_effect())
 }
 
 fn run_typed<T: StageKind>(config: &str, stage: &StageContext) -> Result<StageReport, StageError> {
@@ -458,6 +473,10 @@ pub struct InputItem {
     /// Notes of the record and of everything upstream of it, such as `stand_in` or `licence`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, serde_json::Value>,
+    /// Kind and configuration behind the record; told to kinds with [`StageKind::READS_RECORDS`] alone, since the
+    /// record's key, which decides it, is a part of theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
 }
 
 impl StageContext {

@@ -49,6 +49,38 @@ pub fn render_graph(workflow: &Workflow, format: GraphFormat) -> String {
     }
 }
 
+/// The SVG of [`render_graph`] with a word on how each stage of the file came out, in place of its kind, and the same
+/// in words: what each stage needs. Stages without such a word are left out.
+#[must_use]
+pub fn draw_run(workflow: &Workflow, words: &BTreeMap<String, String>) -> (String, Vec<String>) {
+    let (boxes, edges) = collapse(workflow);
+    let is_in = |at: usize| words.contains_key(boxes[at].stage);
+    let mut places = vec![0; boxes.len()];
+    let mut shown: Vec<StageBox<'_>> = Vec::new();
+    for (at, one) in boxes.iter().enumerate().filter(|(at, _)| is_in(*at)) {
+        places[at] = shown.len();
+        shown.push(StageBox {
+            stage: one.stage,
+            kind: &words[one.stage],
+            instances: one.instances,
+        });
+    }
+    let edges: BTreeSet<(usize, usize)> = (edges.into_iter())
+        .filter(|(from, to)| is_in(*from) && is_in(*to))
+        .map(|(from, to)| (places[from], places[to]))
+        .collect();
+    let told = (0..shown.len()).map(|at| {
+        let needed = edges.iter().filter(|(from, to)| *to == at && from != to);
+        let needed: Vec<&str> = needed.map(|(from, _)| shown[*from].stage).collect();
+        let needs = match needed.is_empty() {
+            true => "needs no other".to_owned(),
+            false => format!("needs {}", needed.join(", ")),
+        };
+        format!("{}{} {needs}", shown[at].stage, shown[at].count())
+    });
+    (svg(&workflow.name, &shown, &edges), told.collect())
+}
+
 /// Boxes in the workflow's order, and which box is needed by which.
 fn collapse(workflow: &Workflow) -> (Vec<StageBox<'_>>, BTreeSet<(usize, usize)>) {
     let mut boxes: Vec<StageBox<'_>> = Vec::new();
@@ -233,6 +265,19 @@ mod tests {
             drawn(GraphFormat::Dot),
             "digraph pipeline {\n  rankdir=LR;\n  node [shape=box];\n  \"data\" [label=\"data\\ntool\"];\n  \"tune\" [label=\"tune ×2\\ntool\"];\n  \"end\" [label=\"end\\ntool\"];\n  \"data\" -> \"tune\";\n  \"data\" -> \"end\";\n  \"tune\" -> \"end\";\n}\n"
         );
+    }
+
+    #[test]
+    fn a_run_is_drawn_without_what_it_left_out() {
+        let workflow = workflow(
+            "stages:\n  data: {kind: tool, outputs: {a: a}}\n  tune: {kind: tool, matrix: {t: [x, y]}, needs: {d: data}, outputs: {o: o}}\n  end: {kind: tool, needs: {d: data, all: {all: tune}}}\n",
+        );
+        let words = [("tune", "1 executed, 1 cached"), ("end", "failed")];
+        let words = words.map(|(stage, word)| (stage.to_owned(), word.to_owned()));
+        let (drawn, told) = draw_run(&workflow, &words.into());
+        assert_eq!(told, ["tune ×2 needs no other", "end needs tune"]);
+        assert_eq!(drawn.matches("<rect").count(), 2);
+        assert!(drawn.contains(">1 executed, 1 cached<") && !drawn.contains(">data<"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod facts;
 pub mod fetch;
 pub mod finetune;
 pub(crate) mod handing_out;
+mod in_effect;
 mod model;
 pub mod pack;
 pub mod params_file;

@@ -6,11 +6,14 @@ use flow::diagnostic::{Class, Diagnostic};
 use flow::kind::{
     BindContext, ConfigProblem, InputItem, Ports, StageContext, StageError, StageKind, StageReport,
 };
+use flow::made_by::MadeBy;
 use flow::metric::MetricRow;
 use flow::spec::METRICS;
 use report::claims::Verdict;
+use report::input::Departure;
 use report::options::{ChartOptions, TableOptions, Where};
-use report::sections::options::{LedgerEntry, SectionOptions};
+use report::sections::options::{LedgerEntry, SectionOptions, SettingsOptions};
+use report::sections::settings::StageSettings;
 use report::{Claim, INDEX_FILE, Instance, Options, ReportError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,12 +43,15 @@ pub struct Report {
     /// Whether the charts stand before the tables.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     charts_first: bool,
-    /// Further parts of the page, in order: `text`, `table`, `chart`, `samples`, `confusion`, `curves`, `choice`, `ledger`.
+    /// Further parts of the page, in order: `text`, `table`, `chart`, `samples`, `confusion`, `curves`, `choice`, `settings`, `ledger`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sections: Vec<SectionOptions>,
     /// What the paper left open, what was taken for it, and which numbers it touches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ledger: Vec<LedgerEntry>,
+    /// Whether the questions of reviewers' checklists stand at the end, answered from records as far as these go.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    checklist: bool,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "Where::is_empty")]
     expect: Where,
@@ -58,8 +64,9 @@ pub struct Report {
 impl StageKind for Report {
     const NAME: &'static str = "report";
     /// 1: first. 2: claims about numbers over repetitions are judged by a test of equivalence. 3: deviations in cells, a
-    /// picture of the repetitions, a page of parts.
-    const VERSION: u32 = 3;
+    /// picture of the repetitions, a page of parts. 4: what departs is told together, claims that are not judged stay out.
+    /// 5: the style of tables of settings.
+    const VERSION: u32 = 5;
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;
@@ -94,7 +101,18 @@ impl StageKind for Report {
 
     fn complete(&mut self, context: &BindContext<'_>) {
         self.claims = match context.claims {
-            Value::Array(claims) if claims.is_empty() => Value::Null,
+            Value::Array(claims) => {
+                // Only those it judges: others are no matter of this report's key.
+                let is_judged = |claim: &&Value| {
+                    serde_json::from_value::<Claim>((*claim).clone())
+                        .map_or(true, |claim| claim.is_chosen_by(&self.expect))
+                };
+                let judged: Vec<Value> = claims.iter().filter(is_judged).cloned().collect();
+                match judged.is_empty() {
+                    true => Value::Null,
+                    false => Value::Array(judged),
+                }
+            }
             claims => claims.clone(),
         };
     }
@@ -114,6 +132,7 @@ impl StageKind for Report {
             expect: self.expect.clone(),
             sections: self.sections.clone(),
             ledger: self.ledger.clone(),
+            checklist: self.checklist,
         };
         let report = report::build(&options, &self.claims()?, instances, template.as_deref())
             .map_err(|error| stage_error(&error))?;
@@ -142,8 +161,8 @@ impl StageKind for Report {
 impl Report {
     /// Inputs that parts of the page read as they are, each once.
     fn section_ports(&self) -> Vec<&str> {
-        let ports = self.sections.iter().filter_map(SectionOptions::port);
-        let mut ports: Vec<&str> = ports.collect();
+        let ports = self.sections.iter().flat_map(SectionOptions::ports);
+        let mut ports: Vec<&str> = ports.map(String::as_str).collect();
         ports.sort_unstable();
         ports.dedup();
         ports
@@ -221,12 +240,46 @@ fn check_section(section: &SectionOptions, at: usize, problems: &mut Vec<ConfigP
         SectionOptions::Samples(one) => check_filter(&one.filter, &path("samples"), problems),
         SectionOptions::Confusion(one) => check_filter(&one.filter, &path("confusion"), problems),
         SectionOptions::Curves(one) => check_filter(&one.filter, &path("curves"), problems),
+        SectionOptions::Settings(one) => {
+            check_filter(&one.filter, &path("settings"), problems);
+            check_settings(one, &path("settings"), problems);
+        }
         SectionOptions::Choice(one) => {
             check_filter(&one.filter, &path("choice"), problems);
             if let Some(beside) = &one.beside {
                 let path = [&path("choice")[..], &["beside".to_owned()]].concat();
                 check_filter(&beside.filter, &path, problems);
             }
+        }
+    }
+}
+
+fn check_settings(one: &SettingsOptions, path: &[String], problems: &mut Vec<ConfigProblem>) {
+    for (name, is_empty) in [("from", one.from.is_empty()), ("rows", one.rows.is_empty())] {
+        if is_empty {
+            problems.push(ConfigProblem {
+                path: [path, &[name.to_owned()]].concat(),
+                message: format!("`{name}` is empty"),
+                help: Some(
+                    "write `from: [INPUT]` and `rows: [{ key: learning_rate, stated: 5e-5 }]`"
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    for (at, row) in one.rows.iter().enumerate() {
+        let is_deep = |value: &Value| value.is_object() || value.is_array();
+        let is_wrong = match &row.stated {
+            Value::Object(columns) => columns.values().any(is_deep),
+            one => is_deep(one),
+        };
+        if is_wrong {
+            let inner = ["rows".to_owned(), at.to_string(), "stated".to_owned()];
+            problems.push(ConfigProblem {
+                path: [path, &inner].concat(),
+                message: format!("what is stated of `{}` is no single value", row.key),
+                help: Some("write `stated: VALUE` or `stated: { COLUMN: VALUE }`".to_owned()),
+            });
         }
     }
 }
@@ -289,6 +342,7 @@ fn instances(stage: &StageContext, as_they_are: &[&str]) -> Result<Vec<Instance>
             }
         }
     }
+    settle(&mut instances);
     if instances.is_empty() {
         return Err(
             StageError::new("report::no_input", "the report has no numbers to show")
@@ -296,6 +350,30 @@ fn instances(stage: &StageContext, as_they_are: &[&str]) -> Result<Vec<Instance>
         );
     }
     Ok(instances)
+}
+
+/// Gives to each input what of the report itself departs there. It comes with every result that is read, and holds for a
+/// person's own files as well.
+fn settle(instances: &mut [Instance]) {
+    let mut own: Vec<Departure> = Vec::new();
+    let made = || instances.iter().filter(|one| one.key.is_some());
+    for departure in made().flat_map(|one| &one.departures) {
+        let is_everywhere = || made().all(|one| one.departures.contains(departure));
+        if !own.contains(departure) && is_everywhere() {
+            own.push(departure.clone());
+        }
+    }
+    for instance in instances {
+        if instance.key.is_none() {
+            instance.departures = own.clone();
+        }
+        let input = instance.input.clone();
+        let is_here = |one: &Departure| one.port.as_ref().is_none_or(|port| *port == input);
+        instance.departures.retain(is_here);
+        for departure in &mut instance.departures {
+            departure.port = None;
+        }
+    }
 }
 
 /// The file of rows: the input itself, or what `command` calls it in a folder.
@@ -323,7 +401,7 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
         axes: item
             .axes
             .iter()
-            .map(|axis| (axis.name.clone(), axis.text.clone()))
+            .map(|axis| (axis.name.clone(), axis.value()))
             .collect(),
         replicate: item
             .axes
@@ -334,6 +412,18 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
         device: item.device.clone(),
         departures: report::input::departures(&item.notes),
         notes: item.notes.clone(),
+        settings: item.made_by.as_ref().map(settings),
+    }
+}
+
+/// What a record's configuration amounts to. Of another version of the kind only what was written is known.
+fn settings(made: &MadeBy) -> StageSettings {
+    let kind = (super::KINDS.iter())
+        .find(|entry| entry.name == made.kind && entry.version == made.version);
+    let in_effect = kind.and_then(|entry| (entry.in_effect)(&made.config));
+    StageSettings {
+        in_effect: in_effect.unwrap_or_else(|| made.config.clone()),
+        written: made.config.clone(),
     }
 }
 
@@ -390,6 +480,7 @@ mod tests {
             key: Some(Use::Manifest.digest(path.as_bytes())),
             device: Some("cpu".to_owned()),
             notes: BTreeMap::new(),
+            made_by: None,
         }
     }
 

@@ -334,6 +334,7 @@ mod tests {
                 key: None,
                 device: None,
                 notes: BTreeMap::new(),
+                made_by: None,
             };
             let input = StageInput {
                 place: place.clone(),

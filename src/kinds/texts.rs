@@ -238,6 +238,7 @@ pub(super) mod testing {
                 key: None,
                 device: None,
                 notes: BTreeMap::new(),
+                made_by: None,
             };
             let input = StageInput {
                 place,

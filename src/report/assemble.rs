@@ -14,7 +14,8 @@ use crate::options::{Claim, Options};
 use crate::page::{Body, ClaimLine, Page};
 use crate::parts::{Parts, Slugs};
 use crate::render::{html, latex, markdown};
-use crate::sections::{Part, confusion};
+use crate::sections::checklist::{self, Evidence};
+use crate::sections::{Part, confusion, settings};
 use crate::{published, sheet, verdicts};
 
 /// Every claim with its verdict and the numbers it rests on, a JSON object a line.
@@ -89,7 +90,17 @@ pub fn build(
         warnings: Vec::new(),
     };
     parts.make()?;
-    let (body, warnings) = (parts.body, parts.warnings);
+    let (mut body, warnings) = (parts.body, parts.warnings);
+    if options.checklist {
+        let checklist = checklist::build(Evidence {
+            instances: &data.instances,
+            rows: &rows,
+            files: &files_of_parts,
+            body: &body,
+            judged: &judged,
+        });
+        body.parts.push(Part::Checklist(checklist));
+    }
     let page = Page::new(options, body, &judged, &data, &rows_of, &files_of_parts);
     Ok(Report {
         files: files(&page, &data, template)?,
@@ -124,11 +135,18 @@ fn files(
         }
     }
     for part in &page.parts {
-        if let Part::Confusion(confusion) = part {
-            let (csv, parquet) = frame::sheet(&confusion::sheet(confusion))?;
-            files.insert(format!("tables/{}.csv", confusion.slug), csv);
-            files.insert(format!("tables/{}.parquet", confusion.slug), parquet);
-        }
+        let (slug, columns) = match part {
+            Part::Confusion(confusion) => (&confusion.slug, confusion::sheet(confusion)),
+            Part::Settings(settings) => {
+                let tex = latex::settings(settings).into_bytes();
+                files.insert(format!("tables/{}.tex", settings.slug), tex);
+                (&settings.slug, settings::sheet(settings))
+            }
+            _ => continue,
+        };
+        let (csv, parquet) = frame::sheet(&columns)?;
+        files.insert(format!("tables/{slug}.csv"), csv);
+        files.insert(format!("tables/{slug}.parquet"), parquet);
     }
     for chart in &page.charts {
         files.insert(

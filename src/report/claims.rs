@@ -256,7 +256,8 @@ fn compare(claim: &Claim, measure: Measure) -> Judged {
 
 /// A difference at the very edge must not fail by the rounding of binary fractions.
 fn slack(claim: &Claim) -> f64 {
-    1e-9 * claim.value.abs().max(1.0)
+    // Relative to what is compared, so that it stays small beside a small number and its margin.
+    1e-9 * claim.value.abs().max(claim.effective_tolerance())
 }
 
 fn equivalence(claim: &Claim, measure: &Measure) -> Option<Test> {
@@ -284,6 +285,9 @@ fn incomparable(measure: &Measure) -> Vec<String> {
             line => format!("rests on stand-in data: {line}"),
         })
         .collect();
+    // Somebody's word that a result is that of another key is no evidence of it.
+    let accepted = (measure.accepted.iter()).map(|line| format!("accepted by hand: {line}"));
+    reasons.extend(accepted);
     reasons.extend(
         measure
             .departure()
@@ -373,6 +377,7 @@ mod tests {
             missing: Vec::new(),
             devices: Vec::new(),
             stand_ins: Vec::new(),
+            accepted: Vec::new(),
             is_repeated,
             departures: Vec::new(),
         }
@@ -410,6 +415,12 @@ mod tests {
         stand_in.stand_ins = vec!["yes".to_owned()];
         assert_eq!(compare(&five, stand_in).verdict, Verdict::NotComparable);
 
+        let mut accepted = measure(&SEEDS, true);
+        accepted.accepted = vec!["same model".to_owned()];
+        let accepted = compare(&five, accepted);
+        assert_eq!(accepted.verdict, Verdict::NotComparable);
+        assert_eq!(accepted.reasons, ["accepted by hand: same model"]);
+
         for count in [1, 3] {
             let mut shrunk = measure(&SEEDS, true);
             let departure = |at: usize| Departure {
@@ -417,6 +428,7 @@ mod tests {
                 what: format!("steps{at}"),
                 here: "500".to_owned(),
                 written: "1000000".to_owned(),
+                port: None,
             };
             shrunk.departures = (0..count).map(departure).collect();
             let shrunk = compare(&five, shrunk);

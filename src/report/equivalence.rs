@@ -140,6 +140,10 @@ fn half_width(deviation: f64, n: usize, stated: Stated) -> f64 {
     if error == 0.0 {
         return 0.0;
     }
+    if !error.is_finite() {
+        // Spreads whose squares are beyond numbers: nothing is shown.
+        return f64::INFINITY;
+    }
     match stated {
         Stated::Assumed { .. } => student_quantile(own_freedom) * error,
         Stated::Known { n: runs, .. } => {

@@ -84,6 +84,12 @@ pub enum ReportError {
         /// The instance's name.
         input: String,
     },
+    /// Settings are wanted of something that no record tells.
+    #[error("the settings behind the input `{input}` are in no record")]
+    NoSettings {
+        /// The instance's name.
+        input: String,
+    },
     /// A published number is for no column of the table.
     #[error("{place}: `{system}` has a number for `{column}`, which is no column")]
     UnknownNumber {
@@ -133,6 +139,7 @@ impl ReportError {
             Self::NotNumeric { .. } => "report::not_numeric",
             Self::UnknownPort { .. } => "report::unknown_port",
             Self::NotOneFile { .. } => "report::not_one_file",
+            Self::NoSettings { .. } => "report::no_settings",
             Self::UnknownNumber { .. } => "report::unknown_number",
             Self::UnknownLine { .. } => "report::unknown_line",
             Self::Template { .. } => "report::template",
@@ -172,6 +179,9 @@ impl ReportError {
             Self::NotOneFile { .. } => {
                 Some("name the output, such as `needs: { samples: { all: score, output: samples } }`".to_owned())
             }
+            Self::NoSettings { .. } => Some(
+                "name an output of a stage, such as `needs: { logs: { all: finetune, output: log } }`; if its record was deleted, run again".to_owned(),
+            ),
             Self::UnknownNumber { columns, .. } => {
                 Some(format!("columns are {}", quoted(columns)))
             }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::ReportError;
+use crate::sections::settings::StageSettings;
 
 /// The list of instances in a fan-in folder.
 pub const INDEX_FILE: &str = "index.jsonl";
@@ -65,6 +66,9 @@ pub struct Instance {
     /// What it, or a stage it rests on, has otherwise than the pipeline file as written.
     #[serde(skip)]
     pub departures: Vec<Departure>,
+    /// What its stage was set to, where a part of the page asks for it and it comes from a record.
+    #[serde(skip)]
+    pub settings: Option<StageSettings>,
 }
 
 /// A setting that a profile or the command line changed: `pretrain: steps = 500 (the file says 1000000)`.
@@ -78,6 +82,9 @@ pub struct Departure {
     pub here: String,
     /// Its value in the file as written.
     pub written: String,
+    /// Of which input of the report itself this is told; of all, or of a stage before it, where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
 }
 
 impl Departure {
@@ -199,6 +206,7 @@ pub fn departures(notes: &BTreeMap<String, Value>) -> Vec<Departure> {
             what: "settings".to_owned(),
             here: text_of(note),
             written: "others".to_owned(),
+            port: None,
         }]
     })
 }

@@ -42,6 +42,8 @@ pub struct Measure {
     pub stand_ins: Vec<String>,
     /// Whether the stage it comes from is repeated, be it only once.
     pub is_repeated: bool,
+    /// Why results among them were accepted by hand.
+    pub accepted: Vec<String>,
     /// What departs from the pipeline file as written.
     pub departures: Vec<Departure>,
 }
@@ -116,6 +118,7 @@ impl Measure {
             missing: Vec::new(),
             devices: Vec::new(),
             stand_ins: Vec::new(),
+            accepted: Vec::new(),
             departures: Vec::new(),
             is_repeated: false,
         })
@@ -208,6 +211,7 @@ impl Data {
             expected: rows.len() + missing.len(),
             devices: self.devices(&rows),
             stand_ins: self.stand_ins(&rows)?,
+            accepted: self.accepted(&rows),
             is_repeated: rows
                 .iter()
                 .any(|&row| self.instance_of(row).replicate.is_some()),
@@ -308,6 +312,16 @@ impl Data {
             }
         }
         Ok(lines)
+    }
+
+    fn accepted(&self, rows: &[usize]) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for line in (rows.iter()).flat_map(|&row| self.instance_of(row).note("accepted")) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines
     }
 
     fn departures(&self, rows: &[usize]) -> Vec<Departure> {

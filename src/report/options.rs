@@ -43,6 +43,9 @@ pub struct Options {
     /// What the paper left open, what was taken for it, and which numbers it touches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<LedgerEntry>,
+    /// Whether the questions of reviewers' checklists stand at the end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub checklist: bool,
     /// Which claims of the pipeline file this report judges, by `metric`, `source` or a column of their `where`, such as `{ source: [Table 2, Table 3] }`. All unless given.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub expect: Where,
@@ -99,7 +102,8 @@ pub struct TableOptions {
 impl Options {
     /// Inputs whose files are read by a part of the page; those of all others are rows.
     pub fn section_ports(&self) -> impl Iterator<Item = &str> {
-        self.sections.iter().filter_map(SectionOptions::port)
+        let ports = self.sections.iter().flat_map(SectionOptions::ports);
+        ports.map(String::as_str)
     }
 }
 

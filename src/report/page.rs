@@ -111,7 +111,8 @@ pub struct Departed {
     pub settings: Vec<Departure>,
 }
 
-/// What departs anywhere, each once, stages in order of first appearance.
+/// What departs anywhere, each once, stages in order of first appearance. Instances of a stage that have another value of
+/// one setting are told together, and so are stages that depart alike.
 fn departures(instances: &[Instance]) -> Vec<Departed> {
     let mut stages: Vec<Departed> = Vec::new();
     for departure in instances.iter().flat_map(|one| &one.departures) {
@@ -123,11 +124,29 @@ fn departures(instances: &[Instance]) -> Vec<Departed> {
             });
             stages.len() - 1
         });
-        if !stages[at].settings.contains(departure) {
-            stages[at].settings.push(departure.clone());
+        let settings = &mut stages[at].settings;
+        let alike =
+            |one: &&mut Departure| one.what == departure.what && one.written == departure.written;
+        match settings.iter_mut().find(alike) {
+            Some(one) if one.here.split(", ").any(|here| here == departure.here) => {}
+            Some(one) => one.here = format!("{}, {}", one.here, departure.here),
+            None => settings.push(departure.clone()),
         }
     }
-    stages
+    let settings_of = |stage: &Departed| -> Vec<String> {
+        stage.settings.iter().map(Departure::setting).collect()
+    };
+    let mut together: Vec<Departed> = Vec::new();
+    for stage in stages {
+        match together
+            .iter_mut()
+            .find(|one| settings_of(one) == settings_of(&stage))
+        {
+            Some(one) => one.stage = format!("{}, {}", one.stage, stage.stage),
+            None => together.push(stage),
+        }
+    }
+    together
 }
 
 /// A line of the contents.
@@ -380,6 +399,8 @@ fn contents(parts: &[Part], tables: &[Table], charts: &[Chart], has_claims: bool
         Part::Confusion(confusion) => Some((&confusion.slug, &confusion.title)),
         Part::Choice(choice) => Some((&choice.slug, &choice.title)),
         Part::Ledger(ledger) => Some((&ledger.slug, &ledger.title)),
+        Part::Settings(settings) => Some((&settings.slug, &settings.title)),
+        Part::Checklist(checklist) => Some((&checklist.slug, &checklist.title)),
     });
     named
         .chain(has_claims.then_some(("claims", "Stated numbers")))

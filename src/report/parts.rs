@@ -8,7 +8,7 @@ use crate::measure::Data;
 use crate::options::{ChartOptions, Options, TableOptions};
 use crate::page::Body;
 use crate::sections::options::{LedgerOptions, SectionOptions};
-use crate::sections::{Part, choice, confusion, curves, ledger, samples};
+use crate::sections::{Part, choice, confusion, curves, ledger, samples, settings};
 use crate::table;
 
 /// The parts of a page while they are made.
@@ -143,6 +143,18 @@ impl Parts<'_> {
                 let is_empty = choice.choices.is_empty();
                 (Part::Choice(choice), options.title.as_str(), is_empty)
             }
+            SectionOptions::Settings(options) => {
+                self.check_port(section, "settings", &options.title)?;
+                let slug = self.slugs.unique(&options.title);
+                let (settings, unknown) = settings::build(files, options, slug)?;
+                for key in unknown.iter().filter(|_| !settings.columns.is_empty()) {
+                    let title = &options.title;
+                    self.warnings
+                        .push(format!("no stage of `{title}` has a setting `{key}`"));
+                }
+                let is_empty = settings.columns.is_empty();
+                (Part::Settings(settings), options.title.as_str(), is_empty)
+            }
         };
         if is_empty {
             self.warnings
@@ -158,13 +170,13 @@ impl Parts<'_> {
         word: &str,
         title: &str,
     ) -> Result<(), ReportError> {
-        let port = section.port().unwrap_or_default();
-        if self.ports.iter().any(|known| known == port) {
+        let is_there = |port: &&String| self.ports.contains(port);
+        let Some(port) = section.ports().iter().find(|port| !is_there(port)) else {
             return Ok(());
-        }
+        };
         Err(ReportError::UnknownPort {
             place: format!("{word} `{title}`"),
-            port: port.to_owned(),
+            port: port.clone(),
             ports: self.ports.clone(),
         })
     }
@@ -192,9 +204,17 @@ pub(crate) struct Slugs(Vec<String>);
 impl Default for Slugs {
     fn default() -> Self {
         Self(
-            ["rows", "claims", "sources", "ledger", "main", "averages"]
-                .map(str::to_owned)
-                .into(),
+            [
+                "rows",
+                "claims",
+                "sources",
+                "ledger",
+                "main",
+                "averages",
+                "checklist",
+            ]
+            .map(str::to_owned)
+            .into(),
         )
     }
 }

@@ -37,6 +37,43 @@ pub struct RunSummary {
     pub warnings: Vec<String>,
     /// Reports of this run, as paths relative to this page.
     pub reports: Vec<String>,
+    /// The stages as a graph: an SVG of this program's, and in words what each needs.
+    #[serde(skip)]
+    pub graph: Option<(String, Vec<String>)>,
+    /// The pipeline's text with what it extends, recipes, profiles and settings merged in.
+    #[serde(skip)]
+    pub text: Option<String>,
+    /// Every configuration whose score on a test set of this run is in the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
+}
+
+/// Scores on test sets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// How many there are.
+    pub sentence: String,
+    /// One a configuration.
+    pub lines: Vec<TestedLine>,
+    /// Configurations that are not listed.
+    pub left_out: usize,
+}
+
+/// One configuration that was tested.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TestedLine {
+    /// Data set and split.
+    pub set: String,
+    /// Settings of the model that others of the set have otherwise.
+    pub settings: String,
+    /// A telling number, the mean over the runs.
+    pub numbers: String,
+    /// How many scores there are.
+    pub runs: usize,
+    /// Whether any of them is a part of this run.
+    pub is_of_this_run: bool,
+    /// Stages and pipelines that computed them.
+    pub stages: String,
 }
 
 /// Sums over the selected stages.
@@ -74,6 +111,12 @@ pub struct StageLine {
     /// What to type to have its outputs as files.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub command: String,
+    /// Floating-point operations, counted from its settings and inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flop: Option<f64>,
+    /// Tokens that passed through a network, once for each pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +127,15 @@ struct RunView<'a> {
     timeline: Option<String>,
     shown: usize,
     left_out: usize,
+    graph: Option<&'a str>,
+    needs: &'a [String],
+    text: Option<&'a str>,
+    /// Whether operations of any stage are known.
+    has_work: bool,
+    /// What they come to.
+    work: Option<String>,
+    /// On what all results were made, and for how long.
+    compute: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +146,9 @@ struct StageView<'a> {
     time: String,
     because: &'a str,
     device: &'a str,
+    flop: String,
+    flop_per_second: String,
+    tokens_per_second: String,
     key: String,
     /// Whether no line before it has the key, so that it may be the anchor.
     is_anchor: bool,
@@ -125,8 +180,71 @@ pub fn render_run(run: &RunSummary) -> String {
         timeline: (!ran.is_empty()).then(|| timeline(&ran)),
         shown: ran.len(),
         left_out: total - ran.len(),
+        graph: run.graph.as_ref().map(|(svg, _)| svg.as_str()),
+        needs: run.graph.as_ref().map_or(&[], |(_, needs)| needs),
+        text: run.text.as_deref(),
+        has_work: run.stages.iter().any(|stage| stage.flop.is_some()),
+        work: work(&run.stages),
+        compute: compute(&run.stages),
     };
     html::run(&view).expect("the built-in template renders every run")
+}
+
+/// `1.20e15 FLOP and 3.40e7 tokens are counted in 12 stages: 4.10e14 FLOP of them in this run, the others in earlier ones.`
+fn work(stages: &[StageLine]) -> Option<String> {
+    let counted = stages.iter().filter(|stage| stage.flop.is_some());
+    let sum = |number: fn(&StageLine) -> Option<f64>, is_here: bool| -> f64 {
+        let stages = counted
+            .clone()
+            .filter(|one| !is_here || one.start_seconds.is_some());
+        stages.filter_map(number).sum()
+    };
+    let count = counted.clone().count();
+    (count > 0).then(|| {
+        format!(
+            "{} FLOP and {} tokens are counted in {count} {}; {} FLOP of them are of this run, the others of earlier ones.",
+            power(sum(|stage| stage.flop, false)),
+            power(sum(|stage| stage.tokens, false)),
+            if count == 1 { "stage" } else { "stages" },
+            power(sum(|stage| stage.flop, true)),
+        )
+    })
+}
+
+/// `The results here took 3 h 05 min of stages on cpu and 10 s on cuda:0, whenever they were made.`
+fn compute(stages: &[StageLine]) -> Option<String> {
+    let mut devices: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
+    let made = ["executed", "cached", "shared"];
+    for stage in stages
+        .iter()
+        .filter(|one| made.contains(&one.state.as_str()))
+    {
+        let device = stage
+            .device
+            .as_deref()
+            .unwrap_or("a device that is not known");
+        *devices.entry(device).or_default() += stage.seconds.unwrap_or(0.0);
+    }
+    let parts: Vec<String> = (devices.iter())
+        .map(|(device, seconds)| format!("{} on {device}", duration(*seconds)))
+        .collect();
+    let parts = parts.join(" and ");
+    (!devices.is_empty())
+        .then(|| format!("The results here took {parts} in all, whenever they were made."))
+}
+
+/// `8.77e19`; 0 as it is.
+fn power(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    format!("{value:.2e}")
+}
+
+/// So many a second, where time was measured that tells anything.
+fn rate(number: Option<f64>, seconds: Option<f64>) -> Option<f64> {
+    let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
+    Some(number? / seconds)
 }
 
 fn stage_views(stages: &[StageLine]) -> Vec<StageView<'_>> {
@@ -153,6 +271,13 @@ fn stage_view(stage: &StageLine) -> StageView<'_> {
             .map(|key| key.chars().take(10).collect())
             .unwrap_or_default(),
         is_anchor: false,
+        flop: stage.flop.map(power).unwrap_or_default(),
+        flop_per_second: rate(stage.flop, stage.seconds)
+            .map(power)
+            .unwrap_or_default(),
+        tokens_per_second: rate(stage.tokens, stage.seconds)
+            .map(|rate| format!("{rate:.0}"))
+            .unwrap_or_default(),
         command: &stage.command,
     }
 }

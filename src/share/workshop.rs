@@ -157,6 +157,14 @@ impl<'a> Workshop<'a> {
                 return Ok(Again::Cannot(why));
             }
         }
+        if kind.reads_records {
+            // Such kinds look at what made their inputs.
+            let keys = stage.inputs.iter().flat_map(|input| &input.items);
+            for record in keys.filter_map(|item| self.opened.records.get(&item.key?)) {
+                let written = self.store.write_record(record);
+                written.map_err(|error| trouble(&error))?;
+            }
+        }
         let root = self.folder.path().join("root");
         fs_err::create_dir_all(&root).map_err(|error| trouble(&error))?;
         let cache = self.store.dir().to_path_buf();

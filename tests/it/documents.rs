@@ -46,6 +46,7 @@ pages! {
     docs_handing_out: "docs/handing-out.md";
     docs_kinds: "docs/kinds.md";
     docs_own_paper: "docs/own-paper.md";
+    docs_paper: "docs/paper.md";
     docs_pipeline_file: "docs/pipeline-file.md";
     docs_planning: "docs/planning.md";
     docs_pretraining: "docs/pretraining.md";

@@ -5,7 +5,7 @@ use crate::shipped::Shipped;
 const FILE: &str = "pipelines/quickstart.yaml";
 
 /// One seed of five, at full size: each model is right nine times of ten, a list of words comes nowhere near, and again
-/// nothing is done. What one seed can say against a claim is nothing; the list's numbers have no seeds.
+/// nothing is done. Another choice of seeds is no evidence for a claim; the list's numbers have no seeds.
 #[test]
 fn a_model_reads_what_a_list_cannot_know() {
     let shipped = Shipped::new();
@@ -16,7 +16,7 @@ fn a_model_reads_what_a_list_cannot_know() {
     assert_eq!(run(), [23, 23, 0, 0, 0]);
     assert_eq!(run(), [23, 0, 23, 0, 0]);
     let report = shipped.report("quickstart", "report.md");
-    let outcome = "**Of 6 stated numbers: 3 reproduced, 3 inconclusive.**";
+    let outcome = "**Of 6 stated numbers: 3 reproduced, 3 not comparable.**";
     assert!(report.contains(outcome), "{report}");
     let claims = shipped.report("quickstart", "claims.jsonl");
     let mut found: Vec<(String, f64)> = Vec::new();

@@ -56,7 +56,10 @@ stages:
     numbers: n.json
   table:
     kind: report
-    needs: { scores: { all: score }, lines: lines }
+    needs: { scores: { all: score }, lines: lines, logs: { all: model, output: log } }
+    with:
+      checklist: true
+      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }, { key: adam_beta1, stated: 0.9 }, { key: dropout, stated: 0.1 }] } }]
 ";
 
 /// The author's project after a run.
@@ -113,6 +116,60 @@ fn verdicts(rungs: &BTreeMap<u64, (String, String)>) -> Vec<&str> {
         .values()
         .map(|(verdict, _)| verdict.as_str())
         .collect()
+}
+
+/// A second configuration that saw the test set is told on the page of a run that has the first one alone.
+#[test]
+fn what_was_tested_under_other_settings_stands_on_the_page_of_a_run() {
+    let space = author("licence: CC BY 4.0");
+    let tested = |space: &Space| -> Value {
+        let text = space.read("reports/p/latest/run.json");
+        let page: Value = serde_json::from_str(&text).expect("JSON");
+        page["tested"].clone()
+    };
+    let first = tested(&space);
+    assert_eq!(first["lines"].as_array().map(Vec::len), Some(1), "{first}");
+    assert_eq!(first["lines"][0]["runs"], 2);
+    let other = ["--set", "stages.model.with.learning_rate=2.0e-3"];
+    space.run(&other).exits(0);
+    space.run(&[]).exits(0);
+    let both = tested(&space);
+    let lines = both["lines"].as_array().expect("lines");
+    let told = |line: &Value| (line["settings"].clone(), line["is_of_this_run"].clone());
+    let told: Vec<(Value, Value)> = lines.iter().map(told).collect();
+    let setting = |rate: &str| Value::from(format!("learning_rate = {rate}"));
+    assert_eq!(
+        told,
+        [
+            (setting("0.001"), true.into()),
+            (setting("0.002"), false.into())
+        ]
+    );
+    let sentence = both["sentence"].as_str().expect("a sentence");
+    assert!(
+        sentence.starts_with("4 scores with 2 configurations of settings (seeds apart) on 1 test set of this run stand in this cache; 1 of the configurations is no part"),
+        "{sentence}"
+    );
+    let page = space.read("reports/p/latest/run.html");
+    for part in [
+        "id=\"graph\"",
+        "id=\"compute\"",
+        "id=\"tested\"",
+        "id=\"text\"",
+        "Tokens/s",
+        "learning_rate: 0.001",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    let report = space.read("reports/p/latest/report.md");
+    assert!(
+        report.contains("| learning rate | 1e-3 (Paper 1e-3, as stated) |"),
+        "{report}"
+    );
+    assert!(
+        report.contains("| adam beta1 | 0.9 (by default; Paper 0.9, as stated) |"),
+        "{report}"
+    );
 }
 
 #[test]

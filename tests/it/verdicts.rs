@@ -107,9 +107,11 @@ fn a_shrunk_run_says_so_and_changes_no_other_key() {
     assert_eq!(changed(plan(&["--set", "spare=2"])), ["\"spare\""]);
     space.run(&["--set", "spare=2"]).exits(0);
     assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
-    // Fewer seeds are no departure.
-    space.run(&["--set", "seeds=[1, 2]"]).exits(0);
-    assert!(!words(&space).contains(&"not_comparable".to_owned()));
+    // Who chooses the seeds chooses the result.
+    for seeds in ["seeds=[1, 2]", "seeds=[4, 5, 6]", "seeds=[1, 2, 3, 4]"] {
+        space.run(&["--set", seeds]).exits(0);
+        assert_eq!(words(&space)[0], "not_comparable", "{seeds}");
+    }
 
     let ran = space.run(&["--profile", "small"]).exits(0);
     assert_eq!(lines(&ran)[0], "claims of table: 3 not comparable");
@@ -139,4 +141,109 @@ fn a_shrunk_run_says_so_and_changes_no_other_key() {
     assert_eq!(changed(plan(&[])), ["\"table\""]);
     space.run(&[]).exits(0);
     assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
+}
+
+const SETTINGS: &str = "\
+params: { rate: 5e-5 }
+stages:
+  train:
+    kind: command
+    matrix: { task: [ner, qa] }
+    replicate: { seed: [1, 2] }
+    with: { script: 'echo 1 > log', params: { task: '${matrix.task}', rate: '${params.rate}', seed: '${replicate.seed}', inner: { size: 3 } } }
+    outputs: { log: log }
+  table:
+    kind: report
+    needs: { logs: { all: train, output: log } }
+    with:
+      sections:
+        - settings:
+            title: Settings
+            from: [logs]
+            columns: task
+            rows:
+              - { key: params.rate, label: Rate, stated: { ner: 5e-5, qa: 3e-5 } }
+              - { key: params.inner.size, label: Size, stated: 3 }
+              - { key: params.seed, label: Seeds }
+              - { key: params.none, label: None, stated: 1 }
+  direct:
+    kind: report
+    needs: { log: 'train[task=ner,seed=1].log' }
+    with: { sections: [{ settings: { title: One, from: [log], rows: [{ key: params.rate, stated: 5e-5 }] } }] }
+";
+
+/// What really was used stands in the records, and a change of it reaches the report.
+#[test]
+fn settings_of_records_stand_beside_what_is_stated() {
+    let space = Space::with(SETTINGS);
+    let ran = space.run(&["table"]).exits(0);
+    assert!(
+        ran.stderr
+            .contains("no stage of `Settings` has a setting `params.none`"),
+        "{}",
+        ran.stderr
+    );
+    let lines = |space: &Space| -> Vec<String> {
+        let text = space.read("reports/p/latest/report.md");
+        let at = text.find("## Settings").expect("a part");
+        let lines = text[at..].lines().skip(2);
+        lines.take(8).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        lines(&space),
+        [
+            "3 of 6 stated settings are as stated, 1 differs, 2 are not known.",
+            "",
+            "| Setting | ner | qa |",
+            "| --- | ---: | ---: |",
+            "| Rate | 5e-5 (Paper 5e-5, as stated) | 5e-5 (Paper 3e-5, differs) |",
+            "| Size | 3 (Paper 3, as stated) | 3 (Paper 3, as stated) |",
+            "| Seeds | 1, 2 | 1, 2 |",
+            "| None | – (Paper 1, not known) | – (Paper 1, not known) |",
+        ]
+    );
+    space.run(&["table", "--set", "rate=3e-5"]).exits(0);
+    assert_eq!(
+        lines(&space)[4],
+        "| Rate | 3e-5 (Paper 5e-5, differs) | 3e-5 (Paper 3e-5, as stated) |"
+    );
+    let page = space.read("reports/p/latest/index.html");
+    assert!(
+        page.contains("</span> differs</span>"),
+        "a word, not a colour alone"
+    );
+}
+
+/// What a report is asked for and what it reads are its settings as much as those of stages before it.
+#[test]
+fn a_report_departs_by_its_own_claims_and_inputs() {
+    let text = "
+params: { pick: 1, margin: 0.01, extra: data/none.jsonl }
+profiles:
+  forged: { stages: { table: { needs: { more: ./data/forged.jsonl } } } }
+stages:
+  score:
+    kind: command
+    matrix: { e: [1, 2] }
+    with: { argv: [sh, -c, 'echo \"{\\\"f1\\\": 0.$0}\" > s.json', \"${matrix.e}\"] }
+    numbers: s.json
+  table:
+    kind: report
+    needs: { scores: { all: score, where: { e: \"${params.pick}\" } }, more: ./data/own.jsonl }
+expect:
+  - { metric: f1, value: 0.2, tolerance: \"${params.margin}\" }
+  - { metric: other, value: 5, tolerance: 0.1 }
+";
+    let space = Space::with(text);
+    let row = |value: &str| format!("{{\"metric\": \"other\", \"value\": {value}}}\n");
+    space.write("data/own.jsonl", row("1"));
+    space.write("data/forged.jsonl", row("5"));
+    space.run(&[]).exits(0);
+    assert_eq!(words(&space), ["differs", "differs"]);
+    space.run(&["--set", "pick=2"]).exits(0);
+    assert_eq!(words(&space)[0], "not_comparable");
+    space.run(&["--set", "margin=1"]).exits(0);
+    assert_eq!(words(&space)[0], "not_comparable");
+    space.run(&["--profile", "forged"]).exits(0);
+    assert_eq!(words(&space)[1], "not_comparable");
 }

@@ -13,8 +13,9 @@ use crate::content::{
     Content, Form, Ignore, Stamp, Tree, TreeEntry, hash_file, is_executable, read_tree, walk,
 };
 use crate::digest::Digest;
-use crate::key::axes_text;
+use crate::key::{Manifest, axes_text};
 use crate::kind::{InputItem, StageInput};
+use crate::made_by::MadeBy;
 use crate::store::object::{LINK_FILE_FROM_BYTES, Watched};
 use crate::store::{Store, StoreError};
 
@@ -112,6 +113,7 @@ pub fn place_inputs(
                 key: item.key,
                 device: item.device.clone(),
                 notes: item.notes.clone(),
+                made_by: made_by(job, store, item),
             });
         }
         if input.many {
@@ -128,6 +130,12 @@ pub fn place_inputs(
         );
     }
     Ok(placed)
+}
+
+/// What the record of an item says of how it was made, for kinds whose key holds the record's.
+fn made_by(job: &Job, store: &Store, item: &JobItem) -> Option<MadeBy> {
+    let key = item.key.filter(|_| job.with_records)?;
+    MadeBy::of(&Manifest(store.find_record(&key)?.manifest))
 }
 
 /// `scores/task=ddi,seed=1`, or with the file's name below it; safe as a path, unique within the port.

@@ -10,7 +10,7 @@ use crate::cost::{Cost, Known};
 use crate::spec::{Origin, OutputRef, StageId, StageSpec};
 
 /// Costs by stage, those of kinds that can say.
-pub(super) type Costs = BTreeMap<StageId, Cost>;
+type Costs = BTreeMap<StageId, Cost>;
 
 impl Planner<'_> {
     /// Whether a kind can say what its stages cost.
@@ -21,7 +21,8 @@ impl Planner<'_> {
     }
 
     /// What stages cost, cached ones too, since others read what is known of them. `selected` is in order.
-    pub(super) fn costs(&self, selected: &[StageId]) -> Costs {
+    #[must_use]
+    pub fn costs(&self, selected: &[StageId]) -> BTreeMap<StageId, Cost> {
         let mut costs = Costs::new();
         for id in selected {
             let stage = self.stage(*id);

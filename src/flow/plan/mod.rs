@@ -428,8 +428,13 @@ impl<'a> Planner<'a> {
             )));
         };
         let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
-        // Which result is read may hang on a choice, which then is a part of what it says.
+        // What is read, and what is asked of it, is the reader's; which result it reads may hang on a choice.
         let mut departures = self.departures[output.stage.index()].clone();
+        // Inputs that are a person's files have no record to tell it by, so every item has all of it.
+        departures.extend(reader.departures.iter().map(|one| Departure {
+            port: one.what.strip_prefix("needs.").map(str::to_owned),
+            ..one.clone()
+        }));
         for choice in &reader.choices {
             departures.extend_from_slice(&self.departures[choice.stage.index()]);
         }

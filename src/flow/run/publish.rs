@@ -244,7 +244,9 @@ impl Run<'_, '_> {
         if let Some(last) = self.summary.reports.last() {
             let _ = point(&folder.join("latest"), &last.key.short());
         }
-        if self.summary.reports.len() > 1 {
+        // By its name where the file has several, whichever of them this run was asked for.
+        let is_report = |stage: &&crate::spec::StageSpec| self.planner.is_report(&stage.kind);
+        if workflow.stages.iter().filter(is_report).count() > 1 {
             for report in &self.summary.reports {
                 let _ = point(
                     &folder.join(report.stage.replace('/', "_")),

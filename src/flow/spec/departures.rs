@@ -1,13 +1,13 @@
 //! What a profile and `--set` make of the stages: each concrete stage beside that of the file as written. Knows no kind.
 //!
 //! Compared is what decides a result: configuration, environment, kind, outputs, and where inputs come from. The axis of
-//! repetition is not: another number of seeds is no other experiment.
+//! repetition is an axis like the others: who may choose the seeds chooses the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Axis, Input, Origin, OutputRef, StageSpec, Workflow};
+use super::{Input, Origin, OutputRef, StageSpec, Workflow};
 
 /// A setting that is not that of the file as written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Departure {
     pub here: String,
     /// Its value in the file.
     pub written: String,
+    /// Beside an item of an input: of which input of the reader itself this is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
 }
 
 /// Characters of a value that are shown.
@@ -67,6 +70,7 @@ pub(super) fn mark_all(workflow: &mut Workflow, settings: &str) {
             what: "settings".to_owned(),
             here: cut(settings),
             written: "nothing that loads without them".to_owned(),
+            port: None,
         };
         for variant in &mut stage.variants {
             variant.stage.departures = vec![departure.clone()];
@@ -75,17 +79,12 @@ pub(super) fn mark_all(workflow: &mut Workflow, settings: &str) {
     }
 }
 
-/// The stage's name and its axes but that of repetition.
+/// The stage's name and its axes.
 type Cell = (String, Vec<(String, String)>);
 
 fn cell_of(stage: &StageSpec) -> Cell {
-    let axes = stage.axes.iter().filter(|axis| !axis.replicate);
-    let axes = axes.map(|axis| (axis.name.clone(), axis.text.clone()));
+    let axes = (stage.axes.iter()).map(|axis| (axis.name.clone(), axis.text.clone()));
     (stage.stage.clone(), axes.collect())
-}
-
-fn repetition(stage: &StageSpec) -> Option<&Axis> {
-    stage.axes.iter().find(|axis| axis.replicate)
 }
 
 /// What `stage` has otherwise than its like among `siblings`, the stages of its cell in the file as written.
@@ -118,11 +117,10 @@ fn own(
                 here
             },
             written: there,
+            port: None,
         }
     };
-    let text = |one: &StageSpec| repetition(one).map(|axis| axis.text.clone());
-    let same = siblings.iter().find(|one| text(one) == text(stage));
-    let Some(first) = same.or(siblings.first()) else {
+    let Some(first) = siblings.first() else {
         return unlike(stage, written, departure);
     };
     let Some(there) = of_variant(first, chosen) else {
@@ -133,21 +131,6 @@ fn own(
         )];
     };
     let (ours, theirs) = (described(stage, workflow), described(there, written));
-    // Without an instance of this very repetition, what follows the repetition is known by differing among the others,
-    // or by being its value.
-    let follows = |path: &str, here: &str, there_value: &str| {
-        if same.is_some() {
-            return false;
-        }
-        let differs = siblings.iter().any(|one| {
-            of_variant(one, chosen).is_some_and(|one| {
-                described(one, written).get(path).map(String::as_str) != Some(there_value)
-            })
-        });
-        let is_value =
-            |one: &StageSpec, value: &str| repetition(one).is_some_and(|axis| axis.json == value);
-        differs || is_value(stage, here) && is_value(first, there_value)
-    };
     let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let mut found = Vec::new();
     for path in paths {
@@ -155,7 +138,7 @@ fn own(
             of.get(path).cloned().unwrap_or_else(|| DEFAULT.to_owned())
         };
         let (here, there) = (value(&ours), value(&theirs));
-        if here != there && !follows(path, &here, &there) {
+        if here != there {
             let what = path.strip_prefix("config.").unwrap_or(path);
             found.push(departure(what.to_owned(), &here, &there));
         }
@@ -228,7 +211,7 @@ fn described(stage: &StageSpec, workflow: &Workflow) -> BTreeMap<String, String>
     all
 }
 
-/// Where an input comes from, the axis of repetition aside.
+/// Where an input comes from.
 fn source(input: &Input, workflow: &Workflow) -> String {
     let instance = |output: &OutputRef| {
         let stage = &workflow.stages[output.stage.index()];

@@ -30,6 +30,7 @@ mod needs;
 pub mod node;
 mod outputs;
 pub mod paths;
+mod pick;
 mod quantity;
 pub mod schema;
 mod settings;
@@ -131,6 +132,14 @@ pub struct Axis {
     pub json: String,
     /// Whether it is the axis of repetition (`replicate:`); always the last one.
     pub replicate: bool,
+}
+
+impl Axis {
+    /// The value as a text, without the quotes that selectors need around some.
+    #[must_use]
+    pub fn value(&self) -> String {
+        serde_json::from_str(&self.json).unwrap_or_else(|_| self.text.clone())
+    }
 }
 
 /// One concrete stage.

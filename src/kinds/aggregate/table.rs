@@ -57,7 +57,7 @@ impl Table {
                     .axes
                     .iter()
                     .filter(|axis| !axis.replicate)
-                    .map(|axis| (axis.name.clone(), axis.text.clone()))
+                    .map(|axis| (axis.name.clone(), axis.value()))
                     .collect();
                 let fields = [
                     ("dataset", row.dataset),

@@ -44,6 +44,7 @@ fn stage(folder: &Path, instances: &[(&[(&str, &str)], Value)]) -> StageContext 
             key: None,
             device: None,
             notes: BTreeMap::new(),
+            made_by: None,
         }
     });
     let input = StageInput {

@@ -32,6 +32,11 @@ pub(super) fn copy(
             .strip_prefix(from)
             .expect("a walk stays below its root");
         let place = to.join(inside);
+        if entry.path_is_symlink() && !entry.path().exists() {
+            let message = format!("`{}` is a link that leads nowhere", entry.path().display());
+            return Err(StageError::new("fetch::mirror", message)
+                .help("put the files themselves into the mirror's folder"));
+        }
         // The folder itself may be a link of the user's; what it holds may not lead elsewhere unseen.
         let kind = fs_err::metadata(entry.path())?.file_type();
         if entry.path_is_symlink() && !kind.is_file() {

@@ -23,6 +23,7 @@ use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 
 use super::dataset::{mismatch, stage_error};
+use super::in_effect::InEffect;
 use super::model::{self, weights_error};
 use super::pretrain::Sizes;
 use super::tasks::{Encoding, Head, Input, Reading, Rows, is_hf};
@@ -174,6 +175,27 @@ impl StageKind for Finetune {
 
     fn numerics(&self) -> Option<String> {
         Some(self.precision.name().to_owned())
+    }
+
+    fn in_effect(&self) -> serde_json::Value {
+        let first = (HeadKind::Tokens, 1);
+        let all = self.settings(&Size::Tiny.config(1), first, 1);
+        let mut shown = InEffect::of(&self.manifest_config());
+        shown.default("method", self.method);
+        shown.default("head", self.head);
+        shown.default("layer_decay", all.layer_decay.unwrap_or(1.0));
+        shown.default("weight_decay", self.weight_decay);
+        shown.default("warmup_share", self.warmup_share);
+        shown.default("doc_stride", self.doc_stride);
+        shown.default("keep", self.keep);
+        shown.default("lower_case", self.lower_case);
+        shown.default("precision", self.precision.name());
+        shown.inherited("max_length", "the task has it: 128, of questions 384");
+        shown.inherited("dropout", "the model has it that training begins from");
+        let dropout = shown.get("dropout");
+        shown.default("attention_dropout", dropout);
+        shown.adam(all.betas, all.epsilon, all.clip);
+        shown.finish()
     }
 
     fn check(&self) -> Vec<ConfigProblem> {

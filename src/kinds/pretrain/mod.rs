@@ -15,6 +15,7 @@ use flow::kind::{ConfigProblem, Extends, Ports, StageContext, StageError, StageK
 use flow::metric::MetricRow;
 
 use super::dataset::stage_error;
+use super::in_effect::InEffect;
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::is_f32;
 use run::{Phase, Run};
@@ -105,6 +106,10 @@ pub struct Pretrain {
     #[serde(default, skip_serializing_if = "is_f32")]
     pub precision: Precision,
 }
+
+/// Of Adam (Table 1).
+const BETAS: (f64, f64) = (0.9, 0.999);
+const EPSILON: f32 = 1e-6;
 
 /// How gradients are clipped. Spec D.3, D.4.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -262,6 +267,36 @@ impl StageKind for Pretrain {
 
     fn numerics(&self) -> Option<String> {
         Some(self.precision.name().to_owned())
+    }
+
+    fn in_effect(&self) -> serde_json::Value {
+        let config = self.config(1);
+        let share = self
+            .generator_share
+            .unwrap_or_else(|| self.size.generator_share());
+        let mut shown = InEffect::of(&self.manifest_config());
+        shown.follows("layers", config.num_hidden_layers);
+        shown.follows("hidden", config.hidden_size);
+        shown.follows("feed_forward", config.intermediate_size);
+        shown.follows("heads", config.num_attention_heads);
+        shown.follows("head_size", config.head_size());
+        shown.follows("embedding", config.embedding_size);
+        shown.follows("generator_share", share);
+        shown.default("mask_share", self.mask_share);
+        shown.default("duplicates", self.duplicates);
+        shown.default("weight_decay", self.weight_decay);
+        shown.default("dropout", self.dropout);
+        shown.default("attention_dropout", self.dropout);
+        shown.default("discriminator_weight", self.discriminator_weight);
+        shown.default("temperature", self.temperature);
+        shown.default("disallow_correct", self.disallow_correct);
+        shown.default("held_out", self.held_out);
+        shown.default("lower_case", self.lower_case);
+        shown.default("precision", self.precision.name());
+        let clip = self.clip.as_ref().map(|clip| clip.norm as f32);
+        shown.set("clip", clip);
+        shown.adam(BETAS, EPSILON, clip);
+        shown.finish()
     }
 
     /// The second phase goes on, and snapshots of what is over are those of the earlier stage.
@@ -479,9 +514,8 @@ impl Pretrain {
                 shape: Shape::Product,
             },
             weight_decay: self.weight_decay as f32,
-            // Table 1.
-            betas: (0.9, 0.999),
-            epsilon: 1e-6,
+            betas: BETAS,
+            epsilon: EPSILON,
             clip: self.clip.as_ref().map(|clip| clip.norm as f32),
             clip_every: self.clip.as_ref().and_then(|clip| clip.every),
             weights: (1.0, self.discriminator_weight as f32),

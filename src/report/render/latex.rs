@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::cell::Cell;
 use crate::options::Layout;
 use crate::render::markdown::{full_name, present};
+use crate::sections::settings::{Agreement, Settings};
 use crate::table::{Stated, Table};
 
 /// The table as a `table` environment with caption, label `tab:<slug>` and footnotes.
@@ -170,6 +171,35 @@ fn long(text: &mut String, table: &Table) {
             row(text, &cells);
         }
     }
+}
+
+/// Settings as a `table` environment, one line each; what is stated stands in brackets where it is another.
+pub(crate) fn settings(part: &Settings) -> String {
+    let mut text = String::from("% needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\n");
+    let (title, slug) = (escape(&part.title), &part.slug);
+    let _ = writeln!(text, "\\caption{{{title}}}\n\\label{{tab:{slug}}}");
+    begin(&mut text, &format!("l{}", "r".repeat(part.columns.len())));
+    let mut heads = vec!["Setting".to_owned()];
+    heads.extend(part.columns.iter().map(|column| escape(column)));
+    row(&mut text, &heads);
+    text.push_str("\\midrule\n");
+    for line in &part.lines {
+        let mut cells = vec![escape(&line.name)];
+        cells.extend(line.cells.iter().map(|cell| {
+            let shown = escape(cell.value.as_deref().unwrap_or("–"));
+            match (&cell.stated, cell.agreement) {
+                (Some(stated), Some(Agreement::Differs | Agreement::NotKnown)) => {
+                    let (word, reference) = (cell.word.unwrap_or_default(), &part.reference);
+                    let stated = escape(&format!("{word}; {reference}: {stated}"));
+                    format!("{shown} ({stated})")
+                }
+                _ => shown,
+            }
+        }));
+        row(&mut text, &cells);
+    }
+    text.push_str("\\bottomrule\n\\end{tabular}\n\\end{table}\n");
+    text
 }
 
 fn begin(text: &mut String, columns: &str) {

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use crate::render::markdown::{escape, plain_paragraphs, row};
 use crate::sections::Part;
+use crate::sections::checklist::Checklist;
 use crate::sections::choice::Choice;
 use crate::sections::confusion::Confusion;
 use crate::sections::ledger::Ledger;
 use crate::sections::samples::{Piece, Samples};
+use crate::sections::settings::{SettingCell, Settings};
 
 /// Adds a part; tables and charts are written by who knows the page.
 pub(super) fn write(text: &mut String, part: &Part) {
@@ -19,6 +21,8 @@ pub(super) fn write(text: &mut String, part: &Part) {
         Part::Confusion(part) => confusion(text, part),
         Part::Choice(part) => choice(text, part),
         Part::Ledger(part) => ledger(text, part),
+        Part::Settings(part) => settings(text, part),
+        Part::Checklist(part) => checklist(text, part),
         Part::Table { .. } | Part::Chart { .. } => {}
     }
 }
@@ -181,4 +185,51 @@ fn ledger(text: &mut String, part: &Ledger) {
         );
     }
     text.push('\n');
+}
+
+fn settings(text: &mut String, part: &Settings) {
+    head(text, &part.title, part.doc.as_ref());
+    if let Some(sentence) = &part.sentence {
+        let _ = writeln!(text, "{}\n", escape(sentence));
+    }
+    let mut heads = vec!["Setting".to_owned()];
+    heads.extend(part.columns.iter().map(|column| escape(column)));
+    row(text, &heads);
+    rules(text, 1, part.columns.len());
+    for line in &part.lines {
+        let mut cells = vec![escape(&line.name)];
+        cells.extend(line.cells.iter().map(|cell| setting(cell, &part.reference)));
+        row(text, &cells);
+    }
+    text.push('\n');
+}
+
+/// `128 (by default; Paper 128, as stated)`.
+fn setting(cell: &SettingCell, reference: &str) -> String {
+    let mut beside = Vec::new();
+    if cell.by_default {
+        beside.push("by default".to_owned());
+    }
+    if let (Some(stated), Some(word)) = (&cell.stated, cell.word) {
+        beside.push(format!("{} {}, {word}", escape(reference), escape(stated)));
+    }
+    let value = escape(cell.value.as_deref().unwrap_or("–"));
+    match beside.is_empty() {
+        true => value,
+        false => format!("{value} ({})", beside.join("; ")),
+    }
+}
+
+fn checklist(text: &mut String, part: &Checklist) {
+    head(text, &part.title, None);
+    for item in &part.items {
+        let _ = writeln!(text, "- {}", escape(item.question));
+        if item.answers.is_empty() {
+            text.push_str("  - not answered\n");
+        }
+        for line in item.answers.iter().chain(&item.missing) {
+            let _ = writeln!(text, "  - {}", escape(line));
+        }
+    }
+    let _ = writeln!(text, "\n{}\n", escape(part.untold));
 }

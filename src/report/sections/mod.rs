@@ -1,5 +1,6 @@
-//! Parts of a page other than numbers: text, examples, confusion, curves, choices, the ledger. Knows no markup.
+//! Parts of a page other than numbers: text, examples, confusion, curves, choices, settings, the ledger. Knows no markup.
 
+pub mod checklist;
 pub mod choice;
 pub mod confusion;
 pub mod curves;
@@ -7,6 +8,7 @@ pub mod files;
 pub mod ledger;
 pub mod options;
 pub mod samples;
+pub mod settings;
 
 use serde::Serialize;
 
@@ -42,6 +44,10 @@ pub enum Part {
     Choice(choice::Choice),
     /// What the paper left open.
     Ledger(ledger::Ledger),
+    /// Settings beside what is stated.
+    Settings(settings::Settings),
+    /// What venues ask, answered from records.
+    Checklist(checklist::Checklist),
 }
 
 /// The instances of an input that agree with a filter on their axes.

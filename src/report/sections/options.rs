@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::options::{ChartOptions, Format, TableOptions, Where};
 
@@ -25,20 +26,23 @@ pub enum SectionOptions {
     Curves(CurvesOptions),
     /// What a stage of kind `select` weighed, and what it chose.
     Choice(ChoiceOptions),
+    /// Settings of stages, as they really were, beside what the paper states.
+    Settings(SettingsOptions),
     /// The table of `ledger`; without this part it stands after the others.
     Ledger(LedgerOptions),
 }
 
 impl SectionOptions {
-    /// The input whose files this part reads; none where it shows numbers or text.
+    /// The inputs whose files or records this part reads; none where it shows numbers or text.
     #[must_use]
-    pub fn port(&self) -> Option<&str> {
+    pub fn ports(&self) -> &[String] {
         match self {
-            Self::Samples(options) => Some(&options.from),
-            Self::Confusion(options) => Some(&options.from),
-            Self::Curves(options) => Some(&options.from),
-            Self::Choice(options) => Some(&options.from),
-            Self::Text(_) | Self::Table(_) | Self::Chart(_) | Self::Ledger(_) => None,
+            Self::Samples(options) => std::slice::from_ref(&options.from),
+            Self::Confusion(options) => std::slice::from_ref(&options.from),
+            Self::Curves(options) => std::slice::from_ref(&options.from),
+            Self::Choice(options) => std::slice::from_ref(&options.from),
+            Self::Settings(options) => &options.from,
+            Self::Text(_) | Self::Table(_) | Self::Chart(_) | Self::Ledger(_) => &[],
         }
     }
 }
@@ -241,6 +245,63 @@ pub struct BesideOptions {
     /// A heading; the metric's name unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+}
+
+/// Settings of stages beside what is stated of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsOptions {
+    /// Caption.
+    pub title: String,
+    /// What is shown, Markdown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
+    /// Inputs that are outputs of the stages that are meant, other than their numbers, such as `log` of `finetune`.
+    pub from: Vec<String>,
+    /// Which instances are looked at, by their axes.
+    #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
+    pub filter: Where,
+    /// What makes a column: `input`, each of `from`, or an axis.
+    #[serde(default = "input", skip_serializing_if = "is_input")]
+    pub columns: String,
+    /// The settings, in order.
+    pub rows: Vec<SettingRow>,
+    /// What the stated values are called.
+    #[serde(default = "paper", skip_serializing_if = "is_paper")]
+    pub reference: String,
+    /// Names for settings and columns as people write them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One setting of a table of such.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingRow {
+    /// The key under `with:`, such as `learning_rate` or `sizes.layers`, or one that the kind has in any case, such as `adam_beta1`.
+    pub key: String,
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What is stated: one value, or one a column, by the input's or the axis's value. `1/3` is a number too.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub stated: Value,
+}
+
+fn input() -> String {
+    "input".to_owned()
+}
+
+fn is_input(columns: &str) -> bool {
+    columns == "input"
+}
+
+fn paper() -> String {
+    "Paper".to_owned()
+}
+
+fn is_paper(reference: &str) -> bool {
+    reference == "Paper"
 }
 
 /// Where the ledger stands.

@@ -73,7 +73,7 @@ fn everything(fixture: &mut Fixture) -> Vec<Instance> {
         }
     }
     let ranking = json!({
-        "metric": "f1", "dataset": null, "split": "dev", "class": null, "goal": "max",
+        "metric": "f1", "dataset": null, "split": "dev", "class": null, "goal": "max", "ties": "smallest",
         "chosen": {"epochs": 3, "rate": 0.0003},
         "ranking": [
             {"rank": 1, "axes": {"epochs": 3, "rate": 0.0003}, "mean": 91.5, "sd": 0.2, "n": 3, "values": []},
@@ -270,4 +270,31 @@ fn what_is_not_there_is_refused_with_the_next_action() {
         )),
         "table `T`: no line is one where `X` stands / its `where` may name `task`, with values of a line of the table"
     );
+}
+
+#[test]
+fn a_checklist_answers_from_evidence_alone() {
+    let mut fixture = Fixture::new();
+    let mut instances = everything(&mut fixture);
+    for instance in instances.iter_mut().filter(|one| one.input == "scores") {
+        instance.device = Some("cpu".to_owned());
+        let terms = json!("a licence <of> its own");
+        instance.notes.insert("licence".to_owned(), terms);
+    }
+    let mut with = options();
+    with["checklist"] = json!(true);
+    let report = build(with, instances).expect("a report");
+    let text = text(&report, "report.md");
+    let at = text.find("## Checklist for reviewers").expect("a part");
+    let has = |line: &str| assert!(text[at..].contains(line), "{line} in {}", &text[at..]);
+    has("  - a licence \\<of\\> its own: behind 6 inputs.");
+    has("7 inputs of 13 state no licence.");
+    has("  - scores: 3 runs a number, repetitions 1, 2, 3.");
+    has("among 3 combinations: epochs 3, rate 0.0003.");
+    has("  - cpu: made 6 inputs.");
+    has("No part of this page shows settings.");
+    has("  - not answered");
+    has("2 choices are listed with their reasons.");
+    let page = String::from_utf8(report.files["index.html"].clone()).expect("UTF-8");
+    assert!(page.contains("a licence &lt;of&gt; its own"));
 }

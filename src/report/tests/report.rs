@@ -414,6 +414,8 @@ fn a_run_has_a_page_of_its_own() {
             because: because.to_owned(),
             device: None,
             command: format!("pipeline get p.yaml '{name}' --to out"),
+            flop: (name == "table").then_some(1.209e12),
+            tokens: (name == "table").then_some(120_900.0),
         };
     let run = report::RunSummary {
         pipeline: "datasets".to_owned(),
@@ -449,6 +451,12 @@ fn a_run_has_a_page_of_its_own() {
         ],
         warnings: vec!["object 3f9c2ab410 does not match its digest".to_owned()],
         reports: vec!["../reports/datasets/latest/index.html".to_owned()],
+        tested: None,
+        graph: Some((
+            "<svg><title>drawn</title></svg>".to_owned(),
+            vec!["table needs <fetch>".to_owned()],
+        )),
+        text: Some("doc: \"<b>not bold</b>\"\n".to_owned()),
     };
     let page = report::render_run(&run);
     fs_err::write(

@@ -1,0 +1,254 @@
+//! Every configuration whose score on a test set of a run was ever computed into this cache, so that choosing by test sets shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flow::content::Content;
+use flow::digest::Digest;
+use flow::key::Manifest;
+use flow::made_by::MadeBy;
+use flow::metric::MetricRow;
+use flow::run::RunSummary;
+use flow::spec::METRICS;
+use flow::store::Store;
+use flow::store::record::Record;
+use report::run_page::{Tested, TestedLine};
+use serde_json::Value;
+
+use super::session::Session;
+
+/// Records that are looked at; in a larger cache nothing is listed, and the page says so.
+const MOST_RECORDS: usize = 50_000;
+/// Lines on the page.
+const MOST_LINES: usize = 100;
+/// The number that stands for a score, the first of these that it has.
+const TELLING: [&str; 5] = ["f1", "mrr", "exact_match", "pearson", "strict_accuracy"];
+
+/// What is known of the records of a cache.
+#[derive(Default)]
+struct Found {
+    scores: Vec<Record>,
+    /// Predictions and models by the digests of their outputs.
+    makers: BTreeMap<Digest, Record>,
+}
+
+/// Scores with the same settings but for the seed.
+#[derive(Default)]
+struct Group {
+    numbers: BTreeMap<String, Vec<f64>>,
+    runs: usize,
+    is_of_this_run: bool,
+    stages: BTreeSet<String>,
+}
+
+/// What the page lists; nothing where no stage of the run scores a test set.
+pub(super) fn tested(session: &Session, summary: &RunSummary) -> Option<Tested> {
+    let store = &session.store;
+    let kinds: BTreeMap<&str, &str> = (session.workflow().stages.iter())
+        .map(|stage| (stage.name.as_str(), stage.kind.as_str()))
+        .collect();
+    let scored = (summary.stages.iter())
+        .filter(|one| kinds.get(one.stage.as_str()) == Some(&"score"))
+        .filter_map(|one| one.key);
+    let own: BTreeSet<Digest> = scored.collect();
+    let sets: BTreeSet<(String, String)> = (own.iter())
+        .filter_map(|key| test_set(&store.find_record(key)?))
+        .collect();
+    if sets.is_empty() {
+        return None;
+    }
+    let Some(found) = look(store) else {
+        let sentence =
+            format!("The cache holds more than {MOST_RECORDS} records and was not searched.");
+        return Some(Tested {
+            sentence,
+            ..Tested::default()
+        });
+    };
+    let mut groups = Groups::new();
+    let mut computed = 0;
+    for score in &found.scores {
+        let Some(set) = test_set(score).filter(|set| sets.contains(set)) else {
+            continue;
+        };
+        computed += 1;
+        let made = MadeBy::of(&Manifest(score.manifest.clone()));
+        let name = made.as_ref().and_then(|made| made.config.get("name"));
+        let name = name.and_then(Value::as_str).unwrap_or("data").to_owned();
+        let group = groups
+            .entry((name, set.1, settings(&found, score)))
+            .or_default();
+        group.runs += 1;
+        group.is_of_this_run |= own.contains(&score.key);
+        let stage = score.stage.split('[').next().unwrap_or_default();
+        group
+            .stages
+            .insert(format!("{} of {}", stage, score.pipeline));
+        if let Some((metric, value)) = number(store, score.outputs.get(METRICS)) {
+            group.numbers.entry(metric).or_default().push(value);
+        }
+    }
+    Some(listed(&groups, computed, sets.len()))
+}
+
+/// All records that matter, of a cache that is not too large.
+fn look(store: &Store) -> Option<Found> {
+    let mut found = Found::default();
+    let mut looked = 0;
+    let records = store.dir().join("records-v1");
+    for folder in fs_err::read_dir(records).ok()?.flatten() {
+        let Ok(files) = fs_err::read_dir(folder.path()) else {
+            continue;
+        };
+        for file in files.flatten() {
+            looked += 1;
+            if looked > MOST_RECORDS {
+                return None;
+            }
+            let name = file.file_name();
+            let rest = name.to_string_lossy();
+            let begin = folder.file_name();
+            let key = format!(
+                "{}{}",
+                begin.to_string_lossy(),
+                rest.trim_end_matches(".json")
+            );
+            let key = key.parse();
+            // A record that is being written or is none is passed over.
+            let Some(record) = key.ok().and_then(|key| store.find_record(&key)) else {
+                continue;
+            };
+            let kind = Manifest(record.manifest.clone());
+            let kind = kind.lines().find(|(path, _)| *path == "kind");
+            let kind = kind.and_then(|(_, kind)| kind.split(' ').next().map(str::to_owned));
+            match kind.as_deref() {
+                Some("score") => found.scores.push(record),
+                Some("predict" | "finetune") => {
+                    for content in record.outputs.values() {
+                        found.makers.insert(content.digest, record.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found.scores.sort_by_key(|record| record.key);
+    Some(found)
+}
+
+/// The digest of the data and the name of the split of a score on a split that is for testing.
+fn test_set(score: &Record) -> Option<(String, String)> {
+    let manifest = Manifest(score.manifest.clone());
+    let made = MadeBy::of(&manifest)?;
+    let split = made.config.get("split").and_then(Value::as_str);
+    let split = split.unwrap_or("test").to_owned();
+    let data = manifest.lines().find(|(path, _)| *path == "input.data")?.1;
+    split.starts_with("test").then(|| (data.to_owned(), split))
+}
+
+/// The digest of an input.
+fn input(record: &Record, port: &str) -> Option<Digest> {
+    let manifest = Manifest(record.manifest.clone());
+    let path = format!("input.{port}");
+    let (_, line) = manifest.lines().find(|(own, _)| *own == path)?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// What the model behind a score was set to, but for its seed: `epochs` to `3`.
+fn settings(found: &Found, score: &Record) -> BTreeMap<String, String> {
+    let of = |digest: Option<Digest>| digest.and_then(|digest| found.makers.get(&digest));
+    let predicted = of(input(score, "predictions"));
+    let model = predicted.and_then(|one| of(input(one, "model")));
+    let Some(maker) = model.or(predicted) else {
+        let other = (
+            "predictions".to_owned(),
+            "of another kind of stage".to_owned(),
+        );
+        return BTreeMap::from([other]);
+    };
+    let manifest = Manifest(maker.manifest.clone());
+    (manifest.lines())
+        .filter_map(|(path, value)| {
+            let name = match path {
+                "input.start" => "start",
+                path => path.strip_prefix("config.")?,
+            };
+            let value = flow::key::shorten(value);
+            (!matches!(name, "seed" | "name")).then(|| (name.to_owned(), value))
+        })
+        .collect()
+}
+
+/// The number that stands for a score; none where its bytes are gone.
+fn number(store: &Store, metrics: Option<&Content>) -> Option<(String, f64)> {
+    let text = fs_err::read_to_string(store.object_path(&metrics?.digest)).ok()?;
+    let rows = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let rows: Vec<MetricRow> = rows.filter(|row: &MetricRow| row.class.is_none()).collect();
+    let named = |name: &&str| rows.iter().find(|row| row.metric == **name);
+    let row = TELLING.iter().find_map(named).or(rows.first())?;
+    Some((row.metric.clone(), row.value))
+}
+
+type Groups = BTreeMap<(String, String, BTreeMap<String, String>), Group>;
+
+fn listed(groups: &Groups, computed: usize, sets: usize) -> Tested {
+    let configurations = groups.len();
+    let of_others = groups
+        .values()
+        .filter(|group| !group.is_of_this_run)
+        .count();
+    let keys: Vec<&(String, String, BTreeMap<String, String>)> = groups.keys().collect();
+    // Of settings only those tell anything that differ among the configurations of one set.
+    let differing: Vec<String> = (keys.iter())
+        .map(|(name, split, settings)| {
+            let beside = keys.iter().filter(|one| one.0 == *name && one.1 == *split);
+            let beside: Vec<_> = beside.map(|one| &one.2).collect();
+            let names: BTreeSet<&String> = beside.iter().flat_map(|one| one.keys()).collect();
+            let names = names.into_iter().filter(|name| {
+                beside
+                    .iter()
+                    .any(|one| one.get(*name) != settings.get(*name))
+            });
+            let shown: Vec<String> = names
+                .map(|name| {
+                    let value = settings.get(name).map_or("its default", String::as_str);
+                    format!("{name} = {value}")
+                })
+                .collect();
+            shown.join(", ")
+        })
+        .collect();
+    let lines = groups.iter().zip(differing).take(MOST_LINES);
+    let lines = lines.map(|(((name, split, _), group), settings)| TestedLine {
+        set: format!("{name}, {split}"),
+        settings,
+        numbers: (group.numbers.iter())
+            .map(|(metric, values)| {
+                let mean = values.iter().sum::<f64>() / values.len() as f64;
+                format!("{metric} {mean:.2}")
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
+        runs: group.runs,
+        is_of_this_run: group.is_of_this_run,
+        stages: group.stages.iter().cloned().collect::<Vec<_>>().join(", "),
+    });
+    let counted = |count: usize, one: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    };
+    Tested {
+        sentence: format!(
+            "{} with {} of settings (seeds apart) on {} of this run {} in this cache; {} of the configurations {} no part of this run. Scores in other caches, and records that were deleted, are not known here.",
+            counted(computed, "score"),
+            counted(configurations, "configuration"),
+            counted(sets, "test set"),
+            if computed == 1 { "stands" } else { "stand" },
+            of_others,
+            if of_others == 1 { "is" } else { "are" },
+        ),
+        lines: lines.collect(),
+        left_out: configurations.saturating_sub(MOST_LINES),
+    }
+}
