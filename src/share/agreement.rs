@@ -145,7 +145,7 @@ impl<'a> Sides<'a> {
                     .environment
                     .iter()
                     .any(|(name, _)| name == variable);
-                !is_apart && !is_theirs && !(has_mirrors && path.starts_with("config"))
+                !(is_apart || is_theirs || has_mirrors && path.starts_with("config"))
             };
             text.lines().filter(kept).map(str::to_owned).collect()
         };

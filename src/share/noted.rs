@@ -108,7 +108,7 @@ fn unlike_key(record: &Record) -> Option<Diagnostic> {
         != (stated("redistribute") == Some(Value::Bool(false)))
     {
         "redistribute"
-    } else if has_origin && !noted("stand_in").is_some_and(|note| !note.is_null()) {
+    } else if has_origin && noted("stand_in").is_none_or(Value::is_null) {
         "stand_in"
     } else {
         return None;
