@@ -1,11 +1,7 @@
 //! `pipeline export`: results of a pipeline as a folder for others.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use flow::diagnostic::{Class, Diagnostic, Failure};
-use flow::spec::StageSpec;
-use flow::spec::load::{LoadOptions, flatten, load, lock_path, root_of};
+use flow::spec::load::{LoadOptions, flatten, lock_path, root_of};
 
 use super::Done;
 use super::args::ExportArgs;
@@ -58,6 +54,16 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
             format::counted(done.searched, "word")
         ));
     }
+    if !done.doubtful.is_empty() {
+        let mut diagnostic = Diagnostic::warning(
+            "share::perhaps",
+            "family names and short names of authors occur, of whomever they may be",
+        );
+        diagnostic.details.clone_from(&done.doubtful);
+        console.report(&[diagnostic.help(
+            "look whether they mean an author; names in texts and data of others are no harm",
+        )]);
+    }
     let restricted = bundle
         .left_out
         .iter()
@@ -92,13 +98,13 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
         .help("`pipeline run FILE STAGE --force STAGE` makes them again; then export once more");
         console.report(&[diagnostic]);
     }
-    let differing = differing(args, &session, &args.out.join(&bundle.file))?;
-    if !differing.is_empty() {
+    if !bundle.unlike.is_empty() {
+        let names = bundle.unlike.iter().take(5).map(|name| format!("`{name}`"));
         let diagnostic = Diagnostic::warning(
             "share::flat",
             format!(
                 "as one file the pipeline has other stages: {}",
-                differing.join(", ")
+                names.collect::<Vec<_>>().join(", ")
             ),
         )
         .help(
@@ -108,50 +114,6 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
     }
     console.note(&format!("next: pipeline verify {}", args.out.display()));
     Ok(0)
-}
-
-/// Stages that the pipeline of the bundle has otherwise than the file it was made from, a few of them.
-fn differing(args: &ExportArgs, session: &Session, file: &Path) -> Result<Vec<String>, Failure> {
-    let set: Vec<String> = (args.pipeline.settings.iter())
-        .map(|setting| format!("{}={}", setting.name, setting.value))
-        .collect();
-    let options = LoadOptions {
-        file,
-        profiles: &args.pipeline.profiles,
-        set: &set,
-        kinds: KINDS,
-        mirrors: &mirrors(&args.pipeline, &root_of(&args.pipeline.file))?,
-        device: args.pipeline.device.as_deref(),
-    };
-    let Ok(loaded) = load(&options) else {
-        return Ok(vec!["it does not load".to_owned()]);
-    };
-    let told = |stages: &[StageSpec]| -> BTreeMap<String, String> {
-        let lines = |stage: &StageSpec| {
-            let variants = stage
-                .variants
-                .iter()
-                .map(|variant| &variant.stage.lines_before);
-            let variants: String = variants.map(String::as_str).collect();
-            format!("{}{}{variants}", stage.lines_before, stage.lines_after)
-        };
-        stages
-            .iter()
-            .map(|stage| (stage.name.clone(), lines(stage)))
-            .collect()
-    };
-    let (ours, theirs) = (
-        told(&session.workflow().stages),
-        told(&loaded.workflow.stages),
-    );
-    let names = ours.keys().chain(theirs.keys());
-    let mut differing: Vec<String> = names
-        .filter(|name| ours.get(*name) != theirs.get(*name))
-        .map(|name| format!("`{name}`"))
-        .collect();
-    differing.dedup();
-    differing.truncate(5);
-    Ok(differing)
 }
 
 fn texts(args: &ExportArgs, session: &Session, console: &mut Console) -> Result<Texts, Failure> {

@@ -21,6 +21,9 @@ pub(super) fn import(args: &ImportArgs, console: &mut Console) -> Done {
         Failure::one(Class::Environment, diagnostic)
     })?;
     let intent = Intent::new(&opened, &store)?;
+    for line in &opened.unproven {
+        console.note(line);
+    }
     console.note(&format!(
         "bundle {} of `{}`: {} new, {} known here; {} with {}",
         opened.id.short(),

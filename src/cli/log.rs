@@ -31,7 +31,7 @@ pub(super) fn log(args: &StageArgs, console: &mut Console) -> Done {
         if let Some(path) = flow::exec::last_log(&session.store, &key)
             && let Ok(text) = fs_err::read(path)
         {
-            console.bytes(&text);
+            console.printed(&text);
             return Ok(0);
         }
         if let Some(record) = session.store.find_record(&key) {
@@ -48,7 +48,7 @@ pub(super) fn log(args: &StageArgs, console: &mut Console) -> Done {
                     .detail(error.to_string());
                     Failure::one(Class::Environment, diagnostic)
                 })?;
-            console.bytes(&text);
+            console.printed(&text);
             return Ok(0);
         }
     }

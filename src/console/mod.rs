@@ -32,7 +32,7 @@ pub use summary::{RunSummary, sums};
 use clock::MachineClock;
 use diagnostic::DiagnosticJson;
 use jsonl::JsonLines;
-use terminal::Look;
+use terminal::{Look, harmless};
 
 /// What the command line asks of the console.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,10 +64,12 @@ enum View {
 }
 
 impl View {
-    fn print(&mut self, text: &str) {
+    /// The one way of texts for people to standard error: whoever wrote them, they cannot move the cursor.
+    fn print(&mut self, text: &str, look: Look) {
+        let text = harmless(text, look.colour);
         match self {
-            Self::Live(view) => view.print(text),
-            Self::Lines(view) => view.print(text),
+            Self::Live(view) => view.print(&text),
+            Self::Lines(view) => view.print(&text),
         }
     }
 
@@ -154,7 +156,7 @@ impl Console {
     /// Prints messages that stop nothing on standard error.
     pub fn report(&mut self, diagnostics: &[Diagnostic]) {
         let text = diagnostic::render_all(diagnostics, &self.sources, self.look);
-        self.view.print(&text);
+        self.view.print(&text, self.look);
     }
 
     /// Prints what stopped a command; errors of stages come as events and are not given here again. With `--json` also a
@@ -178,14 +180,26 @@ impl Console {
 
     /// Prints a line for people on standard error.
     pub fn note(&mut self, line: &str) {
-        self.view.print(line);
+        self.view.print(line, self.look);
     }
 
-    /// Prints data on standard output; a newline is added where it is missing.
+    /// Prints text on standard output, without control characters; a newline is added where it is missing.
     pub fn text(&mut self, text: &str) {
-        self.data.write(text.as_bytes());
+        let shown = harmless(text, Look::of_stdout().colour);
+        self.data.write(shown.as_bytes());
         if !text.is_empty() && !text.ends_with('\n') {
             self.data.write(b"\n");
+        }
+    }
+
+    /// Prints what a program printed: as it is into a file or a pipe, without control characters on a terminal.
+    pub fn printed(&mut self, bytes: &[u8]) {
+        if terminal::stdout_is_terminal() {
+            let text = String::from_utf8_lossy(bytes);
+            let shown = harmless(&text, Look::of_stdout().colour);
+            self.data.write(shown.as_bytes());
+        } else {
+            self.data.write(bytes);
         }
     }
 

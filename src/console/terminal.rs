@@ -1,5 +1,6 @@
 //! What the other end can show: colour, Unicode, width. Knows nothing of what is shown.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
@@ -94,6 +95,47 @@ impl Look {
     }
 }
 
+/// Text as a terminal may have it, whoever wrote it: lines and tabs stay, colours where there are any, and a stand-in is
+/// put for every other control character. What hides text is no colour.
+#[must_use]
+pub fn harmless(text: &str, colour: bool) -> Cow<'_, str> {
+    let is_kept = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.chars().all(is_kept) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| !is_kept(c)) {
+        shown.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(style) = style_of(rest).filter(|_| colour) {
+            shown.push_str(style);
+            rest = &rest[style.len()..];
+            continue;
+        }
+        let odd = rest.chars().next().map_or(1, char::len_utf8);
+        // The end of a line on other systems is the end of a line.
+        if !rest.starts_with("\r\n") {
+            shown.push('\u{fffd}');
+        }
+        rest = &rest[odd..];
+    }
+    shown.push_str(rest);
+    Cow::Owned(shown)
+}
+
+/// The sequence at the beginning of a text, where it changes colours and the weight of letters and does nothing else.
+fn style_of(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    let (parameters, after) = parameters.split_at(end);
+    // 8 hides what follows, but for a colour by number behind 38 or 48.
+    let hides = parameters
+        .split(';')
+        .any(|number| number.trim_start_matches('0') == "8");
+    (after.starts_with('m') && !hides).then(|| &text[..2 + end + 1])
+}
+
 /// What a stretch of text is, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
@@ -134,6 +176,12 @@ pub struct Size {
     pub columns: usize,
     /// Rows.
     pub rows: usize,
+}
+
+/// Whether standard output is a terminal.
+#[must_use]
+pub fn stdout_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// The size of the terminal behind standard error; `None` where there is none, or where it does not know.
@@ -214,6 +262,23 @@ mod tests {
             )
             .unicode
         );
+    }
+
+    #[test]
+    fn nothing_but_colour_reaches_a_terminal() {
+        let text = "a\u{1b}[31mb\u{1b}[0m\tc\r\nd\u{1b}[2Je\u{1b}]0;pwn\u{7}f\u{9b}1Ag\u{1b}[8mh\u{1b}[1;08mi\re";
+        assert_eq!(
+            harmless(text, true),
+            "a\u{1b}[31mb\u{1b}[0m\tc\nd\u{fffd}[2Je\u{fffd}]0;pwn\u{fffd}f\u{fffd}1Ag\u{fffd}[8mh\u{fffd}[1;08mi\u{fffd}e"
+        );
+        assert!(!harmless(text, false).contains('\u{1b}'));
+        assert!(matches!(
+            harmless("plain\n\ttext ü", false),
+            Cow::Borrowed(_)
+        ));
+        for cut in ["\u{1b}", "\u{1b}[", "\u{1b}[31", "\u{1b}[31\u{1b}[m"] {
+            let _ = harmless(cut, true);
+        }
     }
 
     #[test]

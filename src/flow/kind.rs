@@ -174,6 +174,10 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// Whether it computes on a device that is chosen: `resources.device`, `--device`.
     const USES_DEVICE: bool = false;
 
+    /// Whether its result is nothing but a function of its inputs' bytes, and cheap: then whoever is handed the inputs is
+    /// expected to make it again before believing it.
+    const DERIVES: bool = false;
+
     /// How a larger value of a key goes on from an earlier result; then [`StageKind::go_on`] says with what
     /// configuration. Nothing goes on by itself: it is offered where such a stage is about to begin anew.
     const EXTENDS: Option<Extends> = None;
@@ -278,6 +282,8 @@ pub struct KindEntry {
     pub chooses: bool,
     /// See [`StageKind::USES_DEVICE`].
     pub uses_device: bool,
+    /// See [`StageKind::DERIVES`].
+    pub derives: bool,
     /// See [`StageKind::EXTENDS`].
     pub extends: Option<Extends>,
     /// The configuration of [`Bound::config`] after [`StageKind::go_on`]; `None` where it does not decode.
@@ -314,6 +320,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         is_report: T::IS_REPORT,
         chooses: T::CHOOSES,
         uses_device: T::USES_DEVICE,
+        derives: T::DERIVES,
         extends: T::EXTENDS,
         go_on: go_on_typed::<T>,
         cost: if T::COSTS {

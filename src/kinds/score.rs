@@ -96,6 +96,7 @@ impl StageKind for Score {
     const NAME: &'static str = "score";
     const VERSION: u32 = 1;
     const DOC: &'static str = "hold predictions against labelled examples";
+    const DERIVES: bool = true;
 
     fn ports(&self) -> Ports {
         let mut ports = Ports::inputs(["data", "predictions"]).optional("golden");

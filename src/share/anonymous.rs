@@ -27,6 +27,10 @@ const COMMON: [&str; 14] = [
     "local",
     "data",
 ];
+/// Letters of a name that is looked for without what stands before it.
+const SHORTEST_NAME: usize = 4;
+/// Commits whose authors are looked for.
+const MOST_COMMITS: usize = 20_000;
 /// What of `about:` says nothing of people.
 const IMPERSONAL: [&str; 5] = ["title", "licence", "language", "year", "abstract"];
 
@@ -106,8 +110,22 @@ pub(super) fn needles(root: &Path, about: &Value, hosts: &[String]) -> Vec<Needl
     for text in git(root) {
         needles.push(Needle::word("a name or an address of git's", &text));
     }
+    for text in committers(root) {
+        let needle = Needle::word("somebody who committed to the project", &text);
+        // One word may be a word of any language.
+        let is_plain = !text.contains(|c: char| c.is_whitespace() || c == '@');
+        match is_plain {
+            true if text.chars().count() < SHORTEST_NAME => {}
+            true => needles.push(needle.doubtful()),
+            false => {
+                needles.push(needle);
+                needles.extend(family_name(&text));
+            }
+        }
+    }
     for author in authors(about) {
         needles.push(Needle::word("an author's name", &author.name));
+        needles.extend(family_name(&author.name));
         for text in [author.orcid, author.email].into_iter().flatten() {
             needles.push(Needle::word("an author's address or ORCID", &text));
         }
@@ -121,6 +139,38 @@ pub(super) fn needles(root: &Path, about: &Value, hosts: &[String]) -> Vec<Needl
     needles
 }
 
+/// A family name alone. It may be that of somebody else, as in data sets and lists of references, or a word: so it
+/// forbids nothing.
+fn family_name(name: &str) -> Option<Needle> {
+    let family = match name.split_once(',') {
+        Some((family, _)) => family,
+        None => name.split_whitespace().skip(1).last()?,
+    };
+    let is_long = family.chars().filter(|c| c.is_alphabetic()).count() >= SHORTEST_NAME;
+    is_long.then(|| Needle::word("a family name", family).doubtful())
+}
+
+/// Names and addresses of those who committed to the project, as far back as is looked; none without git.
+fn committers(root: &Path) -> Vec<String> {
+    let most = format!("--max-count={MOST_COMMITS}");
+    let output = Command::new("git")
+        .args(["log", "--all", &most, "--format=%an%n%ae"])
+        .current_dir(root)
+        .output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut found: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    found.sort();
+    found.dedup();
+    let says_nothing = |text: &String| {
+        COMMON.contains(&text.to_lowercase().as_str()) || text.starts_with("noreply@")
+    };
+    found.retain(|text| text.len() >= 3 && !says_nothing(text));
+    found
+}
+
 /// The account of this process, as the system knows it.
 fn account() -> Option<String> {
     let user = rustix::process::getuid().as_raw().to_string();
@@ -131,7 +181,7 @@ fn account() -> Option<String> {
     })
 }
 
-/// `user.name` and `user.email`, and who committed to the project: none without git.
+/// `user.name` and `user.email` and their like: none without git.
 fn git(root: &Path) -> Vec<String> {
     let ask = |words: &[&str]| {
         let output = Command::new("git")

@@ -61,6 +61,9 @@ pub(crate) struct Bundle {
     /// What a reader may miss, and why it is not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) left_out: Vec<LeftOut>,
+    /// Stages that the pipeline as one file has otherwise than the file it was made from; readers take `original/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unlike: Vec<String>,
 }
 
 /// Settings beside the file that stand in it by now, or that another run needs again.

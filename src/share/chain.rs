@@ -36,6 +36,7 @@ pub(super) fn faults(opened: &Opened, found: &BTreeMap<String, u64>) -> Vec<Diag
         texts.extend([out.what.as_str(), &out.output]);
         texts.extend(out.terms.iter().map(String::as_str));
     }
+    texts.extend(bundle.unlike.iter().map(String::as_str));
     if texts.iter().any(|text| !is_line(text)) {
         faults.push(fault(
             "share::bundle",

@@ -9,6 +9,7 @@ use flow::store::index::IndexEntry;
 use flow::store::record::Record;
 
 use super::workshop::{Workshop, outputs};
+use crate::kinds::KINDS;
 
 /// Differences that are named.
 const MOST_NAMED: usize = 5;
@@ -40,8 +41,12 @@ pub(super) fn compare(
             None => differing.push((name.as_str(), *stated, None)),
         }
     }
+    let beside = beside(workshop, record);
     if differing.is_empty() {
-        return Likeness::BitExact;
+        return match beside.is_empty() {
+            true => Likeness::BitExact,
+            false => Likeness::Unstable(beside),
+        };
     }
     let numbers = differing.iter().find(|(name, ..)| *name == METRICS);
     let rows = |content: &Content| rows(&workshop.text(content)?);
@@ -63,6 +68,7 @@ pub(super) fn compare(
     };
     if let (Some(Ok((largest, _))), Some(tolerance)) = (&compared, tolerance)
         && *largest <= tolerance
+        && beside.is_empty()
     {
         return Likeness::MetricStable(*largest);
     }
@@ -70,6 +76,7 @@ pub(super) fn compare(
         Some(Ok((_, lines)) | Err(lines)) => lines,
         None => Vec::new(),
     };
+    lines.extend(beside);
     for (name, stated, found) in differing.iter().filter(|(name, ..)| *name != METRICS) {
         lines.extend(differing_files(workshop, name, stated, found.as_ref()));
     }
@@ -82,6 +89,41 @@ pub(super) fn compare(
         lines.push(format!("and {} more", count - MOST_NAMED));
     }
     Likeness::Unstable(lines)
+}
+
+/// What a record says beside its outputs and later stages go by: the choice, and of kinds whose result is nothing but a
+/// function of their inputs the notes. Others may note what they met, such as where a file came from.
+fn beside(workshop: &Workshop<'_>, record: &Record) -> Vec<String> {
+    let Some(made) = workshop.made(&record.key) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    if made.choice != record.choice {
+        let told = |record: &Record| {
+            let choice = record.choice.iter();
+            let parts: Vec<String> = choice
+                .map(|(axis, value)| format!("{axis}={value}"))
+                .collect();
+            parts.join(", ")
+        };
+        lines.push(format!(
+            "it chooses `{}` in the bundle, `{}` here",
+            told(record),
+            told(&made)
+        ));
+    }
+    let kind = made
+        .manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("kind = "));
+    let kind = kind.and_then(|line| line.split(' ').next());
+    let derives = KINDS
+        .iter()
+        .any(|known| Some(known.name) == kind && known.derives);
+    if derives && made.notes != record.notes {
+        lines.push("it notes other facts".to_owned());
+    }
+    lines
 }
 
 fn differing_files(

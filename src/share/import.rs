@@ -15,8 +15,8 @@ use flow::store::{Store, StoreError};
 
 use super::opened::Opened;
 
-/// Bytes that are left free on the disk of the cache.
-const SPARE_BYTES: u64 = 64 << 20;
+/// Bytes that are left free on a disk that is written to.
+pub(super) const SPARE_BYTES: u64 = 64 << 20;
 
 /// What an import will do.
 #[derive(Debug)]
@@ -246,6 +246,7 @@ fn changed(opened: &Opened, digest: &Digest) -> Failure {
     Failure::one(Class::Environment, diagnostic)
 }
 
-fn free_bytes(dir: &Path) -> u64 {
+/// Bytes that the disk of a folder has left.
+pub(super) fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

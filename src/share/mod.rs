@@ -15,6 +15,7 @@
 //! Nothing here is compressed or linked by this room, and no name leads out of the folder: whatever has another form is
 //! refused before it is read.
 
+mod agreement;
 pub(crate) mod anonymous;
 pub(crate) mod bundle;
 mod chain;
@@ -22,7 +23,10 @@ mod compare;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod lineage;
+mod noted;
 pub(crate) mod opened;
+mod pins;
+mod places;
 mod search;
 mod sums;
 pub(crate) mod verify;

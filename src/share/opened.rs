@@ -10,20 +10,24 @@ use flow::digest::{Digest, Use};
 use flow::store::record::{RECORD_VERSION, Record};
 use walkdir::WalkDir;
 
-use super::bundle::{B3SUMS, BUNDLE, Bundle, RECORDS, SHA256SUMS, VERSION};
-use super::chain;
+use super::bundle::{
+    B3SUMS, BUNDLE, Bundle, CRATE, README, RECORDS, RESOLVED, SHA256SUMS, VERSION,
+};
 use super::sums::{self, Sum};
+use super::{agreement, chain, export, noted, pins, places};
 
 /// The most bytes a bundle may have unless another limit is given.
 pub(crate) const LIMIT_BYTES: u64 = 256 << 30;
 /// The most files.
-const MOST_FILES: usize = 1_000_000;
+pub(super) const MOST_FILES: usize = 1_000_000;
 /// How deep folders may lie.
 const MOST_DEPTH: usize = 32;
 /// The largest text that is read at once: the lists and `bundle.json`.
 const LONGEST_TEXT_BYTES: u64 = 256 << 20;
 /// The largest record or listing.
 const LONGEST_RECORD_BYTES: u64 = 64 << 20;
+/// The longest note, and the longest text of a command in a record.
+const LONGEST_NOTE_BYTES: usize = 1 << 20;
 /// Faults that are named.
 const MOST_FAULTS: usize = 10;
 
@@ -42,6 +46,8 @@ pub(crate) struct Opened {
     pub(crate) files: BTreeMap<String, Digest>,
     /// Bytes of all files.
     pub(crate) bytes: u64,
+    /// What of it could not be held against anything, a line each.
+    pub(crate) unproven: Vec<String>,
 }
 
 /// A message about a bundle.
@@ -95,16 +101,96 @@ pub(crate) fn open(dir: &Path, limit_bytes: u64) -> Result<Opened, Failure> {
     let records = read_records(&root, &found)?;
     let text =
         fs_err::read(root.join(SHA256SUMS)).map_err(|error| unreadable(SHA256SUMS, &error))?;
-    let opened = Opened {
+    let mut opened = Opened {
         id: Use::File.digest(&text),
         root,
         bundle,
         records,
         files,
         bytes: found.values().sum(),
+        unproven: Vec::new(),
     };
     refuse(chain::faults(&opened, &found))?;
+    refuse(noted::faults(&opened))?;
+    let (faults, open) = pins::look(&opened, &sha);
+    refuse(faults)?;
+    opened.unproven.extend(open);
+    refuse(places::faults(&opened))?;
+    let open = pages(&opened, &found, &sha)?;
+    opened.unproven.extend(open);
     Ok(opened)
+}
+
+/// Holds the pipeline file against the records, and the pages against both; what of them could not be compared.
+fn pages(
+    opened: &Opened,
+    found: &BTreeMap<String, u64>,
+    sha256: &BTreeMap<String, String>,
+) -> Result<Vec<String>, Failure> {
+    let bundle = &opened.bundle;
+    let mut open = Vec::new();
+    if found.keys().any(|path| path.starts_with("original/")) {
+        open.push("not compared: `original/`, the texts as the author says they were".to_owned());
+    }
+    if found.contains_key(RESOLVED) {
+        open.push(format!(
+            "not compared: `{RESOLVED}`, which is there to be read"
+        ));
+    }
+    let pages = format!(
+        "`{}`, `{README}` and `{CRATE}` with the records",
+        bundle.file
+    );
+    if bundle.program != export::PROGRAM {
+        open.push(format!(
+            "not compared: {pages}, since they were written by {}, and this is {}",
+            bundle.program,
+            export::PROGRAM
+        ));
+        return Ok(open);
+    }
+    if !bundle.unlike.is_empty() {
+        open.push(format!(
+            "not compared: {pages}, since its author says that as one file the pipeline has {} otherwise",
+            match bundle.unlike.as_slice() {
+                [one] => format!("`{one}`"),
+                [first, rest @ ..] => format!("`{first}` and {} more stages", rest.len()),
+                [] => String::new(),
+            }
+        ));
+        return Ok(open);
+    }
+    let workflow = agreement::pipeline(&opened.root, bundle).map_err(|failure| {
+        let first = failure.failure.diagnostics.first();
+        let why = first
+            .map(|diagnostic| diagnostic.message.as_str())
+            .unwrap_or_default();
+        let why: String = why.escape_debug().take(500).collect();
+        let message = format!("`{}` is no pipeline that stands alone", bundle.file);
+        refuse(vec![fault("share::pipeline", message).detail(why)]).expect_err("one fault")
+    })?;
+    let unlike = agreement::unlike(&workflow, bundle, &opened.records);
+    let of_stage = |name: &String| {
+        fault(
+            "share::pipeline",
+            format!("`{}` has another `{name}` than the records", bundle.file),
+        )
+    };
+    refuse(unlike.iter().map(of_stage).collect())?;
+    let sources = agreement::sources(&workflow, bundle, &opened.records)
+        .map_err(|error| super::workshop::trouble(&error))?;
+    let doc = workflow.doc.as_deref();
+    let mut faults = Vec::new();
+    for (path, expected) in export::pages(bundle, &opened.records, doc, &sources, found, sha256) {
+        if opened.files.get(path) != Some(&Use::File.digest(&expected)) {
+            faults.push(fault(
+                "share::pages",
+                format!("`{path}` is not what follows from the records"),
+            ));
+        }
+    }
+    refuse(faults)?;
+    Ok(open)
 }
 
 impl Opened {
@@ -391,14 +477,57 @@ pub(super) fn decode_record(text: &[u8]) -> Result<Record, String> {
         shown.push(&imported.title);
         shown.extend(imported.by.iter().map(String::as_str));
     }
+    let mut moments = vec![record.finished.as_str()];
+    moments.extend(
+        record
+            .attempts
+            .iter()
+            .map(|attempt| attempt.started.as_str()),
+    );
     if let Some(accepted) = &record.accepted {
         shown.push(&accepted.reason);
+        moments.push(&accepted.date);
     }
+    moments.extend(
+        record
+            .imported
+            .iter()
+            .map(|imported| imported.date.as_str()),
+    );
     if let Some(odd) = shown.iter().find(|text| !is_line(text)) {
         return Err(format!(
             "`{}` is not a line of text",
             odd.escape_debug().take(60).collect::<String>()
         ));
+    }
+    let odd = moments
+        .iter()
+        .find(|text| text.len() > 40 || flow::clock::parse_rfc3339(text).is_none());
+    if let Some(odd) = odd {
+        return Err(format!(
+            "`{}` is no moment",
+            odd.escape_debug().take(60).collect::<String>()
+        ));
+    }
+    let environment = record
+        .environment
+        .iter()
+        .flat_map(|(words, text)| [words.as_str(), text]);
+    let notes = record.notes.iter().chain(&record.inherited);
+    let told = notes.flat_map(|(name, note)| {
+        let mut texts = vec![name.as_str()];
+        texts_of(note, &mut texts);
+        texts
+    });
+    if let Some(odd) = environment.chain(told).find(|text| !is_text(text)) {
+        return Err(format!(
+            "`{}` is not text that can be shown",
+            odd.escape_debug().take(60).collect::<String>()
+        ));
+    }
+    // Texts in a manifest are JSON, which has none as they are.
+    if record.manifest.chars().any(|c| c < ' ' && c != '\n') {
+        return Err("its manifest has control characters".to_owned());
     }
     let is_name = |name: &String| flow::spec::check_name(name) && name.len() <= 200;
     if let Some(odd) = record.outputs.keys().find(|name| !is_name(name)) {
@@ -420,12 +549,45 @@ pub(super) fn decode_record(text: &[u8]) -> Result<Record, String> {
     Ok(record)
 }
 
+/// Every text of a note.
+fn texts_of<'a>(note: &'a serde_json::Value, texts: &mut Vec<&'a str>) {
+    match note {
+        serde_json::Value::String(text) => texts.push(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| texts_of(item, texts)),
+        serde_json::Value::Object(parts) => {
+            for (name, part) in parts {
+                texts.push(name);
+                texts_of(part, texts);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether lines of a text can be shown, as notes and what a command said are.
+fn is_text(text: &str) -> bool {
+    text.len() <= LONGEST_NOTE_BYTES
+        && text
+            .split(['\n', '\t'])
+            .all(|line| !line.chars().any(is_odd))
+}
+
+/// What of a text of a command cannot be shown, left out.
+pub(super) fn shown_text(text: &str) -> String {
+    let kept = |c: &char| matches!(c, '\n' | '\t') || !is_odd(*c);
+    let text: String = text.chars().filter(kept).collect();
+    let end = text.floor_char_boundary(LONGEST_NOTE_BYTES);
+    text[..end].to_owned()
+}
+
+/// A character that moves the cursor, or makes what follows run the other way.
+fn is_odd(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Whether a text can be shown: one line, no control characters, not without end.
 pub(super) fn is_line(text: &str) -> bool {
-    text.len() <= 4096
-        && !text.chars().any(|c| {
-            c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        })
+    text.len() <= 4096 && !text.chars().any(is_odd)
 }
 
 #[cfg(test)]
@@ -456,6 +618,31 @@ mod tests {
         for (from, to, says) in [
             (r#""a[x=1]""#, r#""a\u001b[2J""#, "not a line of text"),
             (r#""cpu""#, r#""cpu\n""#, "not a line of text"),
+            (
+                r#""device":"cpu""#,
+                r#""device":"cpu","notes":{"licence":["\u001b[2J"]}"#,
+                "not text that can be shown",
+            ),
+            (
+                r#""device":"cpu""#,
+                r#""device":"cpu","inherited":{"a\u0007":1}"#,
+                "not text that can be shown",
+            ),
+            (
+                r#""device":"cpu""#,
+                r#""device":"cpu","environment":{"x":"y\r"}"#,
+                "not text that can be shown",
+            ),
+            (
+                r#""finished":"2026-11-21T00:00:00Z""#,
+                r#""finished":"not a date""#,
+                "is no moment",
+            ),
+            (
+                r#""started":"2026-11-21T00:00:00Z""#,
+                r#""started":"zzz""#,
+                "is no moment",
+            ),
             (r#""data":"#, r#""../data":"#, "cannot name an output"),
             (r#""data":"#, r#""Data":"#, "cannot name an output"),
             (

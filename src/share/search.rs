@@ -20,10 +20,30 @@ const MOST_NAMED: usize = 10;
 pub(super) struct Needle {
     /// What it is, for messages that must not repeat it.
     pub(super) what: &'static str,
-    /// Lower case.
+    /// As [`folded`].
     text: String,
     begins_word: bool,
     ends_word: bool,
+    /// Whether it may mean somebody else, or nobody: then it is told and forbids nothing.
+    is_doubtful: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Found {
+    /// `path: what`, of what must not occur.
+    pub(super) certain: Vec<String>,
+    /// The same, of what may mean somebody else.
+    pub(super) doubtful: Vec<String>,
+}
+
+/// A text whose letters are all small, those of every script: character by character, since where a letter stands in a
+/// word must not count, and by way of capitals, since `ß` has two of them.
+fn folded(text: &str) -> String {
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 impl Needle {
@@ -31,9 +51,10 @@ impl Needle {
     pub(super) fn text(what: &'static str, text: &str) -> Self {
         Self {
             what,
-            text: text.trim().to_lowercase(),
+            text: folded(text.trim()),
             begins_word: false,
             ends_word: false,
+            is_doubtful: false,
         }
     }
 
@@ -51,6 +72,14 @@ impl Needle {
         Self {
             ends_word: true,
             ..Self::text(what, text)
+        }
+    }
+
+    /// The same, where it may mean somebody else.
+    pub(super) fn doubtful(self) -> Self {
+        Self {
+            is_doubtful: true,
+            ..self
         }
     }
 
@@ -94,57 +123,69 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     None
 }
 
-/// What of the needles occurs in files below a folder, or in their names: `path: what`, so many at most.
+/// What of the needles occurs in files below a folder, or in their names, so many of each sort at most.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(super) fn search(root: &Path, needles: &[Needle]) -> std::io::Result<Vec<String>> {
-    let mut found = Vec::new();
+pub(super) fn search(root: &Path, needles: &[Needle]) -> std::io::Result<Found> {
+    let mut found = Found::default();
     for entry in WalkDir::new(root).sort_by_file_name() {
         let entry = entry?;
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
         let shown = path.display().to_string();
-        let name = shown.to_lowercase();
-        let in_name = needles
-            .iter()
-            .filter(|needle| needle.is_in(name.as_bytes()));
-        found.extend(in_name.map(|needle| format!("the name of a file: {}", needle.what)));
-        if entry.file_type().is_file() {
-            found.extend(
-                in_file(entry.path(), needles)?
-                    .into_iter()
-                    .map(|what| format!("`{shown}`: {what}")),
-            );
+        let name = folded(&shown);
+        for needle in needles {
+            if needle.is_in(name.as_bytes()) {
+                found.tell(needle, |what| format!("the name of a file: {what}"));
+            }
         }
-        if found.len() >= MOST_NAMED {
+        if entry.file_type().is_file() {
+            let tell = |what: &str| format!("`{shown}`: {what}");
+            let (hits, closed) = in_file(entry.path(), needles)?;
+            for (needle, _) in needles.iter().zip(hits).filter(|(_, hit)| *hit) {
+                found.tell(needle, tell);
+            }
+            found.certain.extend(closed.iter().map(|why| tell(why)));
+        }
+        if found.certain.len() >= MOST_NAMED {
             break;
         }
     }
     Ok(found)
 }
 
-fn in_file(path: &Path, needles: &[Needle]) -> std::io::Result<Vec<String>> {
+impl Found {
+    fn tell(&mut self, needle: &Needle, line: impl Fn(&str) -> String) {
+        let (lines, most) = match needle.is_doubtful {
+            true => (&mut self.doubtful, MOST_NAMED),
+            false => (&mut self.certain, usize::MAX),
+        };
+        let line = line(needle.what);
+        if lines.len() < most && lines.last() != Some(&line) {
+            lines.push(line);
+        }
+    }
+}
+
+/// Which needles a file holds, and why it cannot be searched to its end.
+fn in_file(path: &Path, needles: &[Needle]) -> std::io::Result<(Vec<bool>, Vec<String>)> {
     let mut hits: Vec<bool> = vec![false; needles.len()];
     let mut file = fs_err::File::open(path)?;
     scan(&mut file, needles, &mut hits)?;
-    let mut found: Vec<String> = Vec::new();
+    let mut closed: Vec<String> = Vec::new();
     match unpacked(path, MOST_UNPACKED_BYTES, &mut |stream| {
         scan(stream, needles, &mut hits)
     }) {
         Ok(Unpacked::Plain | Unpacked::Whole) => {}
-        Ok(Unpacked::Unknown(what)) => found.push(format!("{what}, which cannot be searched")),
-        Err(error) => found.push(format!("it cannot be searched to its end: {error}")),
+        Ok(Unpacked::Unknown(what)) => closed.push(format!("{what}, which cannot be searched")),
+        Err(error) => closed.push(format!("it cannot be searched to its end: {error}")),
     }
     match parquet(path) {
         None => {}
         Some(Ok(text)) => scan(&mut text.as_slice(), needles, &mut hits)?,
-        Some(Err(error)) => found.push(format!("it cannot be searched: {error}")),
+        Some(Err(error)) => closed.push(format!("it cannot be searched: {error}")),
     }
-    let hit = needles.iter().zip(&hits).filter(|(_, hit)| **hit);
-    let mut whats: Vec<String> = hit.map(|(needle, _)| needle.what.to_owned()).collect();
-    whats.dedup();
-    found.extend(whats);
-    Ok(found)
+    Ok((hits, closed))
 }
 
 /// The texts of a Parquet file, where the file is one.
@@ -161,19 +202,27 @@ fn parquet(path: &Path) -> Option<Result<Vec<u8>, String>> {
 
 /// Looks through a stream piece by piece, each overlapping the one before it.
 fn scan(stream: &mut dyn Read, needles: &[Needle], hits: &mut [bool]) -> std::io::Result<()> {
-    let overlap = needles.iter().map(Needle::len).max().unwrap_or(0) + 2;
+    // A letter may have more bytes than its small one, at most three times as many.
+    let longest = needles.iter().map(Needle::len).max().unwrap_or(0);
+    let overlap = 3 * longest + 8;
+    let has_letters = needles.iter().any(|needle| !needle.text.is_ascii());
     let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES + overlap);
     loop {
-        let before = piece.len();
         let read = stream.take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
-        // Names in other letters than those of ASCII are compared as they are written.
-        piece[before..].make_ascii_lowercase();
+        let small = piece.to_ascii_lowercase();
+        let letters = match has_letters {
+            true => folded(&String::from_utf8_lossy(&piece)).into_bytes(),
+            false => Vec::new(),
+        };
         for (needle, hit) in needles
             .iter()
             .zip(hits.iter_mut())
             .filter(|(_, hit)| !**hit)
         {
-            *hit = needle.is_in(&piece);
+            *hit = match needle.text.is_ascii() {
+                true => needle.is_in(&small),
+                false => needle.is_in(&letters),
+            };
         }
         if read < PIECE_BYTES {
             return Ok(());

@@ -69,6 +69,7 @@ fn what_is_packed_is_searched_and_what_cannot_be_is_told() {
         fs_err::write(folder.path().join(name), bytes).expect("written");
     }
     let found = search(folder.path(), &[Needle::word("the word", "xyzzy")]).expect("searched");
+    let found = found.certain;
     for name in [
         "plain",
         "one.gz",
@@ -92,7 +93,42 @@ fn what_is_packed_is_searched_and_what_cannot_be_is_told() {
     assert!(
         search(folder.path(), &[Needle::word("x", "plugh")])
             .expect("searched")
+            .certain
             .iter()
             .all(|line| line.contains("search"))
     );
+}
+
+#[test]
+fn letters_of_any_script_are_found_in_any_case() {
+    for (needle, text) in [
+        ("Zoë Müller", "by ZOË MÜLLER."),
+        ("zoË mÜLLER", "by Zoë Müller."),
+        ("Weiß", "WEISS"),
+        ("Ελένη Παπαδοπούλου", "ΕΛΈΝΗ ΠΑΠΑΔΟΠΟΎΛΟΥ"),
+        ("Νίκος", "ΝΊΚΟΣ"),
+        ("Шевченко", "ШЕВЧЕНКО"),
+    ] {
+        let word = Needle::word("x", needle);
+        assert!(has(&word, text), "{needle}: {text}");
+        let far = format!("{}{text}", "é".repeat(PIECE_BYTES / 2 - 3));
+        assert!(has(&word, &(far + &" ".repeat(PIECE_BYTES))), "{needle}");
+    }
+    assert!(!has(&Needle::word("x", "Zoë"), "Zoe"));
+}
+
+#[test]
+fn what_may_mean_somebody_else_is_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for at in 0..2 * MOST_NAMED {
+        fs_err::write(folder.path().join(format!("a{at}")), "by Brown").expect("written");
+    }
+    fs_err::write(folder.path().join("b"), "by Ada Brown").expect("written");
+    let needles = [
+        Needle::word("a family name", "Brown").doubtful(),
+        Needle::word("a name", "Ada Brown"),
+    ];
+    let found = search(folder.path(), &needles).expect("searched");
+    assert_eq!(found.certain, ["`b`: a name"]);
+    assert_eq!(found.doubtful.len(), MOST_NAMED);
 }

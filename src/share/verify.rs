@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::key::Manifest;
+use flow::kind::KindEntry;
+use flow::spec::METRICS;
 use serde::Serialize;
 
 use super::bundle::BundleStage;
@@ -64,9 +66,12 @@ pub(crate) struct Rung {
     pub(crate) unproven: &'static str,
 }
 
+/// Stages that one line names.
+const MOST_NAMED: usize = 5;
+
 const DIGESTS: &str = "digests, and keys, inputs and outputs that agree";
 const TABLES: &str = "tables of the report from the numbers";
-const SCORES: &str = "scores from predictions and labels";
+const SCORES: &str = "scores from predictions and labels, and what follows from them";
 const RERUN: &str = "stages carried out again";
 
 /// Climbs the ladder. The first rung also as a failure, with its messages.
@@ -95,20 +100,17 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
     let chosen = choose(&opened, request)?;
     let mut rungs = vec![first(&opened, started)];
     let mut workshop = Workshop::new(&opened, request.cache.clone())?;
-    let of = |kind: fn(&str) -> bool| -> Vec<&BundleStage> {
-        opened
-            .bundle
-            .stages
-            .iter()
-            .filter(|entry| kind(&entry.stage.kind))
+    let of = |is_meant: fn(&KindEntry) -> bool| -> Vec<&BundleStage> {
+        let stages = opened.bundle.stages.iter();
+        stages
+            .filter(|entry| kind_of(entry).is_some_and(is_meant))
             .collect()
     };
-    let reports = of(|kind| {
-        KINDS
-            .iter()
-            .any(|known| known.name == kind && known.is_report)
-    });
-    let scores = of(|kind| kind == "score");
+    let reports = of(|kind| kind.is_report);
+    // What a kind that nobody knows here made may be a score as well as anything else: it is not passed over.
+    let mut derived = of(|kind| kind.derives);
+    let strange = opened.bundle.stages.iter();
+    derived.extend(strange.filter(|entry| kind_of(entry).is_none()));
     rungs.push(judge(
         &mut workshop,
         (2, TABLES),
@@ -119,17 +121,11 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
     let mut rung = judge(
         &mut workshop,
         (3, SCORES),
-        &scores,
+        &derived,
         "that the predictions came from the models, or the labels from the data sets",
         None,
     )?;
-    let others = numbers_of_programs(&opened);
-    if others > 0 {
-        rung.found.push(format!(
-            "{} numbers by programs of the author's, which are judged by `--rerun` alone",
-            counted(others, "gives", "give")
-        ));
-    }
+    rung.found.extend(other_numbers(&opened));
     rungs.push(rung);
     if request.random > 0 || !request.named.is_empty() {
         rungs.push(judge(
@@ -186,6 +182,7 @@ fn first(opened: &Opened, started: Instant) -> Rung {
             out.why.words()
         ));
     }
+    found.extend(opened.unproven.iter().cloned());
     Rung {
         level: 1,
         what: DIGESTS,
@@ -196,12 +193,54 @@ fn first(opened: &Opened, started: Instant) -> Rung {
     }
 }
 
-/// Stages whose numbers come from a program of the author's.
-fn numbers_of_programs(opened: &Opened) -> usize {
-    let stages = opened.bundle.stages.iter();
-    stages
-        .filter(|entry| entry.stage.kind == "command" && !entry.stage.numbers.is_empty())
-        .count()
+/// What this program knows of a stage's kind.
+fn kind_of(entry: &BundleStage) -> Option<&'static KindEntry> {
+    KINDS.iter().find(|kind| kind.name == entry.stage.kind)
+}
+
+/// Stages that gave numbers and that no rung makes again unasked, a line for each kind.
+fn other_numbers(opened: &Opened) -> Vec<String> {
+    let mut by_kind: Vec<(&str, Vec<&str>)> = Vec::new();
+    for entry in &opened.bundle.stages {
+        let is_judged = kind_of(entry).is_none_or(|kind| kind.derives || kind.is_report);
+        let numbers = opened.records[&entry.key].outputs.get(METRICS);
+        if is_judged || numbers.is_none_or(|numbers| numbers.bytes == 0) {
+            continue;
+        }
+        let name = entry.stage.stage.as_str();
+        match by_kind
+            .iter_mut()
+            .find(|(kind, _)| *kind == entry.stage.kind)
+        {
+            Some((_, names)) if names.contains(&name) => {}
+            Some((_, names)) => names.push(name),
+            None => by_kind.push((&entry.stage.kind, vec![name])),
+        }
+    }
+    let lines = by_kind.into_iter().map(|(kind, names)| {
+        let what = match kind {
+            "command" => "programs of the author's".to_owned(),
+            kind => format!("the kind `{kind}`"),
+        };
+        format!(
+            "numbers by {what} are judged by `--rerun` alone: {}",
+            some(&names)
+        )
+    });
+    lines.collect()
+}
+
+/// The first few names, and how many more there are.
+fn some(names: &[&str]) -> String {
+    let mut text: Vec<String> = names
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if names.len() > MOST_NAMED {
+        text.push(format!("and {} more", names.len() - MOST_NAMED));
+    }
+    text.join(", ")
 }
 
 /// Carries stages out again and holds what comes against the bundle. With a request numbers may differ a little.
@@ -218,7 +257,7 @@ fn judge(
     }
     let (mut same, mut failed, mut open) = (0, 0, 0);
     let mut found = Vec::new();
-    let mut reasons: Vec<(String, usize)> = Vec::new();
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for entry in chosen {
         let record = workshop.record(entry);
         let manifest = Manifest(record.manifest.clone());
@@ -237,8 +276,8 @@ fn judge(
             Again::Cannot(why) => {
                 open += 1;
                 match reasons.iter_mut().find(|(known, _)| *known == why) {
-                    Some((_, count)) => *count += 1,
-                    None => reasons.push((why, 1)),
+                    Some((_, names)) => names.push(name),
+                    None => reasons.push((why, vec![name])),
                 }
             }
             Again::Failed(diagnostic) => {
@@ -293,8 +332,12 @@ fn judge(
             format!("chosen with seed {} from the bundle's digest", request.seed),
         );
     }
-    for (why, count) in reasons {
-        found.push(format!("{} cannot be judged here: {why}", stages(count)));
+    for (why, names) in reasons {
+        found.push(format!(
+            "{} cannot be judged here: {why}: {}",
+            stages(names.len()),
+            some(&names)
+        ));
     }
     Ok(Rung {
         level,

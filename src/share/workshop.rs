@@ -1,7 +1,7 @@
 //! Stages of a bundle carried out again, in a temporary folder and by a supervisor as a run has them. Programs are held
 //! to their folder. Knows nothing of what is made of the outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use flow::content::{Content, Form, Tree};
 use flow::diagnostic::{Class, Diagnostic, Failure};
+use flow::digest::Digest;
 use flow::exec::job::{Answer, Order, Outcome};
 use flow::key::Manifest;
 use flow::restate::{Restated, RestatedInput};
@@ -18,8 +19,13 @@ use flow::store::{Store, StoreError};
 use tempfile::TempDir;
 
 use super::bundle::BundleStage;
-use super::opened::Opened;
+use super::import::{SPARE_BYTES, free_bytes};
+use super::opened::{MOST_FILES, Opened};
 use crate::kinds::KINDS;
+
+/// The most bytes that the inputs of a stage may have beyond those of the files that they name, each once: listings of
+/// honest folders repeat little but small files.
+const MOST_REPEATED_BYTES: u64 = 64 << 20;
 
 /// Which files of an input's folder a stage reads: the port and the path below it.
 pub(super) type Reads<'a> = &'a dyn Fn(&str, &str) -> bool;
@@ -81,6 +87,11 @@ impl<'a> Workshop<'a> {
         self.opened.records[&entry.key].clone()
     }
 
+    /// The record of what was made here last under a key.
+    pub(super) fn made(&self, key: &Digest) -> Option<Record> {
+        self.store.find_record(key)
+    }
+
     /// The bytes of a small object, made here or in the bundle.
     pub(super) fn text(&self, content: &Content) -> Option<String> {
         let here = self.store.object_path(&content.digest);
@@ -133,6 +144,9 @@ impl<'a> Workshop<'a> {
                 "this program computes such numbers in another way".to_owned(),
             ));
         }
+        if let Some(why) = self.too_much(stage, reads) {
+            return Ok(Again::Cannot(why));
+        }
         let mut stage = stage.clone();
         for input in stage
             .inputs
@@ -175,6 +189,68 @@ impl<'a> Workshop<'a> {
         })
     }
 
+    /// Why the inputs of a stage are not brought: a listing may name one object any number of times, and each name is a
+    /// file in the stage's folder. Sizes are those of the files that are there, whatever a listing says of them.
+    fn too_much(&self, stage: &Restated, reads: Reads<'_>) -> Option<String> {
+        let (mut files, mut bytes, mut repeated) = (0_usize, 0_u64, 0_u64);
+        let mut seen = BTreeSet::new();
+        for input in stage.inputs.iter().filter(|input| !input.place.is_empty()) {
+            for item in &input.items {
+                let mut parts = vec![item.content];
+                if item.content.form == Form::Tree {
+                    let tree = self.listed(&item.content);
+                    files =
+                        files.saturating_add(tree.as_ref().map_or(0, |tree| tree.entries.len()));
+                    let entries = tree.map(|tree| tree.entries).unwrap_or_default();
+                    let read = entries
+                        .into_iter()
+                        .filter(|entry| reads(&input.port, &entry.path));
+                    parts = read.filter_map(|entry| entry.content).collect();
+                }
+                for part in parts {
+                    let size = self.size_of(&part);
+                    bytes = bytes.saturating_add(size);
+                    if !seen.insert(part.digest) {
+                        repeated = repeated.saturating_add(size);
+                    }
+                }
+            }
+        }
+        let free = free_bytes(self.folder.path());
+        if files > MOST_FILES {
+            return Some(format!("its inputs list more than {MOST_FILES} files"));
+        }
+        if repeated > MOST_REPEATED_BYTES {
+            return Some(format!(
+                "its inputs repeat the same files over {repeated} bytes, and the limit is {MOST_REPEATED_BYTES}"
+            ));
+        }
+        // Once in the temporary cache, once in the stage's folder.
+        (bytes.saturating_mul(2).saturating_add(SPARE_BYTES) > free)
+            .then(|| format!("its inputs have {bytes} bytes, and the temporary folder has {free}"))
+    }
+
+    /// The listing of a folder, in the bundle or in the reader's cache.
+    fn listed(&self, content: &Content) -> Option<Tree> {
+        self.opened.tree(&content.digest).or_else(|| {
+            let cache = self.cache.as_ref()?;
+            cache.load_tree(&content.digest).ok()
+        })
+    }
+
+    /// The size of the file that holds a content; 0 where it is nowhere.
+    fn size_of(&self, content: &Content) -> u64 {
+        if let Some(place) = self.opened.bundle.objects.get(&content.digest) {
+            return place.bytes;
+        }
+        let ours = self
+            .cache
+            .as_ref()
+            .map(|cache| cache.object_path(&content.digest));
+        ours.and_then(|path| fs_err::metadata(path).ok())
+            .map_or(0, |metadata| metadata.len())
+    }
+
     /// Brings what an input is made of into the temporary cache; why that cannot be done.
     fn bring(
         &self,
@@ -201,11 +277,7 @@ impl<'a> Workshop<'a> {
                 }
                 continue;
             }
-            let listed = self.opened.tree(&content.digest).or_else(|| {
-                let cache = self.cache.as_ref()?;
-                cache.load_tree(&content.digest).ok()
-            });
-            let Some(tree) = listed else {
+            let Some(tree) = self.listed(&content) else {
                 return missing();
             };
             let mut part = Tree::default();

@@ -47,6 +47,7 @@ mod results;
 mod select;
 mod serve;
 mod sharing;
+mod sharing_forged;
 mod sharing_hostile;
 mod shell;
 mod shipped;

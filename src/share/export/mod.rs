@@ -13,15 +13,18 @@ use flow::plan::Planner;
 use flow::restate::Restated;
 use flow::spec::{EnvVar, METRICS, StageId, StageSpec};
 use flow::store::record::Record;
+use report::card::Source;
 use serde_json::Value;
 
-use self::writer::Writer;
+use self::writer::{Listed, Writer};
+use super::agreement;
 use super::anonymous;
 use super::bundle::{
-    BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, Settings, SourceFile, VERSION,
-    Why,
+    B3SUMS, BUNDLE, Bundle, BundleStage, CRATE, LeftOut, README, RESOLVED, SHA256SUMS, Settings,
+    SourceFile, VERSION, Why,
 };
 use super::lineage::{Lineage, lines};
+use super::opened::{decode_record, shown_text};
 use super::search::{Needle, search};
 use super::sums::is_plain;
 use crate::kinds::KINDS;
@@ -76,6 +79,8 @@ pub(crate) struct Exported {
     pub(crate) id: Digest,
     /// How many words were searched for and not found.
     pub(crate) searched: usize,
+    /// Files with a word that may mean an author and may mean somebody else.
+    pub(crate) doubtful: Vec<String>,
 }
 
 /// Everything an export gathers before it writes.
@@ -445,6 +450,13 @@ fn write(
     hosts.extend(attempts.map(|attempt| attempt.host.clone()));
     hosts.sort();
     hosts.dedup();
+    for record in gathered.records.values_mut() {
+        // What a command said of the surroundings may have been drawn for a terminal.
+        record.environment = std::mem::take(&mut record.environment)
+            .into_iter()
+            .map(|(words, text)| (shown_text(&words), shown_text(&text)))
+            .collect();
+    }
     if wish.anonymous {
         gathered
             .records
@@ -483,6 +495,7 @@ fn write(
     for (key, record) in &gathered.records {
         let mut text = serde_json::to_vec(record).expect("records serialise");
         text.push(b'\n');
+        decode_record(&text).map_err(|why| unwelcome(record, &why))?;
         writer
             .file(&format!("records/{key}.json"), &text)
             .map_err(|error| disk(&error))?;
@@ -523,7 +536,7 @@ fn write(
         .collect();
     sources.sort_by(|a, b| (&a.path, &a.content).cmp(&(&b.path, &b.content)));
     sources.dedup();
-    let bundle = Bundle {
+    let mut bundle = Bundle {
         version: VERSION,
         program: PROGRAM.to_owned(),
         pipeline: workflow.name.clone(),
@@ -535,12 +548,28 @@ fn write(
         objects: writer.objects().clone(),
         sources,
         left_out: summed(gathered.left_out),
+        unlike: Vec::new(),
+    };
+    // What a reader will hold against the records is the one file.
+    let one_file = agreement::pipeline(temporary, &bundle).ok();
+    bundle.unlike = match &one_file {
+        Some(one_file) => agreement::unlike(one_file, &bundle, &gathered.records),
+        None => bundle
+            .stages
+            .iter()
+            .map(|entry| entry.stage.name.clone())
+            .collect(),
+    };
+    let lineage = match one_file.filter(|_| bundle.unlike.is_empty()) {
+        Some(one_file) => agreement::sources(&one_file, &bundle, &gathered.records)
+            .map_err(|error| disk(&error))?,
+        None => Lineage::of_all(planner, selected).sources(),
     };
     let facts = readme::Facts {
         bundle: &bundle,
         records: &gathered.records,
         doc: workflow.doc.as_deref(),
-        lineage: &Lineage::of_all(planner, selected).sources(),
+        lineage: &lineage,
     };
     writer
         .file(README, readme::text(&facts, writer.bytes()).as_bytes())
@@ -558,14 +587,62 @@ fn write(
     if wish.anonymous {
         needles.extend(anonymous::needles(&workflow.root, &stated, &hosts));
     }
-    prove(temporary, &needles)?;
+    let doubtful = prove(temporary, &needles)?;
     Ok(Exported {
+        doubtful,
         files: writer.count(),
         bytes: writer.bytes(),
         bundle,
         id,
         searched: needles.len(),
     })
+}
+
+/// A record that no reader would take.
+fn unwelcome(record: &Record, why: &str) -> Failure {
+    let diagnostic = Diagnostic::error(
+        "share::record",
+        format!("the record of `{}` would be refused by every reader", record.stage),
+    )
+    .detail(why.to_owned())
+    .help("correct the text in the pipeline file, such as the licence of a `fetch`, and run the stage again");
+    Failure::one(Class::Input, diagnostic)
+}
+
+/// The pages of a bundle that is there, as this program writes them: README.md and ro-crate-metadata.json. `files` are all
+/// of its files with their sizes, `sha256` their digests.
+pub(super) fn pages(
+    bundle: &Bundle,
+    records: &BTreeMap<Digest, Record>,
+    doc: Option<&str>,
+    lineage: &[Source],
+    files: &BTreeMap<String, u64>,
+    sha256: &BTreeMap<String, String>,
+) -> [(&'static str, Vec<u8>); 2] {
+    let facts = readme::Facts {
+        bundle,
+        records,
+        doc,
+        lineage,
+    };
+    let after = [CRATE, B3SUMS, SHA256SUMS];
+    let listed: Vec<Listed> = files
+        .iter()
+        .filter(|(path, _)| !after.contains(&path.as_str()))
+        .map(|(path, bytes)| Listed {
+            path: path.clone(),
+            bytes: *bytes,
+            sha256: sha256.get(path).cloned().unwrap_or_default(),
+        })
+        .collect();
+    let before = listed
+        .iter()
+        .filter(|file| ![README, BUNDLE].contains(&file.path.as_str()));
+    let bytes = before.map(|file| file.bytes).sum();
+    [
+        (README, readme::text(&facts, bytes).into_bytes()),
+        (CRATE, metadata::graph(&facts, &listed)),
+    ]
 }
 
 /// Where a text lies that was read under this name: outside of the root by its last name.
@@ -629,20 +706,20 @@ fn secrets(planner: &Planner<'_>) -> Vec<Needle> {
     needles
 }
 
-/// Searches what was written for what must not be in it.
-fn prove(folder: &Path, needles: &[Needle]) -> Result<(), Failure> {
+/// Searches what was written for what must not be in it; what was found that may mean somebody else.
+fn prove(folder: &Path, needles: &[Needle]) -> Result<Vec<String>, Failure> {
     if needles.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let found = search(folder, needles).map_err(|error| disk(&error))?;
-    if found.is_empty() {
-        return Ok(());
+    if found.certain.is_empty() {
+        return Ok(found.doubtful);
     }
     let mut diagnostic = Diagnostic::error(
         "share::found",
         "the bundle would tell what it must not, and was not written",
     );
-    diagnostic.details = found;
+    diagnostic.details = found.certain;
     let diagnostic = diagnostic.help(
         "take it out of the named files: use relative paths and `{ from: environment, secret: true }`; a record's manifest changes by running the stage without it",
     );

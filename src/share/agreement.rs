@@ -1,0 +1,255 @@
+//! The pipeline file of a bundle against its records: whether the stages are those that the file has, and the pages that
+//! follow from both. Reads no file but that one and its lock, and runs nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use flow::digest::Digest;
+use flow::exec::job::entry_of;
+use flow::notes::DEPARTURES;
+use flow::plan::{Known, Planner};
+use flow::restate::RestatedInput;
+use flow::spec::load::{LoadFailure, LoadOptions, load_alone};
+use flow::spec::{Departure, Input, Origin, OutputRef, StageId, StageSpec, Workflow};
+use flow::store::Store;
+use flow::store::record::Record;
+use report::card::Source;
+use serde_json::json;
+
+use super::bundle::{Bundle, BundleStage};
+use super::lineage::Lineage;
+use crate::kinds::KINDS;
+
+/// Lines of a manifest that machines and versions of this program decide, and those of inputs, which are looked at apart.
+const APART: [&str; 5] = ["environment.", "input.", "kind", "numerics", "device"];
+
+/// The pipeline of a bundle below its folder, with the settings that it was run with.
+///
+/// # Errors
+/// Where it is no pipeline, or does not stand alone.
+pub(super) fn pipeline(root: &Path, bundle: &Bundle) -> Result<Workflow, LoadFailure> {
+    let options = LoadOptions {
+        file: &root.join(&bundle.file),
+        profiles: &bundle.settings.profiles,
+        set: &bundle.settings.set,
+        kinds: KINDS,
+        mirrors: &[],
+        device: bundle.settings.device.as_deref(),
+    };
+    load_alone(&options).map(|loaded| loaded.workflow)
+}
+
+/// The bundle's stages beside those of its pipeline file.
+struct Sides<'a> {
+    workflow: &'a Workflow,
+    bundle: &'a Bundle,
+    records: &'a BTreeMap<Digest, Record>,
+    by_name: BTreeMap<&'a str, &'a BundleStage>,
+    /// What is not as in the file as written, of each stage and all that it rests on.
+    departures: BTreeMap<&'a str, Vec<Departure>>,
+}
+
+/// Names of stages of a bundle that its pipeline file has otherwise or not at all, in the order of the bundle.
+pub(super) fn unlike(
+    workflow: &Workflow,
+    bundle: &Bundle,
+    records: &BTreeMap<Digest, Record>,
+) -> Vec<String> {
+    let by_name = bundle.stages.iter();
+    let mut sides = Sides {
+        workflow,
+        bundle,
+        records,
+        by_name: by_name
+            .map(|entry| (entry.stage.name.as_str(), entry))
+            .collect(),
+        departures: BTreeMap::new(),
+    };
+    let specs: BTreeMap<&str, &StageSpec> = workflow
+        .stages
+        .iter()
+        .map(|spec| (spec.name.as_str(), spec))
+        .collect();
+    let mut unlike = Vec::new();
+    for entry in &bundle.stages {
+        let name = entry.stage.name.as_str();
+        let spec = specs.get(name).and_then(|spec| sides.chosen(spec));
+        let is_so = spec.is_some_and(|spec| {
+            let departures = sides.departures_of(spec);
+            sides.departures.insert(name, departures);
+            sides.agrees(spec, entry)
+        });
+        if !is_so {
+            unlike.push(name.to_owned());
+        }
+    }
+    unlike
+}
+
+impl<'a> Sides<'a> {
+    fn name_of(&self, output: &OutputRef) -> &'a str {
+        &self.workflow.stages[output.stage.index()].name
+    }
+
+    /// What a stage is under the choices of the records.
+    fn chosen(&self, spec: &'a StageSpec) -> Option<&'a StageSpec> {
+        if spec.variants.is_empty() {
+            return Some(spec);
+        }
+        let values: Option<Vec<&String>> = spec
+            .choices
+            .iter()
+            .map(|choice| {
+                let chooser = &self.workflow.stages[choice.stage.index()].name;
+                let entry = self.by_name.get(chooser.as_str())?;
+                self.records.get(&entry.key)?.choice.get(&choice.axis)
+            })
+            .collect();
+        let values = values?;
+        let mut variants = spec.variants.iter();
+        let found = variants.find(|variant| variant.values.iter().eq(values.iter().copied()))?;
+        Some(&found.stage)
+    }
+
+    /// As the planner gathers them.
+    fn departures_of(&self, spec: &StageSpec) -> Vec<Departure> {
+        let mut all = spec.departures.clone();
+        let choosers = spec
+            .choices
+            .iter()
+            .map(|choice| self.workflow.stages[choice.stage.index()].name.as_str());
+        let outputs = spec.inputs.iter().flat_map(outputs_of);
+        for name in choosers.chain(outputs.map(|output| self.name_of(output))) {
+            all.extend(self.departures.get(name).into_iter().flatten().cloned());
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn agrees(&self, spec: &StageSpec, entry: &BundleStage) -> bool {
+        let stage = &entry.stage;
+        let manifest = &self.records[&entry.key].manifest;
+        let of_file = format!("{}{}", spec.lines_before, spec.lines_after);
+        let has_mirrors = self.bundle.settings.mirrors > 0 && stage.kind == "fetch";
+        let lines = |text: &'_ str| -> BTreeSet<String> {
+            let kept = |line: &&str| {
+                let path = line.split(" = ").next().unwrap_or_default();
+                let is_apart = APART
+                    .iter()
+                    .any(|apart| path == *apart || apart.ends_with('.') && path.starts_with(apart));
+                let variable = path.strip_prefix("env.").unwrap_or_default();
+                // What the environment of the author said stands in the record alone.
+                let is_theirs = self
+                    .workflow
+                    .environment
+                    .iter()
+                    .any(|(name, _)| name == variable);
+                !(is_apart || is_theirs || has_mirrors && path.starts_with("config"))
+            };
+            text.lines().filter(kept).map(str::to_owned).collect()
+        };
+        spec.kind == stage.kind
+            && spec.stage == stage.stage
+            && spec.axes == stage.axes
+            && lines(&of_file) == lines(manifest)
+            && spec.inputs.len() == stage.inputs.len()
+            && spec
+                .inputs
+                .iter()
+                .zip(&stage.inputs)
+                .all(|(input, restated)| self.is_same_input(spec, input, restated))
+    }
+
+    fn is_same_input(&self, reader: &StageSpec, input: &Input, restated: &RestatedInput) -> bool {
+        if input.port != restated.port {
+            return false;
+        }
+        let outputs = outputs_of(input);
+        if outputs.is_empty() {
+            return restated.items.iter().all(|item| item.key.is_none())
+                && match &input.origin {
+                    Origin::Path(path) => self.is_source(path, restated),
+                    _ => true,
+                };
+        }
+        outputs.len() == restated.items.len()
+            && outputs.iter().zip(&restated.items).all(|(output, item)| {
+                let name = self.name_of(output);
+                let Some(entry) = self.by_name.get(name) else {
+                    return false;
+                };
+                let made = self.records[&entry.key].outputs.get(&output.output);
+                let mut departures = self.departures.get(name).cloned().unwrap_or_default();
+                for choice in &reader.choices {
+                    let chooser = self.workflow.stages[choice.stage.index()].name.as_str();
+                    departures.extend(self.departures.get(chooser).into_iter().flatten().cloned());
+                }
+                departures.sort_unstable();
+                departures.dedup();
+                let stated = item.notes.get(DEPARTURES);
+                let is_told = match departures.is_empty() {
+                    true => stated.is_none(),
+                    false => stated == Some(&json!(departures)),
+                };
+                item.key == Some(entry.key)
+                    && made.is_some_and(|made| made.digest == item.content.digest)
+                    && is_told
+            })
+    }
+
+    /// Whether a file of the author's by that name is what a stage read.
+    fn is_source(&self, path: &str, restated: &RestatedInput) -> bool {
+        let path = path.trim_start_matches("./");
+        let mut sources = self.bundle.sources.iter();
+        // One from outside of the project is told by its last name.
+        Path::new(path).is_absolute()
+            || path.starts_with("..")
+            || restated.items.iter().all(|item| {
+                sources.any(|source| source.path == path && source.content == item.content)
+            })
+    }
+}
+
+fn outputs_of(input: &Input) -> &[OutputRef] {
+    match &input.origin {
+        Origin::Stage(output) => std::slice::from_ref(output),
+        Origin::Many(outputs) => outputs.as_slice(),
+        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &[],
+    }
+}
+
+/// What the results of a bundle were made from, by its pipeline file and its records alone.
+///
+/// # Errors
+/// Where the temporary folder refuses.
+pub(super) fn sources(
+    workflow: &Workflow,
+    bundle: &Bundle,
+    records: &BTreeMap<Digest, Record>,
+) -> std::io::Result<Vec<Source>> {
+    let folder = tempfile::Builder::new()
+        .prefix("pipeline-pages-")
+        .tempdir()?;
+    let store = Store::open(folder.path())?;
+    for record in records.values() {
+        store.write_record(record)?;
+    }
+    let keys: BTreeMap<&str, Digest> = bundle
+        .stages
+        .iter()
+        .map(|entry| (entry.stage.name.as_str(), entry.key))
+        .collect();
+    let mut planner = Planner::new(workflow, &store, KINDS)?;
+    let mut selected = Vec::new();
+    for (at, spec) in workflow.stages.iter().enumerate() {
+        let Some(key) = keys.get(spec.name.as_str()) else {
+            continue;
+        };
+        let id = StageId(u32::try_from(at).expect("stages are counted in 32 bits"));
+        let entry = entry_of(&records[key]);
+        planner.learn(id, Known { key: *key, entry });
+        selected.push(id);
+    }
+    Ok(Lineage::of_all(&planner, &selected).sources())
+}
