@@ -177,7 +177,7 @@ fn gather(
     let ids: Vec<StageId> = Lineage::of_all(planner, selected).stages().to_vec();
     let one = |diagnostic: Diagnostic| Failure::one(Class::Input, diagnostic);
     let mut missing = Vec::new();
-    let mut score_inputs: BTreeMap<(StageId, String), Option<Vec<String>>> = BTreeMap::new();
+    let mut judged_inputs: BTreeMap<(StageId, String), Option<Vec<String>>> = BTreeMap::new();
     for id in &ids {
         let stage = planner.stage(*id);
         let Some(key) = planner.known(*id).map(|known| known.key) else {
@@ -193,7 +193,13 @@ fn gather(
             continue;
         };
         if stage.kind == "score" {
-            note_score_inputs(stage, &restated, &mut score_inputs);
+            note_score_inputs(stage, &restated, &mut judged_inputs);
+        }
+        if planner.is_report(&stage.kind) {
+            // Without what it reads, such as logs, nobody could make it again.
+            for output in flow::plan::inputs_of(stage) {
+                judged_inputs.insert((output.stage, output.output.clone()), None);
+            }
         }
         gathered
             .files
@@ -220,8 +226,8 @@ fn gather(
         let record = &gathered.records[&planner.known(*id).expect("looked at above").key];
         let mut of_stage = Vec::new();
         for (name, content) in &record.outputs {
-            let for_scores = score_inputs.get(&(*id, name.clone()));
-            let wanted = output(planner, *id, stage, name, content, for_scores, wish);
+            let for_judges = judged_inputs.get(&(*id, name.clone()));
+            let wanted = output(planner, *id, stage, name, content, for_judges, wish);
             match wanted {
                 Ok(wanted) => of_stage.push(wanted),
                 Err(left_out) => gathered.left_out.push(left_out),
@@ -310,7 +316,7 @@ fn output(
     stage: &StageSpec,
     name: &str,
     content: &Content,
-    for_scores: Option<&Option<Vec<String>>>,
+    for_judges: Option<&Option<Vec<String>>>,
     wish: Wish,
 ) -> Result<Wanted, LeftOut> {
     let notes = of_output(planner.notes(id), name);
@@ -333,7 +339,7 @@ fn output(
     let is_model = MODELS.contains(&stage.kind.as_str()) && name != METRICS;
     let whole =
         is_free || wish.objects || wish.models && is_model || stage.policy.publish.is_some();
-    let only = match (whole, for_scores) {
+    let only = match (whole, for_judges) {
         (true, _) => None,
         (false, Some(only)) => only.clone(),
         (false, None) => return Err(left_out(Why::NotAsked)),
