@@ -22,6 +22,9 @@ pub struct LabelSet {
     /// Types of relations between concepts, for spans.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relations: Vec<String>,
+    /// How many texts an example has, for regression; where it is not known, any number that all of a split have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<usize>,
 }
 
 /// Calls `each` with every label of an example: tags, types of spans, or the class.

@@ -4,55 +4,29 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::{Footprint, Ints, Plan, Real};
+use crate::arena::Real;
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
 use crate::finite;
-use crate::model::batch::{Batch, BatchPlan, Sequence, parts};
+use crate::model::batch::{BatchPlan, parts};
 use crate::model::heads::{HeadKind, TaskModel, TaskPlan};
-use crate::model::joint::{ANSWERABLE_WEIGHT, Answers, Beams, is_choice};
+use crate::model::joint::{ANSWERABLE_WEIGHT, Beams};
 use crate::ops::adamw::{Group, Update};
-use crate::ops::losses::{IGNORED, RTD_SUMS};
+use crate::ops::losses::IGNORED;
 use crate::parameters::Parameters;
 use crate::schedule::{Schedule, groups};
 use crate::weights::{self, Tensors, Unmatched};
 
-/// What is to be said of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Label<'a> {
-    /// A class for each token, or [`IGNORED`].
-    Tokens(&'a [u32]),
-    /// A class.
-    Class(u32),
-    /// Any of the classes: 0 or 1 for each.
-    Classes(&'a [u32]),
-    /// A number.
-    Number(f32),
-    /// First and last token of the answer.
-    Span(u32, u32),
-    /// The same for the head that also says whether there is an answer; (0, 0) where this sequence does not hold it.
-    Answer {
-        /// First token.
-        start: u32,
-        /// Last token.
-        end: u32,
-        /// Whether the question has no answer anywhere.
-        is_impossible: bool,
-    },
-}
+mod examples;
+mod room;
 
-/// A sequence and what is to be said of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TaskExample<'a> {
-    /// Token ids with specials.
-    pub ids: &'a [u32],
-    /// Segments.
-    pub types: &'a [u32],
-    /// Its label.
-    pub label: Label<'a>,
-}
+pub use examples::{Label, TaskExample, check, unlabelled};
+pub use room::{footprint, prediction_footprint};
+
+use examples::{counted, sequences};
+use room::{LabelRoom, Layout, joint_loss};
 
 /// What decides the result of fine-tuning, examples and first weights aside.
 #[derive(Clone, Debug, PartialEq)]
@@ -457,289 +431,10 @@ impl<B: Backend + Send> TaskTrainer<B> {
     }
 }
 
-/// Bytes that [`TaskTrainer::new`] takes with these arguments.
-#[must_use]
-pub fn footprint(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Footprint {
-    let layout = Layout::new(settings, longest, micro_tokens);
-    Footprint::new(&layout.plan, layout.model.parameters.memory())
-}
-
-/// Bytes that [`TaskTrainer::for_prediction`] takes with these arguments.
-#[must_use]
-pub fn prediction_footprint(
-    settings: &Finetuning,
-    longest: usize,
-    micro_tokens: usize,
-) -> Footprint {
-    let layout = Layout::forward_only(settings, longest, micro_tokens);
-    Footprint::new(&layout.plan, layout.model.parameters.memory())
-}
-
-/// A model and the room it needs.
-struct Layout {
-    model: TaskModel,
-    plan: Plan,
-    batch: BatchPlan,
-    room: TaskPlan,
-    labels: LabelRoom,
-    norm: Real,
-}
-
-impl Layout {
-    fn new(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
-        Self::with_room(settings, longest, micro_tokens, TaskModel::plan)
-    }
-
-    fn forward_only(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
-        Self::with_room(settings, longest, micro_tokens, TaskModel::plan_forward)
-    }
-
-    fn with_room(
-        settings: &Finetuning,
-        longest: usize,
-        micro_tokens: usize,
-        room: impl FnOnce(&TaskModel, &mut Plan, usize, usize) -> TaskPlan,
-    ) -> Self {
-        let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
-        let tokens = micro_tokens.max(longest);
-        let sequences = tokens / 2 + 1;
-        let mut plan = Plan::default();
-        let batch = BatchPlan::new(&mut plan, tokens, sequences);
-        let room = room(&model, &mut plan, tokens, sequences);
-        let labels = LabelRoom {
-            classes: plan.ints(tokens.max(sequences * settings.outputs)),
-            ends: plan.ints(sequences),
-            numbers: plan.real(sequences),
-            // The largest of the losses' sums.
-            sums: plan.real(RTD_SUMS),
-            answerable: plan.real(RTD_SUMS),
-        };
-        let norm = plan.real(1);
-        Self {
-            model,
-            plan,
-            batch,
-            room,
-            labels,
-            norm,
-        }
-    }
-}
-
-/// Whether examples of at most `room` tokens fit a model and its head, before the update that follows `step`.
-///
-/// # Errors
-/// The first example that does not.
-pub fn check(
-    examples: &[TaskExample<'_>],
-    settings: &Finetuning,
-    room: usize,
-    step: u64,
-) -> Result<(), TrainError> {
-    let (config, outputs) = (&settings.config, settings.outputs);
-    let room = config.max_position_embeddings.min(room);
-    for (index, example) in examples.iter().enumerate() {
-        let n = example.ids.len();
-        let class = |class: u32| class == IGNORED || (class as usize) < outputs;
-        let label_fits = match (settings.head, example.label) {
-            (HeadKind::Tokens | HeadKind::TokensPlain, Label::Tokens(labels)) => {
-                labels.len() == n && labels.iter().all(|label| class(*label))
-            }
-            (HeadKind::Span, Label::Span(start, end)) => (start as usize) < n && (end as usize) < n,
-            (HeadKind::Joint, Label::Answer { start, end, .. }) => {
-                let fits = |row: u32| (row as usize) < n && is_choice(example.types, row as usize);
-                fits(start) && fits(end)
-            }
-            (HeadKind::Sequence | HeadKind::SequencePlain, label) => match label {
-                Label::Class(label) => class(label),
-                Label::Classes(labels) => {
-                    labels.len() == outputs && labels.iter().all(|label| *label < 2)
-                }
-                Label::Number(value) => outputs == 1 && value.is_finite(),
-                Label::Tokens(_) | Label::Span(..) | Label::Answer { .. } => false,
-            },
-            _ => false,
-        };
-        let reason = if example.types.len() != n {
-            "it has not one segment a token".to_owned()
-        } else if n < 2 || n > room {
-            format!("it has {n} tokens")
-        } else if let Some(id) = example
-            .ids
-            .iter()
-            .find(|id| **id as usize >= config.vocab_size)
-        {
-            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
-        } else if !label_fits {
-            format!("its label {:?} does not fit the head", example.label)
-        } else {
-            continue;
-        };
-        return Err(TrainError::Example {
-            step,
-            index,
-            reason,
-        });
-    }
-    Ok(())
-}
-
-/// Examples to be predicted: with labels that do not count, of which `ignored` holds as many as the longest has tokens.
-#[must_use]
-pub fn unlabelled<'a>(
-    inputs: &[(&'a [u32], &'a [u32])],
-    head: HeadKind,
-    ignored: &'a [u32],
-) -> Vec<TaskExample<'a>> {
-    inputs
-        .iter()
-        .map(|(ids, types)| TaskExample {
-            ids,
-            types,
-            label: match head {
-                HeadKind::Tokens | HeadKind::TokensPlain => Label::Tokens(&ignored[..ids.len()]),
-                HeadKind::Span => Label::Span(0, 0),
-                HeadKind::Joint => Label::Answer {
-                    start: 0,
-                    end: 0,
-                    is_impossible: false,
-                },
-                HeadKind::Sequence | HeadKind::SequencePlain => Label::Class(IGNORED),
-            },
-        })
-        .collect()
-}
-
 /// `sqrt(1 - beta2^t) / (1 - beta1^t)`: Kingma and Ba 2015, end of section 2. Spec E.2.
 fn correction(beta1: f64, beta2: f64, t: u64) -> f32 {
     let power = |beta: f64| beta.powf(t as f64);
     ((1.0 - power(beta2)).sqrt() / (1.0 - power(beta1))) as f32
-}
-
-/// What the mean is taken over: labelled tokens, labelled sequences, or sequences times classes.
-fn counted(examples: &[TaskExample<'_>], outputs: usize) -> usize {
-    examples
-        .iter()
-        .map(|example| match example.label {
-            Label::Tokens(labels) => labels.iter().filter(|label| **label != IGNORED).count(),
-            Label::Class(label) => usize::from(label != IGNORED),
-            Label::Classes(_) => outputs,
-            Label::Number(_) | Label::Span(..) | Label::Answer { .. } => 1,
-        })
-        .sum()
-}
-
-fn sequences<'a>(examples: &[TaskExample<'a>], first: usize) -> Vec<Sequence<'a>> {
-    let first = u32::try_from(first).expect("batches are small");
-    (first..)
-        .zip(examples)
-        .map(|(index, example)| Sequence {
-            ids: example.ids,
-            types: example.types,
-            index,
-        })
-        .collect()
-}
-
-/// Where labels go.
-#[derive(Clone, Copy, Debug)]
-struct LabelRoom {
-    classes: Ints,
-    ends: Ints,
-    numbers: Real,
-    sums: Real,
-    /// The sums of whether there is an answer, by the one head that says so.
-    answerable: Real,
-}
-
-/// The loss of a part by the head that says whether there is an answer, and its logits' gradients.
-fn joint_loss<B: Backend>(
-    backend: &mut B,
-    (model, room): (&TaskModel, &TaskPlan),
-    examples: &[TaskExample<'_>],
-    (sequences, batch): (&[Sequence<'_>], &Batch),
-    scale: f32,
-    sums: [Real; 2],
-) {
-    let (mut starts, mut ends, mut impossible) = (Vec::new(), Vec::new(), Vec::new());
-    for example in examples {
-        let Label::Answer {
-            start,
-            end,
-            is_impossible,
-        } = example.label
-        else {
-            unreachable!("labels were checked");
-        };
-        starts.push(start);
-        ends.push(end);
-        impossible.push(u32::from(is_impossible));
-    }
-    let answers = Answers {
-        sequences,
-        starts: &starts,
-        ends: &ends,
-        impossible: &impossible,
-        padded_to: None,
-    };
-    model.joint_loss(backend, batch, room, &answers, scale, sums);
-}
-
-impl LabelRoom {
-    /// Adds a part's loss to the sums and overwrites the logits' gradients. All labels of a batch are of one form.
-    fn loss<B: Backend>(
-        &self,
-        backend: &mut B,
-        examples: &[TaskExample<'_>],
-        batch: &Batch,
-        outputs: usize,
-        logits: Real,
-        gradient: (f32, Real),
-    ) {
-        let sums = self.sums.first(1);
-        let mut classes = Vec::new();
-        let (mut ends, mut numbers) = (Vec::new(), Vec::new());
-        for example in examples {
-            match example.label {
-                Label::Tokens(labels) | Label::Classes(labels) => {
-                    classes.extend_from_slice(labels);
-                }
-                Label::Class(label) => classes.push(label),
-                Label::Number(value) => numbers.push(value),
-                Label::Span(start, end) | Label::Answer { start, end, .. } => {
-                    classes.push(start);
-                    ends.push(end);
-                }
-            }
-        }
-        let gradient = Some(gradient);
-        let put = |backend: &mut B, values: &[u32]| {
-            let place = self.classes.first(values.len());
-            backend.write_ints(place, values);
-            place
-        };
-        match examples[0].label {
-            Label::Tokens(_) | Label::Class(_) => {
-                let labels = put(backend, &classes);
-                backend.cross_entropy(logits, labels, outputs, gradient, sums);
-            }
-            Label::Classes(_) => {
-                let labels = put(backend, &classes);
-                backend.replaced_token(logits, labels, gradient, self.sums);
-            }
-            Label::Number(_) => {
-                let targets = self.numbers.first(numbers.len());
-                backend.write_reals(targets, &numbers);
-                backend.squared_error(logits, targets, gradient, sums);
-            }
-            Label::Span(..) | Label::Answer { .. } => {
-                let starts = put(backend, &classes);
-                let place = self.ends.first(ends.len());
-                backend.write_ints(place, &ends);
-                backend.span(logits, batch.sequences, starts, place, gradient, sums);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Reads a labelled corpus into canonical examples and counts what it holds. Knows nothing of formats, caching or scheduling.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -10,22 +9,25 @@ use serde_json::json;
 use data::divide::{Divide, USUAL_SPLITS};
 use data::error::DataError;
 use data::example::Task;
-use data::prepare::{Duplicates, Prepared, Settings, SplitFiles, TagStyle, prepare};
-use data::readers::{
-    Column, Columns, ODDITIES, Options, Quoting, READERS, Reader, Separator, find_reader,
-};
+use data::prepare::{Duplicates, Prepared, Settings, TagStyle, prepare};
+use data::readers::{Columns, ODDITIES, Options, Quoting, READERS, Reader, Separator, find_reader};
 use data::statistics::{Counting, Row};
-use data::tags::{Encoding, Tag};
+use data::tags::Encoding;
 use flow::cost::{Cost, Known};
 use flow::diagnostic::Diagnostic;
 use flow::event::Progress;
 use flow::kind::{
-    BindContext, ConfigProblem, Ports, StageContext, StageError, StageInput, StageKind, StageReport,
+    BindContext, ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport,
 };
 use flow::metric::MetricRow;
 use flow::notes::NUMBERS_BY_INPUT;
 
 use super::facts;
+
+mod check;
+mod inputs;
+
+pub(super) use inputs::files_below;
 
 /// `with:` of a stage of kind `dataset`.
 ///
@@ -116,8 +118,8 @@ fn reader_schema(_: &mut SchemaGenerator) -> Schema {
 
 impl StageKind for Dataset {
     const NAME: &'static str = "dataset";
-    /// 1: first. 2: counts `document_concepts`. 3: counts `shared_documents`.
-    const VERSION: u32 = 3;
+    /// 1: first. 2: counts `document_concepts`. 3: counts `shared_documents`. 4: `labels.json` has the number of `texts`.
+    const VERSION: u32 = 4;
     const COSTS: bool = true;
     const DOC: &'static str =
         "read a labelled corpus into canonical examples and count what it holds";
@@ -135,29 +137,7 @@ impl StageKind for Dataset {
     }
 
     fn check(&self) -> Vec<ConfigProblem> {
-        let mut problems = Problems::default();
-        match find_reader(&self.reader) {
-            Some(reader) => {
-                self.check_use(reader, &mut problems);
-                self.check_columns(reader, &mut problems);
-                self.check_labels(reader, &mut problems);
-            }
-            None => {
-                let names = || READERS.iter().map(|reader| reader.name());
-                let near = names().find(|name| strsim::osa_distance(name, &self.reader) <= 2);
-                let help = match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("readers are {}", listed(names())),
-                };
-                problems.add(
-                    &["reader"],
-                    format!("there is no reader `{}`", self.reader),
-                    help,
-                );
-            }
-        }
-        self.check_names(&mut problems);
-        problems.0
+        self.problems()
     }
 
     /// Drops what the reader does anyway, so that it does not enter the key.
@@ -225,20 +205,6 @@ impl StageKind for Dataset {
     }
 }
 
-/// Problems of a configuration, collected.
-#[derive(Default)]
-struct Problems(Vec<ConfigProblem>);
-
-impl Problems {
-    fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
-        self.0.push(ConfigProblem {
-            path: path.iter().map(|key| (*key).to_owned()).collect(),
-            message: message.into(),
-            help: Some(help.into()),
-        });
-    }
-}
-
 impl Dataset {
     fn options(&self) -> Options {
         Options {
@@ -255,228 +221,6 @@ impl Dataset {
         }
     }
 
-    /// Options that are given although nothing would read them.
-    fn check_use(&self, reader: &dyn Reader, problems: &mut Problems) {
-        let task = reader.task();
-        let of_task: &[&str] = match task {
-            Task::Tagging => &["tags", "labels", "rename_labels"],
-            Task::Spans => &["labels", "rename_labels"],
-            Task::Classification | Task::MultiLabel => {
-                &["labels", "rename_labels", "negative_labels"]
-            }
-            Task::Regression => &[],
-            Task::QuestionAnswering => &["question_id_separators"],
-        };
-        let given = [
-            ("separator", self.separator.is_some()),
-            ("header", self.header.is_some()),
-            ("quoting", !is_default(&self.quoting)),
-            ("encoding", !is_default(&self.encoding)),
-            ("entity_type", self.entity_type.is_some()),
-            ("comment", self.comment.is_some()),
-            ("tag_names", !self.tag_names.is_empty()),
-            ("label_separator", self.label_separator.is_some()),
-            ("label_names", !self.label_names.is_empty()),
-            ("tags", !is_default(&self.tags)),
-            ("labels", !self.labels.is_empty()),
-            ("rename_labels", !self.rename_labels.is_empty()),
-            ("negative_labels", !self.negative_labels.is_empty()),
-            (
-                "question_id_separators",
-                !self.question_id_separators.is_empty(),
-            ),
-        ];
-        let used = || reader.options().iter().chain(of_task).copied();
-        let columns = self
-            .columns
-            .named()
-            .map(|(what, column)| (format!("columns.{what}"), column.is_some()));
-        let given = given.map(|(option, given)| (option.to_owned(), given));
-        for (option, given) in columns.into_iter().chain(given) {
-            if given && used().all(|name| name != option) {
-                let path: Vec<&str> = option.split('.').collect();
-                problems.add(
-                    &path,
-                    format!("`{option}` means nothing to the reader `{}`", reader.name()),
-                    format!("remove it; `{}` knows {}", reader.name(), listed(used())),
-                );
-            }
-        }
-    }
-
-    fn check_columns(&self, reader: &dyn Reader, problems: &mut Problems) {
-        let options = self.options().or(&reader.defaults());
-        if reader.options().contains(&"quoting") && options.separator == Some(Separator::Whitespace)
-        {
-            problems.add(
-                &["separator"],
-                "a table cannot be separated by `whitespace`: its texts hold spaces",
-                "set `separator: tab`, or the character that stands between columns",
-            );
-        }
-        if options.header == Some(true) {
-            return;
-        }
-        for (what, column) in options.columns.named() {
-            if let Some(Column::Name(name)) = column
-                && reader
-                    .options()
-                    .contains(&format!("columns.{what}").as_str())
-            {
-                problems.add(
-                    &["columns", what],
-                    format!("the {what} column `{name}` has a name, but the files have no header"),
-                    "set `header: true`, or give the column's index",
-                );
-            }
-        }
-    }
-
-    fn check_labels(&self, reader: &dyn Reader, problems: &mut Problems) {
-        let mut seen = BTreeSet::new();
-        for (i, label) in self.labels.iter().enumerate() {
-            let path = ["labels", &i.to_string()];
-            if !seen.insert(label) {
-                problems.add(
-                    &path,
-                    format!("`{label}` stands twice in `labels`"),
-                    "remove one",
-                );
-            }
-            if reader.task() == Task::Tagging && Tag::parse(label).is_none() {
-                problems.add(
-                    &path,
-                    format!("`{label}` is not a tag"),
-                    format!("list tags, such as `B-{label}`, `I-{label}`, `O`"),
-                );
-            }
-        }
-        for (i, label) in self.negative_labels.iter().enumerate() {
-            if !self.labels.is_empty() && !self.labels.contains(label) {
-                problems.add(
-                    &["negative_labels", &i.to_string()],
-                    format!("`{label}` is not in `labels`"),
-                    "add it to `labels`, or leave `labels` out",
-                );
-            }
-        }
-        for (from, to) in &self.rename_labels {
-            if to.is_empty() {
-                problems.add(
-                    &["rename_labels", from],
-                    "a label cannot become empty",
-                    "give it a name",
-                );
-            }
-        }
-        for (i, separator) in self.question_id_separators.iter().enumerate() {
-            if separator.is_empty() || separator.ends_with(|c: char| c.is_ascii_digit()) {
-                problems.add(
-                    &["question_id_separators", &i.to_string()],
-                    format!("`{separator}` cannot be told from the number behind it"),
-                    "give what stands before the number, such as `_`",
-                );
-            }
-        }
-    }
-
-    fn check_names(&self, problems: &mut Problems) {
-        if self.name.trim().is_empty() {
-            problems.add(
-                &["name"],
-                "`name` is empty",
-                "name the data set, such as `ncbi-disease`",
-            );
-        }
-        for (option, text) in [
-            ("entity_type", &self.entity_type),
-            ("comment", &self.comment),
-            ("label_separator", &self.label_separator),
-            ("document_id_end", &self.document_id_end),
-        ] {
-            if text.as_deref() == Some("") {
-                problems.add(
-                    &[option],
-                    format!("`{option}` is empty"),
-                    "remove it or give a text",
-                );
-            }
-        }
-        let mut seen = BTreeSet::new();
-        for (i, split) in self.splits.iter().enumerate() {
-            let path = ["splits", &i.to_string()];
-            if !is_name(split) {
-                problems.add(
-                    &path,
-                    format!("`{split}` is not a name"),
-                    "names match `[a-z][a-z0-9_-]*`",
-                );
-            } else if !seen.insert(split) {
-                problems.add(
-                    &path,
-                    format!("the split `{split}` is listed twice"),
-                    "remove one",
-                );
-            }
-        }
-        self.check_divide(problems);
-        for (split, file) in &self.files {
-            if !self.split_names().any(|name| name == split) {
-                problems.add(
-                    &["files", split],
-                    format!("there is no split `{split}`"),
-                    format!("splits are {}", listed(self.split_names())),
-                );
-            }
-            let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-            if file.is_empty() || !Path::new(file).components().all(inside) {
-                problems.add(
-                    &["files", split],
-                    format!("`{file}` is not a path inside the input's folder"),
-                    "give a relative path without `..`",
-                );
-            }
-        }
-    }
-
-    fn check_divide(&self, problems: &mut Problems) {
-        let Some(divide) = &self.divide else {
-            return;
-        };
-        if !self.split_names().any(|name| name == divide.split) {
-            problems.add(
-                &["divide", "split"],
-                format!("there is no split `{}` to divide", divide.split),
-                format!("splits are {}", listed(self.split_names())),
-            );
-        }
-        let mut sum = 0.0;
-        for (name, share) in &divide.into {
-            sum += share;
-            if !is_name(name) {
-                problems.add(
-                    &["divide", "into", name],
-                    format!("`{name}` is not a name"),
-                    "names match `[a-z][a-z0-9_-]*`",
-                );
-            }
-            if !(*share > 0.0 && *share < 1.0) {
-                problems.add(
-                    &["divide", "into", name],
-                    format!("the share of `{name}` is {share}"),
-                    "give a share between 0 and 1",
-                );
-            }
-        }
-        if divide.into.len() < 2 || (sum - 1.0).abs() > 1e-9 {
-            problems.add(
-                &["divide", "into"],
-                format!("the {} shares sum to {sum}", divide.into.len()),
-                "give two or more shares that sum to 1, such as `{train: 0.8, dev: 0.1, test: 0.1}`",
-            );
-        }
-    }
-
     fn split_names(&self) -> impl Iterator<Item = &str> {
         let usual = if self.splits.is_empty() {
             USUAL_SPLITS.as_slice()
@@ -485,131 +229,6 @@ impl Dataset {
         };
         let given = self.splits.iter().map(String::as_str);
         usual.iter().copied().chain(given)
-    }
-
-    /// The splits that have an input, in order, with their files.
-    fn find_splits(
-        &self,
-        stage: &StageContext,
-        reader: &dyn Reader,
-    ) -> Result<Vec<SplitFiles>, DataError> {
-        let names: Vec<&str> = self.split_names().collect();
-        if let Some(port) = stage
-            .inputs
-            .keys()
-            .find(|port| !names.contains(&port.as_str()))
-        {
-            return Err(mismatch(
-                format!("the input `{port}` is no split of `{}`", self.name),
-                format!(
-                    "add it to `with.splits`, now {}, or rename it in `needs`",
-                    listed(names)
-                ),
-            ));
-        }
-        let mut splits = Vec::new();
-        for name in names {
-            match stage.inputs.get(name) {
-                Some(input) => splits.push(SplitFiles {
-                    name: name.to_owned(),
-                    files: self.find_files(stage, name, input, reader)?,
-                }),
-                None if self.splits.is_empty() => {}
-                None => {
-                    return Err(mismatch(
-                        format!("the split `{name}` of `{}` has no input", self.name),
-                        format!("add `{name}: FILE` to `needs`, or take it out of `with.splits`"),
-                    ));
-                }
-            }
-        }
-        if let Some(divide) = &self.divide {
-            let taken = |name: &&String| **name != divide.split && stage.inputs.contains_key(*name);
-            if let Some(name) = divide.into.keys().find(taken) {
-                return Err(mismatch(
-                    format!(
-                        "the split `{name}` has an input of its own, and `divide` makes it of `{}`",
-                        divide.split
-                    ),
-                    "remove one of the two",
-                ));
-            }
-            if !stage.inputs.contains_key(&divide.split) {
-                return Err(mismatch(
-                    format!("`divide` has no input `{}` to divide", divide.split),
-                    format!("add `{}: FILE` to `needs`", divide.split),
-                ));
-            }
-        }
-        if splits.is_empty() {
-            return Err(mismatch(
-                format!("`{}` has no input to read", self.name),
-                "add `train: FILE`, `dev: FILE` or `test: FILE` to `needs`",
-            ));
-        }
-        if let Some(split) = self
-            .files
-            .keys()
-            .find(|split| !stage.inputs.contains_key(*split))
-        {
-            return Err(mismatch(
-                format!("`with.files.{split}` is given, but the stage has no input `{split}`"),
-                format!("add `{split}: …` to `needs`, or remove it from `files`"),
-            ));
-        }
-        Ok(splits)
-    }
-
-    fn find_files(
-        &self,
-        stage: &StageContext,
-        split: &str,
-        input: &StageInput,
-        reader: &dyn Reader,
-    ) -> Result<Vec<(String, PathBuf)>, DataError> {
-        let places: Vec<&str> = if input.many {
-            input.items.iter().map(|item| item.path.as_str()).collect()
-        } else {
-            vec![input.place.as_str()]
-        };
-        let mut files = Vec::new();
-        for place in places {
-            let path = stage.folder.join(place);
-            match (path.is_dir(), self.files.get(split)) {
-                (true, Some(inner)) => {
-                    let file = path.join(inner);
-                    if !file.is_file() {
-                        return Err(missing(&path, place, inner));
-                    }
-                    files.push((format!("{place}/{inner}"), file));
-                }
-                (true, None) => {
-                    let wanted = files_below(&path)?
-                        .into_iter()
-                        .filter(|inner| reader.wants(inner));
-                    for inner in wanted {
-                        files.push((format!("{place}/{inner}"), path.join(&inner)));
-                    }
-                }
-                (false, Some(_)) => {
-                    return Err(mismatch(
-                        format!("`with.files.{split}` is given, but the input `{place}` is a file"),
-                        "remove it: `files` picks from inputs that are folders",
-                    ));
-                }
-                (false, None) => files.push((place.to_owned(), path)),
-            }
-        }
-        if files.is_empty() {
-            return Err(mismatch(
-                format!(
-                    "the input `{split}` is a folder without files for `{}`",
-                    reader.name()
-                ),
-                "name a file, or a folder that holds some",
-            ));
-        }
-        Ok(files)
     }
 
     /// One warning for everything odd, one for settings that met nothing.
@@ -649,37 +268,6 @@ impl Dataset {
         }
         warnings
     }
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
-}
-
-/// Every file below a folder, by its path there, sorted.
-pub(super) fn files_below(folder: &Path) -> Result<Vec<String>, DataError> {
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(folder)
-        .follow_links(true)
-        .sort_by_file_name()
-    {
-        let entry = entry.map_err(std::io::Error::from)?;
-        if entry.file_type().is_file() {
-            let inner = entry.path().strip_prefix(folder).expect("it lies below");
-            files.push(inner.display().to_string());
-        }
-    }
-    Ok(files)
-}
-
-fn missing(folder: &Path, place: &str, inner: &str) -> DataError {
-    let files = files_below(folder).unwrap_or_default();
-    mismatch(
-        format!("the input `{place}` holds no file `{inner}`"),
-        format!("it holds {}", listed(files.iter().map(String::as_str))),
-    )
 }
 
 pub(super) fn mismatch(message: impl Into<String>, help: impl Into<String>) -> DataError {

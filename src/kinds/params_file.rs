@@ -63,21 +63,27 @@ impl Format {
     }
 }
 
-/// The values of a TOML text; dates become text.
+/// The values of a TOML text; dates become text, and numbers that are not finite what `infinite` makes of them, since
+/// JSON has none.
 ///
 /// # Errors
 /// What is wrong with it, in the words of the library, which name line and column.
-pub fn read_toml(text: &str) -> Result<Value, String> {
-    fn plain(value: toml::Value) -> Value {
+pub fn read_toml(text: &str, infinite: &dyn Fn(f64) -> Value) -> Result<Value, String> {
+    fn plain(value: toml::Value, infinite: &dyn Fn(f64) -> Value) -> Value {
         match value {
             toml::Value::String(text) => text.into(),
             toml::Value::Integer(number) => number.into(),
+            toml::Value::Float(number) if !number.is_finite() => infinite(number),
             toml::Value::Float(number) => number.into(),
             toml::Value::Boolean(truth) => truth.into(),
             toml::Value::Datetime(date) => date.to_string().into(),
-            toml::Value::Array(items) => items.into_iter().map(plain).collect(),
+            toml::Value::Array(items) => {
+                let items = items.into_iter().map(|item| plain(item, infinite));
+                items.collect()
+            }
             toml::Value::Table(table) => {
-                let entries = table.into_iter().map(|(key, value)| (key, plain(value)));
+                let entries = table.into_iter();
+                let entries = entries.map(|(key, value)| (key, plain(value, infinite)));
                 Value::Object(entries.collect())
             }
         }
@@ -89,7 +95,7 @@ pub fn read_toml(text: &str) -> Result<Value, String> {
             .collect::<Vec<_>>()
             .join(" ")
     })?;
-    Ok(plain(toml::Value::Table(table)))
+    Ok(plain(toml::Value::Table(table), infinite))
 }
 
 fn holds_null(value: &Value) -> bool {
@@ -256,7 +262,8 @@ mod tests {
             "\"n\": -3\ntrain:\n  deep:\n    \"on\": true\n  layers: [1, 2.0, \"a b\"]\n  lr: 1.0e-05\n  name: \"yes\"\n"
         );
         let toml = Format::Toml.write(&value).expect("held");
-        let mut back = read_toml(&toml).expect("it reads");
+        let text = |number: f64| number.to_string().into();
+        let mut back = read_toml(&toml, &text).expect("it reads");
         back.sort_all_objects();
         let mut sorted = value.clone();
         sorted.sort_all_objects();
@@ -265,8 +272,12 @@ mod tests {
         assert!(Format::Toml.write(&json!({"a": null})).is_err());
         assert!(Format::Toml.write(&json!(3)).is_err());
         assert!(
-            read_toml("a = ").is_err_and(|why| !why.contains('\n')),
+            read_toml("a = ", &text).is_err_and(|why| !why.contains('\n')),
             "one line"
+        );
+        assert_eq!(
+            read_toml("a = [-inf, nan]", &text),
+            Ok(json!({"a": ["-inf", "NaN"]}))
         );
         assert_eq!(Format::of("params.py"), None);
     }

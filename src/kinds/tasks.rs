@@ -5,8 +5,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use data::error::DataError;
-use data::example::{Example, Question, Task};
+use data::error::{DataError, excerpt};
+use data::example::{Example, Question, Regression, Task};
 use data::features::{
     Candidate, ClassificationOptions, Decoding, Featuriser, IGNORED, LabelNumbers, QuestionOptions,
     QuestionRows, Row, Stretch, TaggingOptions, TaggingRows, TagsTooLong, TooLong, Unanswerable,
@@ -179,6 +179,8 @@ pub(super) struct Lost {
 pub(super) struct Encoding<'a> {
     reading: &'a Reading,
     featuriser: Featuriser<'a>,
+    /// How many texts an example of regression has.
+    texts: Option<usize>,
     pub(super) lost: Lost,
 }
 
@@ -199,6 +201,7 @@ impl<'a> Encoding<'a> {
         Self {
             reading,
             featuriser,
+            texts: reading.labels.texts,
             lost: Lost::default(),
         }
     }
@@ -254,11 +257,37 @@ impl<'a> Encoding<'a> {
                 self.texts(&[&text.text], OwnLabel::Classes(label))
             }
             Example::Regression(pair) => {
+                self.refuse_other_number(pair)?;
                 self.texts(&pair.texts, OwnLabel::Number(pair.value as f32))
             }
             Example::QuestionAnswering(pair) => self.question(pair, labelled),
             Example::Spans(_) => Err(self.reading.head().expect_err("spans have no head")),
         }
+    }
+
+    /// A model of pairs says nothing of a single text, nor the other way round.
+    fn refuse_other_number(&mut self, example: &Regression) -> Result<(), DataError> {
+        let wanted = *self.texts.get_or_insert(example.texts.len());
+        if example.texts.len() == wanted {
+            return Ok(());
+        }
+        let (texts, line) = match wanted {
+            1 => ("one text", r#"{"id":"1","text":"…"}"#),
+            _ => ("two texts", r#"{"id":"1","texts":["…","…"]}"#),
+        };
+        let whose = match self.reading.labels.texts {
+            Some(_) => format!("the model reads {texts}"),
+            None => format!("those before it have {texts}"),
+        };
+        let own = match example.texts.len() {
+            1 => "one text",
+            _ => "two texts",
+        };
+        let id = excerpt(&example.id);
+        Err(mismatch(
+            format!("the example `{id}` has {own}, and {whose}"),
+            format!("give {texts} in each example, as `{line}` in files of `format: json_lines`"),
+        ))
     }
 
     fn texts(

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use flow::diagnostic::{Diagnostic, Severity};
+use flow::diagnostic::Diagnostic;
 use flow::digest::Digest;
-use flow::event::{Counts, End, Event, Progress, ReportPlace};
+use flow::event::{Counts, Progress, ReportPlace};
 use flow::graph::awaited;
-use flow::run::watch::{Head, Line, Seen};
+use flow::run::watch::Head;
 use flow::spec::Workflow;
 
 use crate::console::pace::Pace;
 
+mod events;
+#[cfg(test)]
+mod tests;
+
 /// More names of stages than this are not drawn one by one.
 const MOST_GROUPS: usize = 150;
-/// Stages that only a log names, and bytes of such a name.
-const MOST_STRANGERS: usize = 10_000;
-const LONGEST_NAME: usize = 1_000;
-/// Warnings kept.
-const MOST_WARNINGS: usize = 50;
 
 /// Where a stage stands. The order is that of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,190 +299,6 @@ impl Board {
         cells.filter(move |cell| self.cells[*cell].state == state)
     }
 
-    /// A stage that events name; one that the file does not have any more is added, `None` where that would be too much:
-    /// a log may be damaged, or another's.
-    fn known(&mut self, name: &str) -> Option<usize> {
-        let found = self.find(name);
-        if found.is_some() || self.strangers >= MOST_STRANGERS || name.len() > LONGEST_NAME {
-            return found;
-        }
-        self.strangers += 1;
-        let stage = name.split('[').next().unwrap_or(name).to_owned();
-        Some(self.add(name, &stage, ""))
-    }
-
-    /// Takes a line of the run's log.
-    pub fn take(&mut self, seen: &Seen) {
-        let at = seen.time_ns.map(seconds);
-        match &seen.line {
-            Line::Head(head) => self.head = Some(head.clone()),
-            Line::Cached(names) => {
-                for name in names {
-                    let Some(cell) = self.known(name) else {
-                        continue;
-                    };
-                    self.set(cell, State::Cached);
-                }
-            }
-            Line::Keys(keys) => self.keys(keys),
-            Line::Event(event) => self.event(event, at),
-        }
-    }
-
-    /// The log ends with the keys that were reached, or says that they are those of an earlier run.
-    fn keys(&mut self, keys: &BTreeMap<String, Digest>) {
-        for (name, key) in keys {
-            let Some(cell) = self.known(name) else {
-                continue;
-            };
-            self.cells[cell].key = Some(*key);
-            if self.cells[cell].state == State::Left {
-                self.set(cell, State::Cached);
-            }
-        }
-        // What a run does not reach has no events.
-        if self.head.as_ref().is_some_and(|head| head.whole) {
-            let counts = self.ended.as_ref().map(|ended| ended.counts);
-            let is_complete = counts.is_some_and(|counts| counts.failed + counts.skipped == 0);
-            let state = match (is_complete, keys.is_empty()) {
-                (true, _) => State::Cached,
-                (false, false) => State::Skipped,
-                (false, true) => return,
-            };
-            for cell in self.in_state(State::Left).collect::<Vec<_>>() {
-                self.set(cell, state);
-            }
-        }
-    }
-
-    fn event(&mut self, event: &Event, at: Option<f64>) {
-        match event {
-            Event::RunStarted { .. } => {
-                self.began = at;
-                self.ended = None;
-            }
-            Event::StageCached { stage, key } => {
-                let Some(cell) = self.known(stage) else {
-                    return;
-                };
-                self.cells[cell].key = Some(*key);
-                self.set(cell, State::Cached);
-            }
-            Event::StageStarted {
-                stage,
-                key,
-                because,
-                attempt,
-                expected_seconds,
-            } => {
-                let Some(cell) = self.known(stage) else {
-                    return;
-                };
-                self.set(cell, State::Running);
-                let cell = &mut self.cells[cell];
-                (cell.key, cell.attempt) = (Some(*key), *attempt);
-                cell.because.clone_from(because);
-                cell.past_seconds = expected_seconds.or(cell.past_seconds);
-                (cell.began, cell.seconds) = (at, None);
-                (cell.progress, cell.pace) = (None, Pace::default());
-                cell.error = None;
-            }
-            Event::StageWaiting { stage, holder } => {
-                let Some(cell) = self.known(stage) else {
-                    return;
-                };
-                self.set(cell, State::Pausing);
-                self.cells[cell].waits = format!("for {holder}");
-            }
-            Event::StageProgress { stage, progress } => {
-                let Some(cell) = self.known(stage) else {
-                    return;
-                };
-                self.set(cell, State::Running);
-                let cell = &mut self.cells[cell];
-                if let Some(at) = at {
-                    cell.pace.add(at, progress.done);
-                }
-                cell.progress = Some(progress.clone());
-            }
-            Event::StageRetried { stage, message, .. } => {
-                let Some(cell) = self.known(stage) else {
-                    return;
-                };
-                self.set(cell, State::Pausing);
-                self.cells[cell].waits = format!("for its next try: {message}");
-            }
-            Event::StageFinished {
-                stage,
-                end,
-                seconds,
-                key,
-            } => {
-                let Some(cell) = self.known(stage) else {
-                    return;
-                };
-                let state = match end {
-                    End::Executed => State::Done,
-                    End::Cached | End::Shared => State::Cached,
-                    End::Failed | End::Held => State::Failed,
-                    End::Stopped => State::Stopped,
-                    End::Skipped => State::Skipped,
-                };
-                self.set(cell, state);
-                self.cells[cell].seconds = Some(*seconds);
-                self.cells[cell].key = key.or(self.cells[cell].key);
-            }
-            Event::Message { stage, diagnostic } => match (diagnostic.severity, stage) {
-                (Severity::Error, Some(stage)) => {
-                    let Some(cell) = self.known(stage) else {
-                        return;
-                    };
-                    self.cells[cell].error = Some(diagnostic.clone());
-                }
-                _ if self.warnings.len() < MOST_WARNINGS => {
-                    self.warnings.push(diagnostic.message.clone());
-                }
-                _ => self.more_warnings += 1,
-            },
-            Event::RunFinished {
-                counts,
-                wall_seconds,
-                reports,
-                interrupted,
-            } => {
-                self.ended = Some(Ended {
-                    counts: *counts,
-                    seconds: *wall_seconds,
-                    interrupted: interrupted.clone(),
-                    reports: reports.clone(),
-                });
-                self.stop_what_runs();
-            }
-        }
-    }
-
-    /// Every stage as before a run, for the events of another one.
-    pub fn begin_anew(&mut self) {
-        for cell in 0..self.cells.len() {
-            self.set(cell, State::Left);
-            let cell = &mut self.cells[cell];
-            (cell.error, cell.progress, cell.seconds) = (None, None, None);
-        }
-        (self.head, self.began, self.ended) = (None, None, None);
-        self.warnings.clear();
-        self.more_warnings = 0;
-    }
-
-    /// The run is over: nothing is at work any more.
-    pub fn stop_what_runs(&mut self) {
-        for state in [State::Running, State::Pausing] {
-            let cells: Vec<usize> = self.in_state(state).collect();
-            for cell in cells {
-                self.set(cell, State::Stopped);
-            }
-        }
-    }
-
     /// About how many seconds the run still takes, at the pace of now, and whether that is all of it. Nothing is
     /// known without a past.
     pub fn seconds_left(&mut self, now: f64) -> Option<(f64, bool)> {
@@ -525,12 +340,6 @@ fn place(state: State) -> usize {
         .unwrap_or_default()
 }
 
-fn seconds(time_ns: i128) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "microseconds are enough")]
-    let seconds = time_ns as f64 / 1e9;
-    seconds
-}
-
 /// The group of each stage: its name in the file; where these are too many, how deep it lies; else all are one.
 fn group_names(workflow: &Workflow) -> Vec<String> {
     let stages = &workflow.stages;
@@ -557,123 +366,4 @@ fn group_names(workflow: &Workflow) -> Vec<String> {
         return by_depth;
     }
     vec!["all stages".to_owned(); stages.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn board(stages: &[&str]) -> Board {
-        let mut board = Board::default();
-        for name in stages {
-            let group = name.split('[').next().unwrap_or(name);
-            board.add(name, group, "command");
-        }
-        board
-    }
-
-    fn event(board: &mut Board, seconds: i128, event: Event) {
-        let time_ns = Some(seconds * 1_000_000_000);
-        let line = Line::Event(Box::new(event));
-        board.take(&Seen { time_ns, line });
-    }
-
-    fn started(stage: &str) -> Event {
-        Event::StageStarted {
-            stage: stage.into(),
-            key: Digest::ZERO,
-            because: "new".into(),
-            attempt: 1,
-            expected_seconds: None,
-        }
-    }
-
-    fn finished(stage: &str, end: End, seconds: f64) -> Event {
-        Event::StageFinished {
-            stage: stage.into(),
-            end,
-            seconds,
-            key: None,
-        }
-    }
-
-    #[test]
-    fn a_damaged_log_adds_so_many_stages_and_no_more() {
-        let mut board = board(&["a"]);
-        let names = (0..MOST_STRANGERS + 5).map(|i| format!("x{i}"));
-        let line = Line::Cached(names.chain(["a".to_owned()]).collect());
-        let time_ns = None;
-        board.take(&Seen { time_ns, line });
-        assert_eq!(board.cells.len(), 1 + MOST_STRANGERS);
-        assert_eq!(board.count(State::Cached), 1 + MOST_STRANGERS);
-        event(&mut board, 1, started("one too many"));
-        event(&mut board, 1, started("a"));
-        assert_eq!(board.in_state(State::Running).collect::<Vec<_>>(), [0]);
-        let mut other = Board::default();
-        event(&mut other, 1, started(&"long".repeat(LONGEST_NAME)));
-        assert!(other.cells.is_empty());
-    }
-
-    #[test]
-    fn time_left_is_what_the_like_took_shared_among_those_at_work() {
-        let mut board = board(&["a[1]", "a[2]", "a[3]", "a[4]", "b"]);
-        event(&mut board, 100, started("a[1]"));
-        assert_eq!(board.seconds_left(105.0), None, "nothing is known yet");
-        event(&mut board, 110, finished("a[1]", End::Executed, 10.0));
-        event(&mut board, 110, started("a[2]"));
-        event(&mut board, 110, started("a[3]"));
-        // 6 s of each of two at work and 10 s of one to come, two at once; `b` is unknown.
-        assert_eq!(board.seconds_left(114.0), Some((11.0, false)));
-        board.cells[4].past_seconds = Some(30.0);
-        assert_eq!(
-            board.seconds_left(114.0),
-            Some((30.0, true)),
-            "no less than the longest"
-        );
-    }
-
-    #[test]
-    fn what_a_run_did_not_reach_is_skipped() {
-        let mut board = board(&["a", "b", "c", "d"]);
-        let head = Head {
-            whole: true,
-            ..Head::default()
-        };
-        let line = Line::Head(head);
-        board.take(&Seen {
-            time_ns: None,
-            line,
-        });
-        let line = Line::Cached(vec!["a".into()]);
-        board.take(&Seen {
-            time_ns: None,
-            line,
-        });
-        event(&mut board, 1, started("b"));
-        event(&mut board, 2, finished("b", End::Failed, 1.0));
-        let counts = Counts {
-            total: 4,
-            failed: 1,
-            skipped: 1,
-            ..Counts::default()
-        };
-        let over = Event::RunFinished {
-            counts,
-            wall_seconds: 2.0,
-            reports: Vec::new(),
-            interrupted: None,
-        };
-        event(&mut board, 2, over);
-        let keys = BTreeMap::from([
-            ("a".to_owned(), Digest::ZERO),
-            ("d".to_owned(), Digest::ZERO),
-        ]);
-        let line = Line::Keys(keys);
-        board.take(&Seen {
-            time_ns: None,
-            line,
-        });
-        let states: Vec<&str> = board.cells.iter().map(|cell| cell.state.word()).collect();
-        assert_eq!(states, ["cached", "failed", "skipped", "cached"]);
-    }
 }

@@ -321,6 +321,92 @@ fn numbers_many_labels_and_answers_are_learned() {
     assert!((sum - 1.0).abs() < 1e-9);
 }
 
+/// A model of pairs knows nothing of single texts, nor the other way round; nor is there one of both.
+#[test]
+fn a_model_of_pairs_is_not_asked_about_single_texts() {
+    let space = Space::new();
+    space.write(
+        "vocab.txt",
+        "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nof\nwas\nin\nseen\nwith\nand\ncell\n",
+    );
+    for (split, n) in [("train", 8), ("dev", 2), ("test", 2)] {
+        let first = |i: usize| format!("the cell{}", " of".repeat(i));
+        let pairs = (0..n).map(|i| format!("{}\twas seen\t{i}\n", first(i)));
+        let table = format!("sentence1\tsentence2\tscore\n{}", pairs.collect::<String>());
+        space.write(&format!("pairs/{split}.txt"), table);
+        // As a command may make it.
+        for (name, odd) in [("singles", "\"of\""), ("mixed", "\"the\",\"cell\"")] {
+            let line = |i| {
+                let texts = if i == 7 {
+                    odd.to_owned()
+                } else {
+                    format!("\"{}\"", first(i))
+                };
+                format!(
+                    "{{\"task\":\"regression\",\"id\":\"{split}-{i}\",\"texts\":[{texts}],\"value\":{i}}}\n"
+                )
+            };
+            let text: String = (0..n).map(line).collect();
+            space.write(&format!("{name}/{split}.jsonl"), text);
+        }
+    }
+    for (folder, texts) in [("mixed", ""), ("singles", ",\"texts\":1")] {
+        let labels = format!("{{\"task\":\"regression\",\"labels\":[]{texts}}}\n");
+        space.write(&format!("{folder}/labels.json"), labels);
+    }
+    space.write("single.txt", "\nthe cell was seen\n");
+    space.write("pair.jsonl", "{\"texts\":[\"the\",\"cell\"]}\n");
+    let set = |name: &str| {
+        stages(name, "reader: tsv_pairs", "pearson")
+            .replace("epochs: 15", "epochs: 1")
+            .replace("hidden: 64", "hidden: 32")
+    };
+    let singles = set("singles").replace("data: singles-data", "data: ./singles/");
+    let (_, singles) = singles.split_once("  singles:\n").expect("the stage");
+    let mixed = set("mixed").replace("data: mixed-data", "data: ./mixed/");
+    let (_, mixed) = mixed.split_once("  mixed:\n").expect("the stage");
+    let asked = [
+        notes("pairs", "./single.txt", ""),
+        notes("singles", "./pair.jsonl", ", format: json_lines"),
+    ]
+    .concat();
+    let others = "  pairs-others:
+    kind: predict
+    needs: { model: pairs.model, data: ./singles/ }
+    with: { name: others }
+";
+    let text = format!(
+        "{HEAD}{}  singles:\n{singles}  mixed:\n{mixed}{asked}{others}",
+        set("pairs")
+    );
+    space.write("p.yaml", text);
+    space.run(&["pairs", "singles"]).exits(0);
+    for (stage, words) in [
+        (
+            "pairs-notes",
+            "the example `text-2` has one text, and the model reads two texts",
+        ),
+        (
+            "pairs-others",
+            "the example `test-0` has one text, and the model reads two texts",
+        ),
+        (
+            "singles-notes",
+            "the example `text-1` has two texts, and the model reads one text",
+        ),
+        (
+            "mixed",
+            "the example `train-7` has two texts, and those before it have one text",
+        ),
+    ] {
+        space
+            .run(&[stage])
+            .exits(1)
+            .says(words)
+            .says("`format: json_lines`");
+    }
+}
+
 #[test]
 fn without_a_size_a_model_to_begin_from_is_asked_for() {
     let space = Space::new();

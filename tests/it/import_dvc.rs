@@ -264,6 +264,87 @@ stages:
     assert_eq!(text.matches("to PyYAML").count(), 5, "{text}");
 }
 
+/// A number that a pipeline file cannot hold refuses nothing: commands get the characters that DVC puts there, files of
+/// parameters a text, which is noted where it is used and nowhere else.
+#[test]
+fn numbers_that_do_not_fit_are_carried_as_texts() {
+    let space = Space::new();
+    space.write(
+        "params.yaml",
+        "\
+limits: {clip: .inf, low: &low -.inf, seeds: [1, 0x1ffffffffffffffff], again: *low}
+mask: .nan
+zero: -0
+unused: .inf
+",
+    );
+    space.write(
+        "model.json",
+        r#"{"n": 12345678901234567890, "bound": Infinity, "text": "NaN", "rate": 0.5}"#,
+    );
+    space.write("more.toml", "top = inf\n");
+    space.write(
+        "dvc.yaml",
+        "\
+vars: [{big: 9223372036854775808, odd: -.inf}]
+stages:
+  shell:
+    cmd: echo ${big} ${limits.clip} ${odd} ${mask} ${zero} ${limits.seeds[1]} > shell.txt
+    outs: [shell.txt]
+  loop:
+    foreach: [.inf, 3]
+    do:
+      cmd: echo ${item} > ${item}.txt
+      outs: ['${item}.txt']
+  files:
+    cmd: cat params.yaml model.json more.toml > files.txt
+    params: [limits, zero, {model.json: [n, bound, text, rate], more.toml: }]
+    outs: [files.txt]
+",
+    );
+    let mut ran = import(&space).exits(0);
+    for words in [
+        "`limits.clip: .inf` of `params.yaml` is the text `inf` here",
+        "`limits.low: -.inf` of `params.yaml` is the text `-inf` here",
+        "`limits.again: -.inf` of `params.yaml` is the text `-inf` here",
+        "`limits.seeds.1: 0x1ffffffffffffffff` of `params.yaml` is the text `36893488147419103231` here",
+        "`n: 12345678901234567890` of `model.json` is the text `12345678901234567890` here",
+        "`bound: Infinity` of `model.json` is the text `inf` here",
+        "`top: inf` of `more.toml` is the text `inf` here",
+    ] {
+        ran = ran.says(words);
+    }
+    // The notes are those seven: what only a command uses is as DVC has it.
+    let text = space.read(FILE);
+    assert_eq!(text.matches("finite and of 64 bits").count(), 7, "{text}");
+    assert!(!text.contains("to PyYAML"), "{text}");
+    space.call(&["check", FILE]).exits(0);
+    run(&space, &[]).exits(0);
+    let made = made(&space);
+    assert_eq!(
+        made["shell.txt"],
+        "9223372036854775808 inf -inf nan 0 36893488147419103231\n"
+    );
+    assert_eq!(made["inf.txt"], "inf\n");
+    assert_eq!(made["3.txt"], "3\n");
+    let files = &made["files.txt"];
+    for line in [
+        "  clip: \"inf\"\n",
+        "  seeds: [1, \"36893488147419103231\"]\n",
+        "zero: 0\n",
+        "\"n\": \"12345678901234567890\"",
+        "\"text\": \"NaN\"",
+        "\"rate\": 0.5",
+        "top = \"inf\"",
+    ] {
+        assert!(files.contains(line), "no `{line}` in\n{files}");
+    }
+    // All else that is wrong with a file still refuses it.
+    space.write("params.yaml", "a: .inf\na: 1\n");
+    let again = space.call(&["import-dvc", "--out", "pipelines/again.yaml"]);
+    again.exits(2).says("the key `a` stands twice");
+}
+
 #[test]
 fn a_parameter_that_is_written_out_is_not_called_unused() {
     let space = Space::new();

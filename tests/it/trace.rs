@@ -182,6 +182,37 @@ stages:
     assert!(space.records().is_empty());
 }
 
+/// Timers, runtimes and libraries of threads send them; `nix` knows no signal above 31.
+#[test]
+fn real_time_signals_reach_whom_they_are_for() {
+    let space = space(
+        "\
+stages:
+  handles:
+    kind: command
+    with:
+      script: |
+        trap 'cat ROOT/data/extra.txt > out.txt' 40
+        kill -40 $$
+        cat ROOT/conf.ini >> out.txt
+    outputs: { out: out.txt }
+  ended: { kind: command, with: { argv: [sh, -c, 'cat ROOT/conf.ini; kill -40 $$; cat ROOT/data/extra.txt'] } }
+",
+    );
+    let Some(ran) = traced(&space, "handles", &[]) else {
+        return;
+    };
+    let ran = ran.exits(0);
+    for name in ["data/extra.txt", "conf.ini"] {
+        let words = format!("  {name}  (read where it lies)");
+        assert!(ran.stdout.contains(&words), "{name}: {}", ran.stdout);
+    }
+    // One that nobody handles ends the program, and what it had read by then is listed.
+    let ran = traced(&space, "ended", &[]).expect("as before").exits(1);
+    assert!(ran.stdout.contains("  conf.ini  ("), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("extra.txt"), "{}", ran.stdout);
+}
+
 #[test]
 fn a_built_in_kind_is_refused() {
     let space = space("stages:\n  get: { kind: fetch, with: { url: 'https://example.org/x' } }\n");

@@ -34,6 +34,7 @@ fn labels(names: &[&str]) -> LabelSet {
         labels: names.iter().map(|name| (*name).to_owned()).collect(),
         negative: Vec::new(),
         relations: Vec::new(),
+        texts: None,
     }
 }
 

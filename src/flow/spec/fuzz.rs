@@ -1,5 +1,4 @@
-//! The way from a text to a drawn plan, for fuzzing. Knows a kind that takes anything and one that chooses, and touches
-//! no file.
+//! The way from a text to a drawn plan, for fuzzing. Knows a kind that takes anything and touches no file.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::load::load_text;
+use super::pick::Pick;
 use super::{Launch, Program};
 use crate::graph::{GraphFormat, downstream, render_graph, upstream};
-use crate::kind::{Choosing, Ports, StageContext, StageError, StageKind, StageReport, kind};
+use crate::kind::{Ports, StageContext, StageError, StageKind, StageReport, kind};
 use crate::select::select;
 
 /// Has a field of each shape that configurations have.
@@ -54,39 +54,6 @@ impl StageKind for Anything {
             argv: self.argv.clone(),
             files: Vec::new(),
             numbers: Vec::new(),
-        })
-    }
-
-    fn run(&self, _: &StageContext) -> Result<StageReport, StageError> {
-        Err(StageError::new("kind::fuzz", "this kind is never run").bug())
-    }
-}
-
-/// Chooses among anything.
-#[derive(Deserialize, Serialize, JsonSchema)]
-struct Pick {
-    over: Vec<String>,
-    #[serde(default)]
-    mean_over: Option<Vec<String>>,
-}
-
-impl StageKind for Pick {
-    const NAME: &'static str = "pick";
-    const VERSION: u32 = 1;
-    const DOC: &'static str = "Chooses.";
-    const CHOOSES: bool = true;
-
-    fn ports(&self) -> Ports {
-        Ports::inputs(["scores"]).outputs(["choice"])
-    }
-
-    fn choosing(&self) -> Option<Choosing> {
-        Some(Choosing {
-            port: "scores",
-            axes_key: "over",
-            axes: self.over.clone(),
-            averaged_key: "mean_over",
-            averaged: self.mean_over.clone(),
         })
     }
 

@@ -30,6 +30,7 @@ mod needs;
 pub mod node;
 mod outputs;
 pub mod paths;
+mod pick;
 mod quantity;
 pub mod schema;
 mod settings;

@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::load::{LoadFailure, LoadOptions, Loaded, load};
+use super::pick::Pick;
 use super::{Launch, Origin, Program, StageSpec};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{
-    BindContext, Choosing, ConfigProblem, KindEntry, Ports, StageContext, StageError, StageKind,
-    StageReport, kind,
+    BindContext, ConfigProblem, KindEntry, Ports, StageContext, StageError, StageKind, StageReport,
+    kind,
 };
 
 /// Like `command`: any inputs, declared outputs.
@@ -98,39 +99,6 @@ impl StageKind for Train {
 
     fn numerics(&self) -> Option<String> {
         Some("f32".to_owned())
-    }
-
-    fn run(&self, _: &StageContext) -> Result<StageReport, StageError> {
-        Ok(StageReport::default())
-    }
-}
-
-/// Chooses.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-pub(crate) struct Pick {
-    over: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    mean_over: Option<Vec<String>>,
-}
-
-impl StageKind for Pick {
-    const NAME: &'static str = "pick";
-    const VERSION: u32 = 1;
-    const DOC: &'static str = "Chooses.";
-    const CHOOSES: bool = true;
-
-    fn ports(&self) -> Ports {
-        Ports::inputs(["scores"]).outputs(["choice"])
-    }
-
-    fn choosing(&self) -> Option<Choosing> {
-        Some(Choosing {
-            port: "scores",
-            axes_key: "over",
-            axes: self.over.clone(),
-            averaged_key: "mean_over",
-            averaged: self.mean_over.clone(),
-        })
     }
 
     fn run(&self, _: &StageContext) -> Result<StageReport, StageError> {

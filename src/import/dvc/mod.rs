@@ -16,6 +16,7 @@ use flow::spec::node::Node;
 mod assigned;
 mod convert;
 mod names;
+mod numbers;
 mod parameters;
 mod plan;
 mod project;

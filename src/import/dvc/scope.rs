@@ -9,6 +9,7 @@ use flow::spec::decode::scalar_text;
 use flow::spec::node::{Entry, Node, Value};
 use flow::spec::yaml;
 
+use super::numbers::{self, Carried, joined};
 use super::text::{Part, Piece, Text, parts, quoted, shown};
 use crate::kinds::params_file::{Format, read_toml};
 
@@ -22,6 +23,8 @@ const MAX_TEXT_BYTES: usize = 64 << 20;
 pub(super) struct Files {
     pub(super) sources: Sources,
     read: BTreeMap<PathBuf, Option<Node>>,
+    /// Numbers that have become texts, by the file they stand in.
+    carried: BTreeMap<PathBuf, Vec<Carried>>,
 }
 
 impl Files {
@@ -45,11 +48,14 @@ impl Files {
                 Some(match format {
                     Format::Yaml => self.yaml(&name, path, &text)?,
                     Format::Json => {
-                        let value = serde_json::from_str(&text)
+                        let value = serde_json::from_str(&numbers::mark_json(&text))
                             .map_err(|error| wrong(error.to_string()))?;
-                        from_json(&value, used)
+                        self.tree(path, &value, used)
                     }
-                    Format::Toml => from_json(&read_toml(&text).map_err(wrong)?, used),
+                    Format::Toml => {
+                        let value = read_toml(&text, &numbers::marked).map_err(wrong)?;
+                        self.tree(path, &value, used)
+                    }
                 })
             }
         };
@@ -61,18 +67,32 @@ impl Files {
     pub(super) fn yaml(&mut self, name: &str, path: &Path, text: &str) -> Result<Node, Diagnostic> {
         let source = self.sources.add(name, Some(path), text);
         let parsed = yaml::parse(text, source);
-        match (parsed.problems.into_iter().next(), parsed.node) {
-            (Some(problem), _) => Err(problem),
-            (None, Some(node)) => Ok(node),
-            (None, None) => Err(Diagnostic::error(
-                "import::dvc",
-                format!("`{name}` cannot be read"),
-            )),
-        }
+        let Some(mut node) = parsed.node else {
+            let unknown = || Diagnostic::error("import::dvc", format!("`{name}` cannot be read"));
+            return Err(parsed.problems.into_iter().next().unwrap_or_else(unknown));
+        };
+        let carried = numbers::in_yaml(parsed.problems, &mut node, &self.sources)?;
+        self.carried.insert(path.to_path_buf(), carried);
+        Ok(node)
+    }
+
+    fn tree(&mut self, path: &Path, value: &serde_json::Value, span: Span) -> Node {
+        let carried = self.carried.entry(path.to_path_buf()).or_default();
+        from_json(value, span, "", carried)
+    }
+
+    /// The numbers of a file that have become texts.
+    pub(super) fn carried(&self, path: &Path) -> &[Carried] {
+        self.carried.get(path).map_or(&[], Vec::as_slice)
     }
 }
 
-fn from_json(value: &serde_json::Value, span: Span) -> Node {
+fn from_json(
+    value: &serde_json::Value,
+    span: Span,
+    path: &str,
+    carried: &mut Vec<Carried>,
+) -> Node {
     use serde_json::Value as Json;
     let value = match value {
         Json::Null => Value::Null,
@@ -81,16 +101,20 @@ fn from_json(value: &serde_json::Value, span: Span) -> Node {
             Some(whole) => Value::Int(whole),
             None => Value::Float(number.as_f64().unwrap_or_default()),
         },
-        Json::String(text) => Value::String(text.clone()),
+        Json::String(text) => numbers::in_text(text, path, span, carried)
+            .unwrap_or_else(|| Value::String(text.clone())),
         Json::Array(items) => {
-            Value::Sequence(items.iter().map(|item| from_json(item, span)).collect())
+            let items = items.iter().enumerate();
+            let items =
+                items.map(|(index, item)| from_json(item, span, &joined(path, &index), carried));
+            Value::Sequence(items.collect())
         }
         Json::Object(map) => Value::Map(
             map.iter()
                 .map(|(key, value)| Entry {
                     key: key.clone(),
                     key_span: span,
-                    value: from_json(value, span),
+                    value: from_json(value, span, &joined(path, key), carried),
                 })
                 .collect(),
         ),

@@ -1,8 +1,11 @@
 //! The kind from outside: its configuration, its key, its messages and what it writes.
 
-use super::*;
+use std::path::Path;
+
 use flow::digest::Use;
-use flow::kind::InputItem;
+use flow::kind::{InputItem, StageInput};
+
+use super::*;
 
 fn config(text: serde_json::Value) -> Dataset {
     serde_json::from_value(text).expect("it decodes")

@@ -107,8 +107,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl StageKind for Select {
     const NAME: &'static str = "select";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: `ranking` has `ties`.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "choose values of axes by a metric averaged over repetitions";
     const CHOOSES: bool = true;
 

@@ -60,6 +60,7 @@ pub(super) fn json(select: &Select, scores: &Scores, ranking: &Ranking) -> Strin
         "split": scores.split,
         "class": select.filter.class,
         "goal": if select.is_max() { "max" } else { "min" },
+        "ties": select.ties,
         "chosen": map(&ranking.best().values),
         "ranking": cells,
     }))

@@ -157,6 +157,7 @@ fn ties_are_settled_as_asked_and_the_order_of_seeds_is_none() {
             ranking["ranking"][1]["rank"], 1,
             "equal means have equal ranks"
         );
+        assert_eq!(ranking["ties"], ties);
         report.choice["rate"].clone()
     };
     assert_eq!(chosen(json!(["rate", "epochs"]), "first"), "2");

@@ -9,7 +9,7 @@ use crate::measure::{Data, Measure};
 use crate::names::Names;
 use crate::number::Style;
 use crate::options::{Format, Where};
-use crate::sections::files::{Combination, Ranking, load_ranking};
+use crate::sections::files::{Combination, Ranking, Ties, load_ranking};
 use crate::sections::options::{BesideOptions, ChoiceOptions};
 use crate::sections::{chosen, groups};
 
@@ -180,7 +180,7 @@ fn one(
     })
 }
 
-/// `The highest mean f1 on dev, over 6 combinations: rate 0.0003, epochs 2. 2 combinations share it.`
+/// `The highest mean f1 on dev, over 6 combinations: rate 0.0003, epochs 2. 2 combinations have it; …`
 fn rule(ranking: &Ranking, names: Names<'_>) -> String {
     let which = if ranking.goal == "min" {
         "lowest"
@@ -204,13 +204,33 @@ fn rule(ranking: &Ranking, names: Names<'_>) -> String {
         ranking.ranking.len(),
         values.join(", ")
     ));
-    let first = ranking.ranking.iter().filter(|one| one.rank == 1).count();
-    if first > 1 {
-        text.push_str(&format!(
-            " {first} combinations have it; the rule for ties chose."
-        ));
+    let tied: Vec<&Combination> = (ranking.ranking.iter())
+        .filter(|one| one.rank == 1)
+        .collect();
+    if tied.len() > 1 {
+        let rule = tie(ranking, &tied, names);
+        text.push_str(&format!(" {} combinations have it; {rule}.", tied.len()));
     }
     text
+}
+
+/// Which rule broke a tie: `of these the one with the smallest epochs was taken`.
+fn tie(ranking: &Ranking, tied: &[&Combination], names: Names<'_>) -> String {
+    let which = match ranking.ties {
+        None => return "the rule for ties chose".to_owned(),
+        Some(Ties::First) => return "the one that comes first in the matrix was taken".to_owned(),
+        Some(Ties::Smallest) => "smallest",
+        Some(Ties::Largest) => "largest",
+    };
+    // In the order in which they decide; one that all have alike decides nothing.
+    let axes: Vec<String> = (ranking.chosen.iter())
+        .filter(|(axis, value)| tied.iter().any(|one| one.axes.get(*axis) != Some(*value)))
+        .map(|(axis, _)| names.column(axis))
+        .collect();
+    format!(
+        "of these the one with the {which} {} was taken",
+        axes.join(", then ")
+    )
 }
 
 /// The number beside a combination. Rows that have the choice's axes are those of their combination; rows without any
@@ -256,4 +276,61 @@ fn measure_beside(
     let named: Vec<String> = filter.keys().cloned().collect();
     data.measure(&rows, &named)?
         .map_err(|not_one| not_one.into_error(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_rule_that_broke_a_tie_is_named_with_the_axes_that_it_looked_at() {
+        let told = |ties: Value, others: &[Value]| {
+            let chosen = json!({"rate": 0.1, "epochs": 3, "size": "small"});
+            let all = std::iter::once(&chosen).chain(others);
+            let cells: Vec<Value> = all
+                .map(|axes| json!({"rank": 1, "axes": axes, "mean": 90.0, "n": 3}))
+                .collect();
+            let mut ranking =
+                json!({"metric": "f1", "goal": "max", "chosen": chosen, "ranking": cells});
+            if !ties.is_null() {
+                ranking["ties"] = ties;
+            }
+            let ranking: Ranking = serde_json::from_value(ranking).expect("a ranking");
+            let labels = BTreeMap::from([("rate".to_owned(), "learning rate".to_owned())]);
+            let text = rule(&ranking, Names(&labels));
+            let (_, rule) = text.rsplit_once(": ").expect("what was chosen");
+            rule.split_once(". ").map(|(_, rule)| rule.to_owned())
+        };
+        let epochs = json!({"rate": 0.1, "epochs": 5, "size": "small"});
+        let both = json!({"rate": 0.3, "epochs": 5, "size": "small"});
+        assert_eq!(told(json!("smallest"), &[]), None, "there is no tie");
+        for (ties, others, words) in [
+            (
+                json!("smallest"),
+                vec![epochs.clone()],
+                "2 combinations have it; of these the one with the smallest epochs was taken.",
+            ),
+            (
+                json!("largest"),
+                vec![epochs.clone(), both],
+                "3 combinations have it; of these the one with the largest learning rate, then epochs was taken.",
+            ),
+            (
+                json!("first"),
+                vec![epochs.clone()],
+                "2 combinations have it; the one that comes first in the matrix was taken.",
+            ),
+            (
+                Value::Null,
+                vec![epochs],
+                "2 combinations have it; the rule for ties chose.",
+            ),
+        ] {
+            assert_eq!(told(ties, &others).as_deref(), Some(words));
+        }
+    }
 }

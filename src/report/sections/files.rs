@@ -113,10 +113,25 @@ pub struct Ranking {
     pub split: Option<String>,
     /// `max` or `min`.
     pub goal: String,
+    /// Who wins among equal means; not known of rankings of before.
+    #[serde(default)]
+    pub ties: Option<Ties>,
     /// Each axis with its value.
     pub chosen: serde_json::Map<String, Value>,
     /// Every combination, the best first.
     pub ranking: Vec<Combination>,
+}
+
+/// Who wins among equal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ties {
+    /// The one that comes first in the matrix.
+    First,
+    /// The one with the smallest values; the first axis that differs decides.
+    Smallest,
+    /// The one with the largest values; the first axis that differs decides.
+    Largest,
 }
 
 /// One combination of values.

@@ -73,7 +73,7 @@ fn everything(fixture: &mut Fixture) -> Vec<Instance> {
         }
     }
     let ranking = json!({
-        "metric": "f1", "dataset": null, "split": "dev", "class": null, "goal": "max",
+        "metric": "f1", "dataset": null, "split": "dev", "class": null, "goal": "max", "ties": "smallest",
         "chosen": {"epochs": 3, "rate": 0.0003},
         "ranking": [
             {"rank": 1, "axes": {"epochs": 3, "rate": 0.0003}, "mean": 91.5, "sd": 0.2, "n": 3, "values": []},

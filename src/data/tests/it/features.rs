@@ -69,6 +69,7 @@ fn tags() -> LabelSet {
         labels: vec!["O".to_owned()],
         negative: Vec::new(),
         relations: Vec::new(),
+        texts: None,
     }
 }
 

@@ -19,6 +19,8 @@ use crate::store::{Store, StoreError, remove_tree};
 
 mod sort;
 #[cfg(target_os = "linux")]
+mod stops;
+#[cfg(target_os = "linux")]
 mod watch;
 
 pub use sort::{Place, Traced, Undeclared};

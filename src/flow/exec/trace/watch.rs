@@ -1,4 +1,4 @@
-//! Processes under ptrace, and the paths in their calls. The only door to ptrace; knows nothing of stages.
+//! Processes under ptrace, and the paths in their calls. Knows nothing of stages.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,13 +8,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::stops::{self, Stop};
 use super::{Seen, normal};
 use crate::exec::process::this_program;
 
@@ -61,9 +60,8 @@ pub fn begin(argv: &[String]) -> io::Error {
 pub fn follow(order: &Path, to: &Path) -> io::Result<u8> {
     let child = this_program()?.arg("exec").arg(order).spawn()?;
     let first = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    match waitpid(first, Some(WaitPidFlag::__WALL))? {
-        WaitStatus::Stopped(_, Signal::SIGSTOP) => {}
-        _ => return Err(io::ErrorKind::PermissionDenied.into()),
+    if stops::next(Some(first))? != (first, Stop::Signal(libc::SIGSTOP)) {
+        return Err(io::ErrorKind::PermissionDenied.into());
     }
     let options = ptrace::Options::PTRACE_O_TRACESYSGOOD
         | ptrace::Options::PTRACE_O_TRACEFORK
@@ -72,7 +70,7 @@ pub fn follow(order: &Path, to: &Path) -> io::Result<u8> {
         | ptrace::Options::PTRACE_O_TRACEEXEC
         | ptrace::Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(first, options)?;
-    ptrace::syscall(first, None)?;
+    stops::go_on(first, 0)?;
     let mut watch = Watch {
         tasks: [(first, Task::Outside)].into(),
         seen: BTreeMap::new(),
@@ -91,30 +89,27 @@ struct Watch {
 impl Watch {
     fn until_end(&mut self, first: Pid) -> io::Result<u8> {
         loop {
-            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Err(Errno::EINTR) => continue,
-                other => other?,
-            };
-            let (task, signal) = match status {
-                WaitStatus::Exited(task, code) => {
+            let (task, stop) = stops::next(None)?;
+            let signal = match stop {
+                Stop::Exited(code) => {
                     self.tasks.remove(&task);
                     if task == first {
                         return Ok(u8::try_from(code & 0xff).unwrap_or(1));
                     }
                     continue;
                 }
-                WaitStatus::Signaled(task, signal, _) => {
+                Stop::Killed(signal) => {
                     self.tasks.remove(&task);
                     if task == first {
-                        return Ok(u8::try_from(128 + signal as i32).unwrap_or(255));
+                        return Ok(u8::try_from(128 + signal).unwrap_or(255));
                     }
                     continue;
                 }
-                WaitStatus::PtraceSyscall(task) => {
+                Stop::Call => {
                     self.call(task);
-                    (task, None)
+                    0
                 }
-                WaitStatus::PtraceEvent(task, _, event) => {
+                Stop::Event(event) => {
                     if event == libc::PTRACE_EVENT_EXEC {
                         // Of several threads only this one is left, inside the call that it is told of next.
                         let is_inside = matches!(self.tasks.get(&task), Some(Task::Inside(_)));
@@ -122,19 +117,19 @@ impl Watch {
                             self.tasks.insert(task, Task::Inside(None));
                         }
                     }
-                    (task, None)
+                    0
                 }
-                WaitStatus::Stopped(task, signal) => {
+                Stop::Signal(signal) => {
                     // A new task begins with a stop that nobody sent it.
                     let is_new = !self.tasks.contains_key(&task);
                     self.tasks.entry(task).or_insert(Task::Outside);
-                    let is_own = is_new && signal == Signal::SIGSTOP || signal == Signal::SIGTRAP;
-                    (task, (!is_own).then_some(signal))
+                    let is_own = is_new && signal == libc::SIGSTOP || signal == libc::SIGTRAP;
+                    if is_own { 0 } else { signal }
                 }
-                _ => continue,
+                Stop::Other => continue,
             };
             // It may be gone by now, killed from elsewhere.
-            let _ = ptrace::syscall(task, signal);
+            let _ = stops::go_on(task, signal);
         }
     }
 
@@ -216,7 +211,7 @@ impl Registers {
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn of(_task: Pid) -> nix::Result<Self> {
-        Err(Errno::ENOSYS)
+        Err(nix::errno::Errno::ENOSYS)
     }
 }
 
