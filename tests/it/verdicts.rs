@@ -166,10 +166,6 @@ stages:
               - { key: params.inner.size, label: Size, stated: 3 }
               - { key: params.seed, label: Seeds }
               - { key: params.none, label: None, stated: 1 }
-  direct:
-    kind: report
-    needs: { log: 'train[task=ner,seed=1].log' }
-    with: { sections: [{ settings: { title: One, from: [log], rows: [{ key: params.rate, stated: 5e-5 }] } }] }
 ";
 
 /// What really was used stands in the records, and a change of it reaches the report.

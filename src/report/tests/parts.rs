@@ -287,8 +287,8 @@ fn a_checklist_answers_from_evidence_alone() {
     let text = text(&report, "report.md");
     let at = text.find("## Checklist for reviewers").expect("a part");
     let has = |line: &str| assert!(text[at..].contains(line), "{line} in {}", &text[at..]);
-    has("  - a licence \\<of\\> its own: behind 6 inputs.");
-    has("7 inputs of 13 state no licence.");
+    has("  - a licence &lt;of&gt; its own: behind 6 inputs.");
+    has("13 inputs of 19 state no licence.");
     has("  - scores: 3 runs a number, repetitions 1, 2, 3.");
     has("among 3 combinations: epochs 3, rate 0.0003.");
     has("  - cpu: made 6 inputs.");
