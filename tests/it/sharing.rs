@@ -306,14 +306,8 @@ fn what_must_not_be_passed_on_stays_behind_and_is_named() {
     let found = rungs(&reader, &[]);
     assert_eq!(
         verdicts(&found),
-        ["holds", "unjudged", "unjudged"],
-        "the report reads the logs of models, which stay behind, too: {found:?}"
-    );
-    assert!(
-        found[&2]
-            .1
-            .contains("`model[seed=1]` is neither in the bundle"),
-        "{found:?}"
+        ["holds", "holds", "unjudged"],
+        "the tables follow from the numbers, which may be passed on: {found:?}"
     );
     assert!(
         found[&3]
