@@ -1,13 +1,14 @@
 //! `run.html` and `run.json` beside each report of a run: what differs from run to run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use flow::clock;
 use flow::cost::Cost;
 use flow::event::End;
 use flow::exec::environment::quoted;
 use flow::render::draw_run;
-use flow::run::RunSummary;
+use flow::run::{RunSummary, StageSummary};
 use flow::spec::load::{LoadOptions, flatten};
 use flow::spec::{StageId, StageSpec};
 use report::{RunSummary as Page, RunTotals, StageLine, render_run};
@@ -17,17 +18,26 @@ use super::session::Session;
 use crate::console::Console;
 use crate::kinds::KINDS;
 
+/// The page of a run, and the same for programs.
+const PAGE: &str = "run.html";
+const DATA: &str = "run.json";
 /// Longer texts of a pipeline do not stand on the page.
 const LONGEST_TEXT: usize = 1 << 18;
 
-/// Writes both files into every report's folder.
+/// Writes both files into every report's folder. A run that found everything done leaves pages of the same stages where the
+/// cache has learned nothing since: they have the times of the run that did the work, and such a run is over before they
+/// could be made.
 pub(super) fn write_run_pages(
     args: &PipelineArgs,
     session: &Session,
     summary: &RunSummary,
     console: &mut Console,
 ) {
-    if summary.reports.is_empty() {
+    let root = &session.workflow().root;
+    let did_nothing = summary.counts.cached == summary.counts.total;
+    let mut places = summary.reports.iter().map(|report| root.join(&report.path));
+    if summary.reports.is_empty() || did_nothing && places.all(|at| tells_of(&at, session, summary))
+    {
         return;
     }
     let mut page = page(session, summary);
@@ -39,12 +49,40 @@ pub(super) fn write_run_pages(
     json.push(b'\n');
     for report in &summary.reports {
         let folder = session.workflow().root.join(&report.path);
-        let written = fs_err::write(folder.join("run.html"), &html)
-            .and_then(|()| fs_err::write(folder.join("run.json"), &json));
+        let written = fs_err::write(folder.join(PAGE), &html)
+            .and_then(|()| fs_err::write(folder.join(DATA), &json));
         if let Err(error) = written {
             console.note(&format!("the page of this run cannot be written: {error}"));
         }
     }
+}
+
+/// Whether the pages in a folder tell of the stages and keys of this run, and of all that was computed until now.
+fn tells_of(folder: &Path, session: &Session, summary: &RunSummary) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        stages: Vec<ToldStage>,
+    }
+    #[derive(serde::Deserialize)]
+    struct ToldStage {
+        name: String,
+        key: Option<String>,
+    }
+    let Ok(json) = fs_err::read(folder.join(DATA)) else {
+        return false;
+    };
+    let Ok(told) = serde_json::from_slice::<Told>(&json) else {
+        return false;
+    };
+    let of_this_run = |(told, one): (&ToldStage, &StageSummary)| {
+        told.name == one.stage && told.key == one.key.map(|key| key.to_string())
+    };
+    let written = |path: &Path| fs_err::metadata(path).and_then(|of| of.modified()).ok();
+    let page = written(&folder.join(PAGE));
+    page.is_some()
+        && page > written(&session.store.index_path())
+        && told.stages.len() == summary.stages.len()
+        && told.stages.iter().zip(&summary.stages).all(of_this_run)
 }
 
 fn page(session: &Session, summary: &RunSummary) -> Page {

@@ -157,6 +157,12 @@ impl Store {
             .join(format!("{}.json", &hex[2..]))
     }
 
+    /// The index: touched by whoever adds a record.
+    #[must_use]
+    pub fn index_path(&self) -> PathBuf {
+        self.dir.join("records-v1").join("index")
+    }
+
     /// Where a key's attempts, lock and checkpoint lie.
     #[must_use]
     pub fn work_path(&self, key: &Digest) -> PathBuf {
