@@ -21,6 +21,10 @@ pub trait Memory {
     fn write_reals(&mut self, to: Real, values: &[f32]);
     /// Copies f32 numbers from the device; waits for what makes them.
     fn read_reals(&mut self, from: Real) -> Vec<f32>;
+    /// Copies activations to the device, rounded to its compute type: for comparisons, since models make their own.
+    fn write_acts(&mut self, to: Act, values: &[f32]);
+    /// Copies activations from the device; waits for what makes them.
+    fn read_acts(&mut self, from: Act) -> Vec<f32>;
     /// Sets f32 numbers to zero.
     fn zero_reals(&mut self, what: Real);
     /// Sets activations to zero.

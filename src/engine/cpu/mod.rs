@@ -133,6 +133,14 @@ impl Memory for Cpu {
         self.reals.get(from.range()).to_vec()
     }
 
+    fn write_acts(&mut self, to: Act, values: &[f32]) {
+        self.acts.get_mut(to.range()).copy_from_slice(values);
+    }
+
+    fn read_acts(&mut self, from: Act) -> Vec<f32> {
+        self.acts.get(from.range()).to_vec()
+    }
+
     fn zero_reals(&mut self, what: Real) {
         self.reals.get_mut(what.range()).fill(0.0);
     }

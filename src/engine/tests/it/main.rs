@@ -1,6 +1,8 @@
 //! Tests of whole networks.
 
 mod bits;
+mod cuda;
+mod emulated;
 mod joint;
 mod oracles;
 mod parity;
