@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
 use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
+use crate::collective::Collective;
 use crate::error::DeviceError;
 use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
 
@@ -22,6 +23,8 @@ pub static SOURCES: &[&Source] = &[&sums::SOURCE, &crate::ops::layernorm::cuda::
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
+/// Gradients that travel through the processor's memory at a time.
+const TRAVELS: usize = 1 << 24;
 /// Threads of a block of kernels that take a row a warp.
 pub(crate) const ROW_THREADS: u32 = 256;
 /// Rows of such a block at a time.
@@ -356,6 +359,27 @@ impl<D: Driver> Memory for Cuda<D> {
     fn zero_gradients(&mut self) {
         let pool = self.gradients;
         self.driver.zero(pool.at, pool.bytes());
+    }
+
+    fn sum_over(&mut self, group: &mut dyn Collective, sums: &[Real]) -> Result<(), DeviceError> {
+        for sums in sums {
+            let mut values = self.read_reals(*sums);
+            group.sum(&mut values)?;
+            self.write_reals(*sums, &values);
+        }
+        // Through the processor's memory, a part at a time, unless the driver has a way of its own.
+        let pool = self.gradients;
+        if self.driver.sum_over(group, pool.at, pool.len)? {
+            return Ok(());
+        }
+        for first in (0..pool.len).step_by(TRAVELS) {
+            let len = TRAVELS.min(pool.len - first);
+            let at = pool.at(first..first + len);
+            let mut values: Vec<f32> = self.read_words(at, len);
+            group.sum(&mut values)?;
+            self.driver.write(at, bytemuck::cast_slice(&values));
+        }
+        Ok(())
     }
 
     fn set_dropout(&mut self, dropout: Dropout) {
