@@ -144,6 +144,11 @@ impl Cpu {
     }
 }
 
+/// Zeros in the rows from `first` on: those of no sequence.
+fn clear_tail(rows: &mut [f32], width: usize, first: usize) {
+    rows[first * width..].fill(0.0);
+}
+
 /// The rows of a head in a matrix whose rows are `stride` wide, from column `column`.
 fn part(
     all: &[f32],
@@ -179,10 +184,13 @@ impl Attention for Cpu {
         let (stride, by) = (3 * width, 1.0 / (size as f32).sqrt());
         let ([qkv], [context]) = self.acts.views([qkv.range()], [context.range()]);
         let n = context.len() / width;
-        let (context, lse) = (
-            Shared::new(context),
-            Shared::new(self.reals.get_mut(lse.range())),
-        );
+        let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
+        let lse = self.reals.get_mut(lse.range());
+        clear_tail(context, width, end);
+        for lse in lse.chunks_exact_mut(n.max(1)) {
+            clear_tail(lse, 1, end);
+        }
+        let (context, lse) = (Shared::new(context), Shared::new(lse));
         let products = &self.products;
         tasks.par_iter().for_each(|task| {
             let column = task.head * size;
@@ -253,6 +261,8 @@ impl Attention for Cpu {
         );
         let n = context.len() / width;
         let lse = self.reals.get(lse.range());
+        let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
+        clear_tail(d_qkv, stride, end);
         let d_qkv = Shared::new(d_qkv);
         let products = &self.products;
         tasks.par_iter().for_each(|task| {
