@@ -325,6 +325,15 @@ DEVICE void copies_wait() {
 
 // ---- Numbers.
 
+// The same number, of which the compiler no longer knows whence it is: what is computed from it is computed again then, instead of
+// being kept in registers over a long loop.
+DEVICE u32 forget(u32 value) {
+#ifndef EMULATED
+    asm volatile("" : "+r"(value));
+#endif
+    return value;
+}
+
 // Without subnormal results; 0 for -infinity.
 DEVICE float power_of_two(float value) {
 #ifdef EMULATED
@@ -337,16 +346,19 @@ DEVICE float power_of_two(float value) {
 #endif
 }
 
-// The signs of bytes: byte `i` of the result is all ones where byte `selector >> 4 i & 3` of the word has its highest bit set,
-// else 0. The selector's digits are 8 to 11, for bytes 0 to 3.
-DEVICE u32 signs_of_bytes(u32 word, u32 selector) {
+// The signs of bytes: byte `i` of the result is all ones where the byte that digit `i` of the selector names has its highest bit
+// set, else 0. Digits 8 to 11 name the bytes of the first word, 12 to 15 those of the second.
+DEVICE u32 signs_of_bytes(u32 first, u32 second, u32 selector) {
 #ifdef EMULATED
     u32 signs = 0;
-    for (u32 i = 0; i < 4; i++) signs |= (word >> (8 * (selector >> (4 * i) & 3)) & 0x80u ? 0xffu : 0u) << (8 * i);
+    for (u32 i = 0; i < 4; i++) {
+        const u32 digit = selector >> (4 * i) & 7u, word = digit < 4 ? first : second;
+        signs |= (word >> (8 * (digit % 4)) & 0x80u ? 0xffu : 0u) << (8 * i);
+    }
     return signs;
 #else
     u32 signs;
-    asm("prmt.b32 %0, %1, 0, %2;" : "=r"(signs) : "r"(word), "r"(selector));
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(signs) : "r"(first), "r"(second), "r"(selector));
     return signs;
 #endif
 }

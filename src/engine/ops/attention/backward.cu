@@ -13,27 +13,23 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
     SHARED_REST(bf16, tiles);  // by stage: keys, values
     Place place;
     if (!find_place(a, place)) return;
-    const u32 width = a.heads * a.size, stride = 3 * width;
-    const u64 at = u64(place.start) * stride + place.head * a.size;
     if (place.keys == 0) {
-        clear_rows(a.d_qkv + at, stride, place, a.size);
+        clear_rows(a.d_qkv, third(a, place, 0), place, a.size);
         return;
     }
-    const bf16 *keys = a.qkv + at + width, *values = keys + width;
+    const Part keys = third(a, place, 1), values = third(a, place, 2);
     const u32 g = lane() / 4, t = lane() % 4;
     const u32 first = place.first + warp() * 16 * PARTS;
     const bool is_idle = first >= place.length;
     const bool drops = a.dropout.threshold != 0;
-    const float by = a.by * LOG2_E;
 
-    fetch<D>(tiles, keys, stride, 0, place.keys, a.size);
-    fetch<D>(tiles + S::TILE_SIZE, values, stride, 0, place.keys, a.size);
+    fetch<D>(tiles, a.qkv, keys, 0, place.keys, a.size);
+    fetch<D>(tiles + S::TILE_SIZE, a.qkv, values, 0, place.keys, a.size);
     copies_end();
     u32 q[PARTS][D / 16][4], d_out[PARTS][D / 16][4];
     float delta[PARTS][2] = {}, lse[PARTS][2];
-    const u64 out_at = u64(place.start) * width + place.head * a.size;
-    load_rows<D>(q, a.context + out_at, width, first, place.length, a.size);
-    load_rows<D>(d_out, a.d_context + out_at, width, first, place.length, a.size);
+    load_rows<D>(q, a.context, whole(a, place), first, place.length, a.size);
+    load_rows<D>(d_out, a.d_context, whole(a, place), first, place.length, a.size);
 #pragma unroll
     for (u32 m = 0; m < PARTS; m++)
 #pragma unroll
@@ -53,7 +49,7 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
             lse[m][half] = row < place.length ? a.lse[number] * LOG2_E : infinity();
             if (t == 0 && row < place.length) a.delta[number] = delta[m][half];
         }
-    load_rows<D>(q, a.qkv + at, stride, first, place.length, a.size);
+    load_rows<D>(q, a.qkv, third(a, place, 0), first, place.length, a.size);
     float dq[PARTS][D / 8][4] = {};
     u32 kept[PARTS][2];
 #pragma unroll
@@ -65,8 +61,8 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
         __syncthreads();
         if (tile + 1 < n_tiles) {
             bf16 *next = tiles + (tile + 1) % 2 * (2 * S::TILE_SIZE);
-            fetch<D>(next, keys, stride, (tile + 1) * TILE, place.keys, a.size);
-            fetch<D>(next + S::TILE_SIZE, values, stride, (tile + 1) * TILE, place.keys, a.size);
+            fetch<D>(next, a.qkv, keys, (tile + 1) * TILE, place.keys, a.size);
+            fetch<D>(next + S::TILE_SIZE, a.qkv, values, (tile + 1) * TILE, place.keys, a.size);
             copies_end();
         }
         if (is_idle) continue;
@@ -80,6 +76,7 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
         const bf16 *key_rows = stage + offset_of_rows<D>(), *value_rows = key_rows + S::TILE_SIZE;
         const bf16 *key_columns = stage + offset_of_columns<D>();
 #pragma unroll
+#pragma unroll 1
         for (u32 step = 0; step < TILE; step += STEP) {
             float s[PARTS][2][4] = {}, d[PARTS][2][4] = {};
 #pragma unroll
@@ -110,13 +107,14 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
             for (u32 m = 0; m < PARTS; m++)
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
-                    const u32 n = i / 2, half = i % 2, word = kept[m][half] << (7 - (tile % 2 * 4 + step / 16));
+                    const u32 n = i / 2, half = i % 2;
+                    const Kept own = kept_of(kept[m][half], tile % 2 * 4 + step / 16);
                     float made[2];
 #pragma unroll
                     for (u32 j = 0; j < 2; j++) {
-                        const float p = power_of_two(fmaf(s[m][n][2 * half + j], by, -lse[m][half]));
-                        const float own = as_float(as_bits(p) & kept_one(word, 2 * n + j));
-                        made[j] = score_gradient(p, own, d[m][n][2 * half + j], delta[m][half]);
+                        const float p = power_of_two(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[m][half]));
+                        const float left = as_float(as_bits(p) & kept_one(own, 2 * n + j));
+                        made[j] = score_gradient(p, left, d[m][n][2 * half + j], delta[m][half]);
                     }
                     ds[m][i] = pack_bf16(made[0], made[1]);
                 }
@@ -136,19 +134,25 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
     float factor[PARTS][2];
 #pragma unroll
     for (u32 m = 0; m < PARTS; m++) factor[m][0] = factor[m][1] = a.by * a.dropout.scale;
-    store_rows<D>(a.d_qkv + at, stride, first, place.length, a.size, dq, factor);
+    store_rows<D>(a.d_qkv, third(a, place, 0), forget(first), place.length, a.size, dq, factor);
 }
 
-// Which of 128 keys each of 64 queries keeps, made by the block's threads together: word `(group * 16 + i) * 4 + t` has a byte
-// each for queries 2t, 2t + 1, 2t + 8, 2t + 9 of a group of 16, bit `j` of it for key `16 j + i`.
+// Which of 128 keys each of 64 queries keeps, made by the block's threads together: word `(group * 16 + i) * 4 + t` has a digit in
+// either half for queries 2t, 2t + 1, 2t + 8, 2t + 9 of a group of 16, bit `w` of it for key `32 w + i`, or `32 w + 16 + i`.
+template <u32 THREADS>
 DEVICE void keep_queries(u32 *words, const AttentionArguments &a, const Place &place, u32 first_query) {
-    for (u32 i = threadIdx.x; i < TILE * 4; i += blockDim.x) {
+#pragma unroll 1
+    for (u32 i = threadIdx.x; i < TILE * 4; i += THREADS) {
         const u32 query = first_query + i / 64 * 16 + i % 4 * 2;
+        // Keys of the rounds are made here, and not kept in registers, which are scarce.
+        Dropout dropout = a.dropout;
+        dropout.key[0] = forget(dropout.key[0]);
+        dropout.key[1] = forget(dropout.key[1]);
         u32 word = 0;
 #pragma unroll
         for (u32 j = 0; j < 4; j++) {
             const u64 block = dropout_row(place, query + j % 2 + j / 2 * 8) + place.first / 128;
-            word |= kept_bits(a.dropout, block * 16 + i / 4 % 16, place.index) << (8 * j);
+            word = word >> 4 | kept_halves(dropout, block * 16 + i / 4 % 16, place.index);
         }
         words[i] = word;
     }
@@ -160,58 +164,55 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
     constexpr u32 PARTS = S::PARTS;
     SHARED(float, rows, 2 * 2 * TILE);   // by stage: logarithms, deltas
     SHARED(u32, words, 2 * TILE * 4);    // by stage: what is kept
+    SHARED(Place, own, 1);               // `place` once more, for copies: registers are scarce
     SHARED_REST(bf16, tiles);            // by stage: queries, gradients of their outputs
     Place place;
     if (!find_place(a, place)) return;
-    const u32 width = a.heads * a.size, stride = 3 * width;
-    const u64 at = u64(place.start) * stride + place.head * a.size;
-    bf16 *d_keys = a.d_qkv + at + width, *d_values = d_keys + width;
     if (place.first >= place.keys) {
         // Rows that are no keys, or of no sequence.
-        clear_rows(d_keys, stride, place, a.size);
-        clear_rows(d_values, stride, place, a.size);
+        clear_rows(a.d_qkv, third(a, place, 1), place, a.size);
+        clear_rows(a.d_qkv, third(a, place, 2), place, a.size);
         return;
     }
-    const bf16 *queries = a.qkv + at, *keys = queries + width, *values = keys + width;
-    const bf16 *d_out = a.d_context + u64(place.start) * width + place.head * a.size;
-    const u64 number = u64(place.head) * a.tokens + place.start;
     const u32 g = lane() / 4, t = lane() % 4;
     const u32 first = place.first + warp() * 16 * PARTS;
     const bool drops = a.dropout.threshold != 0;
-    const float by = a.by * LOG2_E;
 
-    auto begin = [&](u32 tile) {
+    auto begin = [&](u32 tile, const Place &place) {
         const u32 from = tile * TILE;
         bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
-        fetch<D>(stage, queries, stride, from, place.length, a.size);
-        fetch<D>(stage + S::TILE_SIZE, d_out, width, from, place.length, a.size);
+        fetch<D>(stage, a.qkv, third(a, place, 0), from, place.length, a.size);
+        fetch<D>(stage + S::TILE_SIZE, a.d_context, whole(a, place), from, place.length, a.size);
         copies_end();
         if (threadIdx.x < 2 * TILE) {
             const u32 row = from + threadIdx.x % TILE;
             const bool is_lse = threadIdx.x < TILE, is_there = row < place.length;
             float value = is_lse ? infinity() : 0.0f;
-            if (is_there) value = is_lse ? a.lse[number + row] * LOG2_E : a.delta[number + row];
+            const u64 number = u64(place.head) * a.tokens + place.start + row;
+            if (is_there) value = is_lse ? a.lse[number] * LOG2_E : a.delta[number];
             rows[tile % 2 * (2 * TILE) + threadIdx.x] = value;
         }
-        if (drops) keep_queries(words + tile % 2 * (TILE * 4), a, place, from);
+        if (drops) keep_queries<S::THREADS>(words + tile % 2 * (TILE * 4), a, place, from);
     };
-    begin(0);
+    begin(0, place);
+    if (threadIdx.x == 0) *own = place;
     u32 k_rows[PARTS][D / 16][4], v_rows[PARTS][D / 16][4];
-    load_rows<D>(k_rows, keys, stride, first, place.keys, a.size);
-    load_rows<D>(v_rows, values, stride, first, place.keys, a.size);
+    load_rows<D>(k_rows, a.qkv, third(a, place, 1), first, place.keys, a.size);
+    load_rows<D>(v_rows, a.qkv, third(a, place, 2), first, place.keys, a.size);
     float dk[PARTS][D / 8][4] = {}, dv[PARTS][D / 8][4] = {};
-    const u32 n_tiles = (place.length + TILE - 1) / TILE;
-    for (u32 tile = 0; tile < n_tiles; tile++) {
+    for (u32 tile = 0; tile == 0 || tile * TILE < own->length; tile++) {
         const bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
         const float *lse = rows + tile % 2 * (2 * TILE), *delta = lse + TILE;
         const u32 *kept = words + tile % 2 * (TILE * 4);
         copies_wait<0>();
         __syncthreads();
-        if (tile + 1 < n_tiles) begin(tile + 1);
-        if (first >= place.keys) continue;
+        if ((tile + 1) * TILE < own->length) begin(tile + 1, *own);
+        if (own->first + warp() * 16 * PARTS >= own->keys) continue;
         const bf16 *query_rows = stage + offset_of_rows<D>(), *out_rows = query_rows + S::TILE_SIZE;
         const bf16 *query_columns = stage + offset_of_columns<D>(), *out_columns = query_columns + S::TILE_SIZE;
-        for (u32 step = 0; step < TILE; step += STEP) {
+        const u32 end = min(TILE, own->length - tile * TILE);
+#pragma unroll 1
+        for (u32 step = 0; step < end; step += STEP) {
             float s[PARTS][2][4] = {}, d[PARTS][2][4] = {};
 #pragma unroll
             for (u32 k = 0; k < D / 16; k++) {
@@ -236,13 +237,14 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
             for (u32 m = 0; m < PARTS; m++)
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
-                    const u32 n = i / 2, half = i % 2, own = word[half] << (7 - (warp() * PARTS + m));
+                    const u32 n = i / 2, half = i % 2;
+                    const Kept bits = kept_of(word[half], warp() * PARTS + m);
                     float p[2], made[2];
 #pragma unroll
                     for (u32 j = 0; j < 2; j++) {
                         const u32 query = step + 8 * n + 2 * t + j;
-                        const float whole = power_of_two(fmaf(s[m][n][2 * half + j], by, -lse[query]));
-                        p[j] = as_float(as_bits(whole) & kept_one(own, 2 * n + j));
+                        const float whole = power_of_two(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[query]));
+                        p[j] = as_float(as_bits(whole) & kept_one(bits, 2 * n + j));
                         made[j] = score_gradient(whole, p[j], d[m][n][2 * half + j], delta[query]);
                     }
                     p_rows[m][i] = pack_bf16(p[0], p[1]);
@@ -263,26 +265,28 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
             }
         }
     }
-    if (first >= place.length) return;
-    // Rows behind the keys had zeros for keys, and probabilities that mean nothing.
+    const u32 from = own->first + warp() * 16 * PARTS;
+    if (from >= own->length) return;
+    if (from + 16 * PARTS > own->keys) {
+        // Rows behind the keys had zeros for keys, and probabilities that mean nothing.
+#pragma unroll
+        for (u32 m = 0; m < PARTS; m++)
+#pragma unroll
+            for (u32 i = 0; i < 4; i++)
+                if (from + 16 * m + lane() / 4 + i / 2 * 8 >= own->keys)
+#pragma unroll
+                    for (u32 n = 0; n < D / 8; n++) dk[m][n][i] = dv[m][n][i] = 0.0f;
+    }
     float key_factor[PARTS][2], value_factor[PARTS][2];
 #pragma unroll
     for (u32 m = 0; m < PARTS; m++)
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
-            const bool is_key = first + 16 * m + g + 8 * half < place.keys;
             key_factor[m][half] = a.by * a.dropout.scale;
             value_factor[m][half] = a.dropout.scale;
-#pragma unroll
-            for (u32 n = 0; n < D / 8; n++)
-#pragma unroll
-                for (u32 j = 0; j < 2; j++) {
-                    dk[m][n][2 * half + j] = is_key ? dk[m][n][2 * half + j] : 0.0f;
-                    dv[m][n][2 * half + j] = is_key ? dv[m][n][2 * half + j] : 0.0f;
-                }
         }
-    store_rows<D>(d_keys, stride, first, place.length, a.size, dk, key_factor);
-    store_rows<D>(d_values, stride, first, place.length, a.size, dv, value_factor);
+    store_rows<D>(a.d_qkv, third(a, *own, 1), from, own->length, a.size, dk, key_factor);
+    store_rows<D>(a.d_qkv, third(a, *own, 2), from, own->length, a.size, dv, value_factor);
 }
 
 KERNEL(attention_d_queries_16, AttentionArguments) { differentiate_queries<16>(a); }

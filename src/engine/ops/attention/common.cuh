@@ -18,7 +18,7 @@ struct AttentionArguments {
     u32 heads;
     u32 size;               // of a head
     float by;               // what products of queries and keys are multiplied with
-    u32 unused;
+    float by_of_two;        // the same for powers of two in the place of exponentials
     Dropout dropout;
 };
 

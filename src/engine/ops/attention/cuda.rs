@@ -99,7 +99,7 @@ struct Arguments {
     heads: u32,
     size: u32,
     by: f32,
-    unused: u32,
+    by_of_two: f32,
     dropout: DropoutArguments,
 }
 
@@ -110,7 +110,12 @@ fn way(
     tokens: usize,
     sequences: usize,
 ) -> (&'static Kernels, Grid) {
-    let tiled = TILED.iter().find(|tiled| heads.size <= tiled.size);
+    // Kernels for heads of 64 are for those alone.
+    let fits = |tiled: &&Tiled| match tiled.size {
+        64 => heads.size == 64,
+        most => heads.size <= most,
+    };
+    let tiled = TILED.iter().find(fits);
     match tiled {
         Some(tiled) if element == Element::Bf16 && heads.size.is_multiple_of(PIECE) => {
             // Each sequence may begin and end inside of 128 rows, and what lies behind the last counts as one.
@@ -143,6 +148,7 @@ impl<D: Driver> Cuda<D> {
         assert_eq!(context.len(), tokens * heads.width(), "whole rows");
         assert_eq!(qkv.len(), 3 * context.len(), "queries, keys and values");
         assert_eq!(lse.len(), tokens * heads.count, "a number a query");
+        let by = 1.0 / (heads.size as f32).sqrt();
         let arguments = Arguments {
             qkv: self.act(qkv),
             context: self.act(context),
@@ -157,8 +163,8 @@ impl<D: Driver> Cuda<D> {
             count: count(sequences.count),
             heads: count(heads.count),
             size: count(heads.size),
-            by: 1.0 / (heads.size as f32).sqrt(),
-            unused: 0,
+            by,
+            by_of_two: by * std::f32::consts::LOG2_E,
             dropout: self.dropout_arguments(dropout),
         };
         (arguments, tokens)

@@ -4,6 +4,9 @@
 
 #ifdef ACT_BF16
 
+// How far, as a power of two, exponentials may grow above 1.
+constexpr float SLACK = 8.0f;
+
 template <u32 D>
 DEVICE void attend(const AttentionArguments &a) {
     using S = Shape<D>;
@@ -11,28 +14,25 @@ DEVICE void attend(const AttentionArguments &a) {
     SHARED_REST(bf16, tiles);  // by stage: keys, values
     Place place;
     if (!find_place(a, place)) return;
-    const u32 width = a.heads * a.size, stride = 3 * width;
-    bf16 *context = a.context + u64(place.start) * width + place.head * a.size;
     float *lse = a.lse + u64(place.head) * a.tokens + place.start;
     if (place.keys == 0) {
-        clear_rows(context, width, place, a.size);
+        clear_rows(a.context, whole(a, place), place, a.size);
         const u32 row = place.first + threadIdx.x;
         if (threadIdx.x < ROWS && row < place.length) lse[row] = 0.0f;
         return;
     }
-    const bf16 *queries = a.qkv + u64(place.start) * stride + place.head * a.size;
-    const bf16 *keys = queries + width, *values = keys + width;
+    const Part keys = third(a, place, 1), values = third(a, place, 2);
     const u32 g = lane() / 4, t = lane() % 4;
     const u32 first = place.first + warp() * 16 * PARTS;
     // Such a warp only helps with copies.
     const bool is_idle = first >= place.length;
     const bool drops = a.dropout.threshold != 0;
 
-    fetch<D>(tiles, keys, stride, 0, place.keys, a.size);
-    fetch<D>(tiles + S::TILE_SIZE, values, stride, 0, place.keys, a.size);
+    fetch<D>(tiles, a.qkv, keys, 0, place.keys, a.size);
+    fetch<D>(tiles + S::TILE_SIZE, a.qkv, values, 0, place.keys, a.size);
     copies_end();
     u32 q[PARTS][D / 16][4];
-    load_rows<D>(q, queries, stride, first, place.length, a.size);
+    load_rows<D>(q, a.qkv, third(a, place, 0), first, place.length, a.size);
     float out[PARTS][D / 8][4] = {}, top[PARTS][2], sum[PARTS][2];
     u32 kept[PARTS][2];
 #pragma unroll
@@ -43,7 +43,6 @@ DEVICE void attend(const AttentionArguments &a) {
             sum[m][half] = 0.0f;
             kept[m][half] = ~0u;
         }
-    const float by = a.by * LOG2_E;
     const u32 n_tiles = (place.keys + TILE - 1) / TILE;
     for (u32 tile = 0; tile < n_tiles; tile++) {
         bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
@@ -51,8 +50,8 @@ DEVICE void attend(const AttentionArguments &a) {
         __syncthreads();
         if (tile + 1 < n_tiles) {
             bf16 *next = tiles + (tile + 1) % 2 * (2 * S::TILE_SIZE);
-            fetch<D>(next, keys, stride, (tile + 1) * TILE, place.keys, a.size);
-            fetch<D>(next + S::TILE_SIZE, values, stride, (tile + 1) * TILE, place.keys, a.size);
+            fetch<D>(next, a.qkv, keys, (tile + 1) * TILE, place.keys, a.size);
+            fetch<D>(next + S::TILE_SIZE, a.qkv, values, (tile + 1) * TILE, place.keys, a.size);
             copies_end();
         }
         if (is_idle) continue;
@@ -86,6 +85,10 @@ DEVICE void attend(const AttentionArguments &a) {
 #pragma unroll
                         for (u32 m = 0; m < PARTS; m++) s[m][n][i] = -infinity();
         }
+        // What a row's exponentials are taken against follows its largest score only when that has grown by much: sums and
+        // outputs are then rarely to be shrunk, and products of numbers up to 2^SLACK are as exact.
+        float shrink[PARTS][2];
+        bool grows = false;
 #pragma unroll
         for (u32 m = 0; m < PARTS; m++)
 #pragma unroll
@@ -95,22 +98,36 @@ DEVICE void attend(const AttentionArguments &a) {
                 for (u32 n = 0; n < TILE / 8; n++) most = fmaxf(most, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
                 most = max_of_four(most);
                 // The first tile has a key at least, so that `most` is finite.
-                const float shrink = power_of_two((top[m][half] - most) * by), less = most * by;
-                top[m][half] = most;
-                float more = 0.0f;
+                const bool is_much = (most - top[m][half]) * a.by_of_two > SLACK;
+                shrink[m][half] = is_much ? power_of_two((top[m][half] - most) * a.by_of_two) : 1.0f;
+                top[m][half] = is_much ? most : top[m][half];
+                grows = grows || is_much;
+            }
+        if (ballot(grows) != 0) {
+#pragma unroll
+            for (u32 m = 0; m < PARTS; m++)
+#pragma unroll
+                for (u32 half = 0; half < 2; half++) {
+                    sum[m][half] *= shrink[m][half];
+#pragma unroll
+                    for (u32 n = 0; n < D / 8; n++) {
+                        out[m][n][2 * half] *= shrink[m][half];
+                        out[m][n][2 * half + 1] *= shrink[m][half];
+                    }
+                }
+        }
+#pragma unroll
+        for (u32 m = 0; m < PARTS; m++)
+#pragma unroll
+            for (u32 half = 0; half < 2; half++) {
+                const float less = top[m][half] * a.by_of_two;
 #pragma unroll
                 for (u32 n = 0; n < TILE / 8; n++)
 #pragma unroll
                     for (u32 i = 2 * half; i < 2 * half + 2; i++) {
-                        s[m][n][i] = power_of_two(fmaf(s[m][n][i], by, -less));
-                        more += s[m][n][i];
+                        s[m][n][i] = power_of_two(fmaf(s[m][n][i], a.by_of_two, -less));
+                        sum[m][half] += s[m][n][i];
                     }
-                sum[m][half] = fmaf(sum[m][half], shrink, more);
-#pragma unroll
-                for (u32 n = 0; n < D / 8; n++) {
-                    out[m][n][2 * half] *= shrink;
-                    out[m][n][2 * half + 1] *= shrink;
-                }
             }
         const bf16 *value_columns = stage + S::TILE_SIZE + offset_of_columns<D>();
 #pragma unroll
@@ -121,8 +138,8 @@ DEVICE void attend(const AttentionArguments &a) {
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
                     const float *two = &s[m][2 * k + i / 2][i % 2 * 2];
-                    const u32 word = kept[m][i % 2] << (7 - (tile % 2 * 4 + k));
-                    p[m][i] = pack_bf16(two[0], two[1]) & kept_two(word, i / 2);
+                    const Kept own = kept_of(kept[m][i % 2], tile % 2 * 4 + k);
+                    p[m][i] = pack_bf16(two[0], two[1]) & kept_two(own, i / 2);
                 }
 #pragma unroll
             for (u32 n = 0; n < D / 8; n += 2) {
@@ -146,7 +163,7 @@ DEVICE void attend(const AttentionArguments &a) {
             if (t == 0 && row < place.length) lse[row] = fmaf(top[m][half], a.by, logf(all));
             sum[m][half] = a.dropout.scale / all;
         }
-    store_rows<D>(context, width, first, place.length, a.size, out, sum);
+    store_rows<D>(a.context, whole(a, place), forget(first), place.length, a.size, out, sum);
 }
 
 KERNEL(attention_forward_16, AttentionArguments) { attend<16>(a); }

@@ -7,9 +7,11 @@ constexpr u32 TILE = 64;
 // How much of a tile is taken at a time.
 constexpr u32 STEP = 16;
 
-// What depends on the size of heads; `D` is the next of 16, 32, 64 and 128, and columns beyond a head's size are zeros.
+// What depends on the size of heads. Heads of 64, those of nearly all models, have kernels of their own; `D` is else the next of
+// 16, 32 and 128, and columns beyond a head's size are zeros.
 template <u32 D>
 struct Shape {
+    static constexpr bool IS_EXACT = D == 64;
     // Times 16 rows that a warp has. Two where registers suffice: what it loads from shared memory is then used twice.
     static constexpr u32 PARTS = D <= 64 ? 2 : 1;
     static constexpr u32 THREADS = ROWS / (16 * PARTS) * WARP;
@@ -31,9 +33,30 @@ DEVICE u32 offset_of_columns() {
     return lane() % 16 * Shape<D>::STRIDE + lane() / 16 * 8;
 }
 
-// Begins to copy a tile: rows from `first` on, of `count`, of a matrix whose rows are `stride` apart.
+// Where a head's columns of a sequence's rows lie in a matrix: in few registers, since addresses would be more.
+struct Part {
+    u32 stride;
+    u32 start;
+    u32 column;
+};
+
+DEVICE u64 offset(const Part &part, u32 row, u32 column) {
+    return u64(part.start + row) * part.stride + part.column + column;
+}
+
+// The queries (0), keys (1) or values (2) of a place.
+DEVICE Part third(const AttentionArguments &a, const Place &place, u32 which) {
+    return {3 * a.heads * a.size, place.start, (which * a.heads + place.head) * a.size};
+}
+
+// The place's columns where heads lie side by side once.
+DEVICE Part whole(const AttentionArguments &a, const Place &place) {
+    return {a.heads * a.size, place.start, place.head * a.size};
+}
+
+// Begins to copy a tile: rows from `first` on, of `count`.
 template <u32 D>
-DEVICE void fetch(bf16 *tile, const bf16 *from, u32 stride, u32 first, u32 count, u32 size) {
+DEVICE void fetch(bf16 *tile, const bf16 *from, const Part &part, u32 first, u32 count, u32 size) {
     using S = Shape<D>;
     constexpr u32 PIECES = D / EIGHT;
 #pragma unroll
@@ -41,15 +64,15 @@ DEVICE void fetch(bf16 *tile, const bf16 *from, u32 stride, u32 first, u32 count
         const u32 row = (i + threadIdx.x) / PIECES, column = (i + threadIdx.x) % PIECES * EIGHT;
         // Few threads have something to do where a tile is smaller than a block of threads has places.
         if (TILE * PIECES % S::THREADS != 0 && row >= TILE) break;
-        const bool is_there = first + row < count && column < size;
-        const bf16 *at = is_there ? from + u64(first + row) * stride + column : from;
-        copy_later(tile + row * S::STRIDE + column, at, is_there);
+        const bool is_there = first + row < count && (S::IS_EXACT || column < size);
+        copy_later(tile + row * S::STRIDE + column, is_there ? from + offset(part, first + row, column) : from, is_there);
     }
 }
 
 // Rows from `first` on as the left side of products, straight from memory; zeros for rows from `count` on.
 template <u32 D>
-DEVICE void load_rows(u32 (&to)[Shape<D>::PARTS][D / 16][4], const bf16 *from, u32 stride, u32 first, u32 count, u32 size) {
+DEVICE void load_rows(u32 (&to)[Shape<D>::PARTS][D / 16][4], const bf16 *from, const Part &part, u32 first, u32 count,
+                      u32 size) {
 #pragma unroll
     for (u32 m = 0; m < Shape<D>::PARTS; m++)
 #pragma unroll
@@ -57,8 +80,8 @@ DEVICE void load_rows(u32 (&to)[Shape<D>::PARTS][D / 16][4], const bf16 *from, u
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
                 const u32 row = first + 16 * m + lane() / 4 + i % 2 * 8, column = 16 * k + lane() % 4 * 2 + i / 2 * 8;
-                const bool is_there = row < count && column < size;
-                to[m][k][i] = is_there ? *reinterpret_cast<const u32 *>(from + u64(row) * stride + column) : 0u;
+                const bool is_there = row < count && (Shape<D>::IS_EXACT || column < size);
+                to[m][k][i] = is_there ? *reinterpret_cast<const u32 *>(from + offset(part, row, column)) : 0u;
             }
 }
 
@@ -68,7 +91,7 @@ struct alignas(8) two_words {
 
 // Rows from `first` on, of `count`, from sums as products leave them, each times its row's factor.
 template <u32 D>
-DEVICE void store_rows(bf16 *to, u32 stride, u32 first, u32 count, u32 size, const float (&sums)[Shape<D>::PARTS][D / 8][4],
+DEVICE void store_rows(bf16 *to, const Part &part, u32 first, u32 count, u32 size, const float (&sums)[Shape<D>::PARTS][D / 8][4],
                        const float (&factor)[Shape<D>::PARTS][2]) {
     const u32 t = lane() % 4;
 #pragma unroll
@@ -87,18 +110,18 @@ DEVICE void store_rows(bf16 *to, u32 stride, u32 first, u32 count, u32 size, con
                 words.word[0] = t % 2 ? got : left;
                 words.word[1] = t % 2 ? right : got;
                 const u32 column = 8 * n + (t % 2 ? 8 + 2 * (t - 1) : 2 * t);
-                if (row < count && column < size)
-                    *reinterpret_cast<two_words *>(to + u64(row) * stride + column) = words;
+                if (row < count && (Shape<D>::IS_EXACT || column < size))
+                    *reinterpret_cast<two_words *>(to + offset(part, row, column)) = words;
             }
         }
 }
 
-// Zeros in the block's rows, of a matrix that begins at the place's first row.
-DEVICE void clear_rows(bf16 *to, u32 stride, const Place &place, u32 size) {
+// Zeros in the block's rows.
+DEVICE void clear_rows(bf16 *to, const Part &part, const Place &place, u32 size) {
     const u32 rows = min(ROWS, place.length - place.first), pieces = size / EIGHT;
     const float zeros[EIGHT] = {};
     for (u32 i = threadIdx.x; i < rows * pieces; i += blockDim.x)
-        store_eight(to + u64(place.first + i / pieces) * stride + i % pieces * EIGHT, zeros);
+        store_eight(to + offset(part, place.first + i / pieces, i % pieces * EIGHT), zeros);
 }
 
 // Sums over the four threads that share rows.
@@ -112,18 +135,62 @@ DEVICE float max_of_four(float value) {
     return fmaxf(value, shuffle_xor(value, 2));
 }
 
-// Which of a query's 128 keys of a block of counters are kept, as a thread of a product has them: byte `j` is for keys 2t, 2t + 1,
-// 2t + 8, 2t + 9 of each 16, bit `i` for the 16 keys number `i`.
-DEVICE u32 kept_keys(const Dropout &dropout, u64 block, u32 index) {
-    const u64 counter = block * 16 + lane() % 4 * 2;
-    return kept_bits(dropout, counter, index) | kept_bits(dropout, counter + 1, index) << 8 |
-           kept_bits(dropout, counter + 8, index) << 16 | kept_bits(dropout, counter + 9, index) << 24;
+// Draws of 16 bits two at a time: the highest bits of both halves say whether they are at least the threshold.
+DEVICE u32 at_least(u32 threshold, u32 draws) {
+    const u32 rest = (draws | 0x80008000u) - (threshold & 0x7fffu) * 0x10001u;
+    // Where the threshold has no highest bit, that of a draw suffices, or that the rest of it is enough; else it takes both.
+    const u32 either = threshold & 0x8000u ? 0u : ~0u;
+    return (draws & rest) | (draws & either) | (rest & either);
 }
 
-// All ones where byte `j` of a word, shifted so that its highest bit is the one in question, says that a number is kept.
-DEVICE u32 kept_one(u32 word, u32 j) { return signs_of_bytes(word, 0x8888u + 0x1111u * j); }
+// What the eight draws of a counter decide: bits 12 + w for units 32 w + i of a block of 128, where `i` is the counter's number in
+// it, and bits 28 + w for units 32 w + 16 + i. The others are zeros.
+DEVICE u32 kept_halves(const Dropout &dropout, u64 counter, u32 index) {
+    const four words = philox(dropout.key[0], dropout.key[1], counter, index, dropout.step);
+    u32 bits = 0;
+#pragma unroll
+    for (u32 w = 0; w < 4; w++) bits = bits >> 1 | (at_least(dropout.threshold, words.word[w]) & 0x80008000u);
+    return bits;
+}
 
-// The same for two numbers of 16 bits, of bytes `2 n` and `2 n + 1`.
-DEVICE u32 kept_two(u32 word, u32 n) { return signs_of_bytes(word, n == 0 ? 0x9988u : 0xbbaau); }
+// Those of four counters in a word, digit `j` of either half for counter `j`.
+DEVICE u32 join_kept(u32 first, u32 second, u32 third, u32 fourth) {
+    return (first >> 12 | second >> 8) | (third >> 4 | fourth);
+}
+
+// Which of a query's 128 keys of a block of counters are kept, as a thread of a product has them: digits 0 to 3 of either half
+// are for keys 2t, 2t + 1, 2t + 8 and 2t + 9 of each 16, bit `w` of a digit for the 16 keys number `2 w`, or `2 w + 1` in the
+// upper half.
+DEVICE u32 kept_keys(const Dropout &dropout, u64 block, u32 index) {
+    const u64 counter = block * 16 + lane() % 4 * 2;
+    return join_kept(kept_halves(dropout, counter, index), kept_halves(dropout, counter + 1, index),
+                     kept_halves(dropout, counter + 8, index), kept_halves(dropout, counter + 9, index));
+}
+
+// The bits of such a word for the 16 keys number `group`: digits 1 and 3 at the highest bits of one word's bytes, 0 and 2 at
+// those of the other's, in the upper halves for odd groups.
+struct Kept {
+    u32 odd;
+    u32 even;
+    u32 upper;
+};
+
+DEVICE Kept kept_of(u32 word, u32 group) {
+    Kept kept;
+    kept.odd = word << (3 - group / 2);
+    kept.even = word << (7 - group / 2);
+    kept.upper = group % 2 * 2;
+    return kept;
+}
+
+// All ones where the number of digit `j` is kept, else 0.
+DEVICE u32 kept_one(const Kept &kept, u32 j) {
+    return signs_of_bytes(j % 2 ? kept.odd : kept.even, 0u, 0x8888u + 0x1111u * (j / 2 + kept.upper));
+}
+
+// The same for two numbers of 16 bits, of digits `2 n` and `2 n + 1`.
+DEVICE u32 kept_two(const Kept &kept, u32 n) {
+    return signs_of_bytes(kept.even, kept.odd, 0xcc88u + 0x1111u * (n + kept.upper));
+}
 
 #endif

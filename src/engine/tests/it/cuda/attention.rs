@@ -9,8 +9,8 @@ use engine::random::{Draw, Network, Place, Purpose, Rate, Site, Stream};
 use super::{Bounds, DROPS, Outputs, numbers, same};
 
 const BOUNDS: Bounds = Bounds {
-    f32: 5e-6,
-    bf16: 1.5e-2,
+    f32: 2e-6,
+    bf16: 8e-3,
 };
 const SITE: Site = Site {
     network: Network::Discriminator,
@@ -28,6 +28,8 @@ struct Batch<'a> {
     padding: usize,
     tail: usize,
     heads: Heads,
+    /// Share of the probabilities that is dropped, where dropout is on.
+    drop: f32,
 }
 
 impl Batch<'_> {
@@ -50,10 +52,6 @@ impl Batch<'_> {
     }
 }
 
-fn rate() -> Rate {
-    Rate::new(0.1)
-}
-
 fn case<B: Attention>(device: &mut B, batch: Batch<'_>, dropout: &Dropout) -> Outputs {
     let (n, heads) = (batch.tokens(), batch.heads);
     let width = heads.width();
@@ -70,7 +68,7 @@ fn case<B: Attention>(device: &mut B, batch: Batch<'_>, dropout: &Dropout) -> Ou
     };
     let at = DropoutAt {
         site: SITE,
-        rate: rate(),
+        rate: Rate::new(batch.drop),
     };
     device.allocate(&plan, 0).expect("fits");
     let small = |value: usize| u32::try_from(value).expect("small");
@@ -140,6 +138,7 @@ fn odd_lengths_of_heads_of_models() {
         padding: 0,
         tail: 0,
         heads: heads(1, 64),
+        drop: 0.1,
     };
     on_all(batch, &DROPS);
     let batch = Batch {
@@ -157,8 +156,12 @@ fn a_long_sequence_between_short_ones() {
         padding: 0,
         tail: 0,
         heads: heads(1, 16),
+        drop: 0.1,
     };
     on_all(batch, &DROPS);
+    // Thresholds of more than half of what 16 bits say are compared in another way.
+    let drop = 0.7;
+    on_all(Batch { drop, ..batch }, &DROPS);
 }
 
 #[test]
@@ -177,6 +180,7 @@ fn heads_of_every_size() {
             padding: 0,
             tail: 0,
             heads: heads(count, size),
+            drop: 0.1,
         };
         on_all(batch, &DROPS);
     }
@@ -190,6 +194,7 @@ fn padding_and_rows_of_no_sequence() {
             padding: 9,
             tail: 150,
             heads: heads(2, size),
+            drop: 0.1,
         };
         on_all(batch, &DROPS);
     }
@@ -199,6 +204,7 @@ fn padding_and_rows_of_no_sequence() {
         padding: 0,
         tail: 5,
         heads: heads(1, 16),
+        drop: 0.1,
     };
     on_all(batch, &Dropout::Off);
     let batch = Batch {
@@ -231,7 +237,7 @@ fn definition(batch: Batch<'_>) -> (Vec<f64>, Vec<f64>) {
                 let draw = Draw { step: 3, sequence };
                 let mut factors = vec![0.0; keys];
                 let first = (head * length + query) * blocks;
-                rate().factors(stream, draw, first as u64, &mut factors);
+                Rate::new(batch.drop).factors(stream, draw, first as u64, &mut factors);
                 let q = &qkv[at(query, 0)..][..size];
                 let p: Vec<f64> = (0..keys)
                     .map(|key| (by * dot(q, &qkv[at(key, 1)..][..size])).exp())
@@ -270,6 +276,7 @@ fn gradients_are_those_of_the_definition() {
         padding: 3,
         tail: 0,
         heads: heads(2, 32),
+        drop: 0.1,
     };
     let (context, d_qkv) = definition(batch);
     let width = batch.heads.width();
@@ -292,7 +299,7 @@ fn gradients_are_those_of_the_definition() {
     for (found, bound) in [
         (cpu, 2e-6),
         (emulated(Precision::F32), 2e-6),
-        (emulated(Precision::Bf16), 1.5e-2),
+        (emulated(Precision::Bf16), 8e-3),
     ] {
         for (name, expected) in &expected {
             let (_, found) = found.iter().find(|(own, _)| own == name).expect("named");
