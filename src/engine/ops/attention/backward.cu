@@ -3,6 +3,8 @@
 
 #ifdef ACT_BF16
 
+constexpr float LOG2_E = 1.4426950408889634f;
+
 // The gradient of a score, but for factors that all share: `p (kept d - delta)`.
 DEVICE float score_gradient(float p, float kept, float d, float delta) { return fmaf(kept, d, -(p * delta)); }
 

@@ -22,8 +22,6 @@ struct AttentionArguments {
     Dropout dropout;
 };
 
-constexpr float LOG2_E = 1.4426950408889634f;
-
 DEVICE float infinity() { return as_float(0x7f800000u); }
 
 // Rows of a block: queries, or keys in the second half of the backward pass. 128, as many as share counters of dropout.

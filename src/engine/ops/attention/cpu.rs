@@ -144,11 +144,6 @@ impl Cpu {
     }
 }
 
-/// Zeros in the rows from `first` on: those of no sequence.
-fn clear_tail(rows: &mut [f32], width: usize, first: usize) {
-    rows[first * width..].fill(0.0);
-}
-
 /// The rows of a head in a matrix whose rows are `stride` wide, from column `column`.
 fn part(
     all: &[f32],
@@ -186,9 +181,9 @@ impl Attention for Cpu {
         let n = context.len() / width;
         let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
         let lse = self.reals.get_mut(lse.range());
-        clear_tail(context, width, end);
+        context[end * width..].fill(0.0);
         for lse in lse.chunks_exact_mut(n.max(1)) {
-            clear_tail(lse, 1, end);
+            lse[end..].fill(0.0);
         }
         let (context, lse) = (Shared::new(context), Shared::new(lse));
         let products = &self.products;
@@ -262,7 +257,7 @@ impl Attention for Cpu {
         let n = context.len() / width;
         let lse = self.reals.get(lse.range());
         let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
-        clear_tail(d_qkv, stride, end);
+        d_qkv[end * stride..].fill(0.0);
         let d_qkv = Shared::new(d_qkv);
         let products = &self.products;
         tasks.par_iter().for_each(|task| {
