@@ -19,7 +19,13 @@ use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
 /// All files of kernels.
-pub static SOURCES: &[&Source] = &[&sums::SOURCE, &crate::ops::layernorm::cuda::SOURCE];
+pub static SOURCES: &[&Source] = &[
+    &sums::SOURCE,
+    &crate::ops::layernorm::cuda::SOURCE,
+    &crate::ops::attention::cuda::FORWARD,
+    &crate::ops::attention::cuda::BACKWARD,
+    &crate::ops::attention::cuda::PLAIN,
+];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
@@ -131,7 +137,6 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Type of the activations, and of the copy of the weights that products read.
-    #[allow(dead_code, reason = "ops with products follow")]
     pub(crate) fn element(&self) -> Element {
         self.element
     }
