@@ -18,7 +18,11 @@ use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
 /// All files of kernels.
-pub static SOURCES: &[&Source] = &[&sums::SOURCE, &crate::ops::layernorm::cuda::SOURCE];
+pub static SOURCES: &[&Source] = &[
+    &sums::SOURCE,
+    &crate::ops::layernorm::cuda::SOURCE,
+    &crate::ops::linear::cuda::SOURCE,
+];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
@@ -128,12 +132,10 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Type of the activations, and of the copy of the weights that products read.
-    #[allow(dead_code, reason = "ops with products follow")]
     pub(crate) fn element(&self) -> Element {
         self.element
     }
 
-    #[allow(dead_code, reason = "ops with products follow")]
     pub(crate) fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
     }
@@ -197,6 +199,16 @@ impl<D: Driver> Cuda<D> {
             self.driver
                 .launch(kernel, self.element, grid, bytemuck::bytes_of(arguments));
         }
+    }
+
+    /// A product of matrices whose ranges ops took from handles.
+    pub(crate) fn product(&mut self, product: &driver::Product) {
+        let is_empty = product.rows == 0 || product.columns == 0;
+        if is_empty || (product.inner == 0 && product.adds) {
+            return;
+        }
+        // SAFETY: as for kernels.
+        unsafe { self.driver.product(product) };
     }
 
     fn pool(&mut self, len: usize, size: usize) -> Result<Pool, DeviceError> {

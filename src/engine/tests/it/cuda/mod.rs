@@ -4,6 +4,7 @@
 //! on the CPU, and emulated in f32 and bf16 with threads in two orders, which must give equal bits.
 
 mod layernorm;
+mod linear;
 
 use engine::arena::{Plan, Weight};
 use engine::backend::{Dropout, Memory, Precision, Rows};
