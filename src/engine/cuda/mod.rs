@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::arena::{Act, Ints, Plan, Real, Weight};
 use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
 use crate::error::DeviceError;
+use crate::ops::adamw::cuda::Parts;
 use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
 
 /// What all kernels include.
@@ -22,6 +23,7 @@ pub static SOURCES: &[&Source] = &[
     &sums::SOURCE,
     &crate::ops::layernorm::cuda::SOURCE,
     &crate::ops::linear::cuda::SOURCE,
+    &crate::ops::adamw::cuda::SOURCE,
 ];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
@@ -49,6 +51,8 @@ pub struct Cuda<D: Driver> {
     first: Pool,
     second: Pool,
     scratch: Pool,
+    /// What the optimizer updates alike.
+    parts: Parts,
     dropout: Dropout,
 }
 
@@ -77,6 +81,20 @@ impl Pool {
     fn bytes(&self) -> usize {
         self.len * self.size
     }
+}
+
+/// The arrays of all parameters, as long as the gradients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct States {
+    pub(crate) values: Pointer,
+    pub(crate) rounded: Pointer,
+    pub(crate) gradients: Pointer,
+    /// As long, where the plan asked for it.
+    pub(crate) held: Pointer,
+    pub(crate) first: Pointer,
+    pub(crate) second: Pointer,
+    pub(crate) len: usize,
+    pub(crate) n_held: usize,
 }
 
 /// What is dropped, as kernels take it: `Dropout` of `prelude.cuh`.
@@ -122,6 +140,7 @@ impl<D: Driver> Cuda<D> {
             first: Pool::default(),
             second: Pool::default(),
             scratch: Pool::default(),
+            parts: Parts::default(),
             dropout: Dropout::Off,
         })
     }
@@ -164,6 +183,25 @@ impl<D: Driver> Cuda<D> {
 
     pub(crate) fn gradient(&self, what: Weight) -> Pointer {
         self.gradients.at(what.range())
+    }
+
+    /// All parameters at once.
+    pub(crate) fn states(&self) -> States {
+        States {
+            values: self.values.at,
+            rounded: self.rounded.at,
+            gradients: self.gradients.at,
+            held: self.held.at,
+            first: self.first.at,
+            second: self.second.at,
+            len: self.gradients.len,
+            n_held: self.held.len,
+        }
+    }
+
+    /// The optimizer's table, and what it is written with.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Parts, &mut D) {
+        (&mut self.parts, &mut self.driver)
     }
 
     /// Room between two kernels, until the next op.
@@ -260,6 +298,7 @@ impl<D: Driver> Memory for Cuda<D> {
             self.first,
             self.second,
             self.scratch,
+            self.parts.table,
         ];
         for pool in old.iter().filter(|pool| pool.size > 0) {
             self.driver.release(pool.at);
@@ -289,6 +328,7 @@ impl<D: Driver> Memory for Cuda<D> {
         self.first = self.pool(n_states, 4)?;
         self.second = self.pool(n_states, 4)?;
         self.scratch = self.pool(SCRATCH, 1)?;
+        self.parts = Parts::new(self.pool(Parts::room(n_states), Parts::SIZE)?);
         Ok(())
     }
 
