@@ -24,6 +24,7 @@ pub static SOURCES: &[&Source] = &[
     &crate::ops::layernorm::cuda::SOURCE,
     &crate::ops::linear::cuda::SOURCE,
     &crate::ops::adamw::cuda::SOURCE,
+    &crate::ops::rows::cuda::SOURCE,
 ];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.

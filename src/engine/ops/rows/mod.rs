@@ -4,6 +4,7 @@ use crate::arena::{Act, Ints};
 use crate::backend::{DropoutAt, Memory, Rows};
 
 mod cpu;
+pub(crate) mod cuda;
 
 /// Passes over rows that no other op takes along.
 pub trait RowOps: Memory {

@@ -6,6 +6,7 @@
 mod adamw;
 mod layernorm;
 mod linear;
+mod rows;
 
 use engine::arena::{Plan, Weight};
 use engine::backend::{Dropout, Memory, Precision, Rows};
