@@ -180,7 +180,14 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// `dx = dy W`.
-    fn to_input(&mut self, dy: Matrix, layer: LinearWeights, dx: Matrix, write: Write, n: usize) {
+    fn input_gradient(
+        &mut self,
+        dy: Matrix,
+        layer: LinearWeights,
+        dx: Matrix,
+        write: Write,
+        n: usize,
+    ) {
         self.product(&Product {
             a: dy,
             b: self.weight_of(layer),
@@ -194,7 +201,7 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// `dW += dyᵀ x`.
-    fn to_weight(&mut self, dy: Matrix, layer: LinearWeights, x: Matrix, rows: usize) {
+    fn weight_gradient(&mut self, dy: Matrix, layer: LinearWeights, x: Matrix, rows: usize) {
         let gradient = self.gradient(layer.weight);
         self.product(&Product {
             a: transposed(dy),
@@ -209,7 +216,13 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// `db += the sum of dy's rows`, in blocks of rows, then those in order.
-    fn to_bias(&mut self, kernel: &'static Kernel, dy: Pointer, layer: LinearWeights, rows: usize) {
+    fn bias_gradient(
+        &mut self,
+        kernel: &'static Kernel,
+        dy: Pointer,
+        layer: LinearWeights,
+        rows: usize,
+    ) {
         let width = layer.outputs;
         let (grid, rows_of_block, n_parts) = column_grid(rows, width);
         let parts = self.scratch(n_parts * width * 4);
@@ -319,7 +332,7 @@ impl<D: Driver> Linear for Cuda<D> {
     fn linear_input_gradient(&mut self, dy: Act, layer: LinearWeights, dx: Act, rows: usize) {
         let dy = self.acts_of(dy, rows, layer.outputs);
         let dx = self.acts_of(dx, rows, layer.inputs);
-        self.to_input(dy, layer, dx, Write::Over, rows);
+        self.input_gradient(dy, layer, dx, Write::Over, rows);
     }
 
     fn linear_backward(
@@ -334,10 +347,10 @@ impl<D: Driver> Linear for Cuda<D> {
         let dy = self.acts_of(dy, rows, layer.outputs);
         if let Some((dx, write)) = dx {
             let dx = self.acts_of(dx, rows, layer.inputs);
-            self.to_input(dy, layer, dx, write, rows);
+            self.input_gradient(dy, layer, dx, write, rows);
         }
-        self.to_weight(dy, layer, x, rows);
-        self.to_bias(&COLUMNS, dy.at, layer, rows);
+        self.weight_gradient(dy, layer, x, rows);
+        self.bias_gradient(&COLUMNS, dy.at, layer, rows);
     }
 
     fn logits(&mut self, x: Act, layer: LinearWeights, y: Real, rows: usize) {
@@ -383,9 +396,9 @@ impl<D: Driver> Linear for Cuda<D> {
             let dy = self.operand(part, n, outputs);
             let [x, dx] =
                 [x, dx].map(|of| self.acts_of(of.part(first * width, n * width), n, width));
-            self.to_input(dy, layer, dx, write, n);
-            self.to_weight(dy, layer, x, n);
+            self.input_gradient(dy, layer, dx, write, n);
+            self.weight_gradient(dy, layer, x, n);
         }
-        self.to_bias(&REAL_COLUMNS, self.real(dy), layer, rows);
+        self.bias_gradient(&REAL_COLUMNS, self.real(dy), layer, rows);
     }
 }

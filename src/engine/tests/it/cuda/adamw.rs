@@ -129,7 +129,7 @@ fn a_group_may_begin_anywhere() {
         groups[0].at = whole;
         states(device, &groups, "from 3 on")
     }
-    same(STATES, |cpu| case(cpu), |cuda| case(cuda));
+    same(STATES, case, case);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn nothing_changes_where_the_norm_is_not_finite() {
         f32: 0.0,
         bf16: 0.0,
     };
-    same(exact, |cpu| case(cpu), |cuda| case(cuda));
+    same(exact, case, case);
 }
 
 /// Products after an update read what was updated.
@@ -193,5 +193,5 @@ fn products_read_the_new_weights() {
         assert!(found.iter().any(|y| y.abs() > 0.1), "weights were zero");
         vec![("y".to_owned(), found)]
     }
-    same(PRODUCTS, |cpu| case(cpu), |cuda| case(cuda));
+    same(PRODUCTS, case, case);
 }
