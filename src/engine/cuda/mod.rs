@@ -6,6 +6,7 @@
 //! Equal inputs give equal bits: nothing is added atomically, and what blocks sum is summed in one order.
 
 pub mod driver;
+pub(crate) mod sort;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -18,7 +19,12 @@ use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
 /// All files of kernels.
-pub static SOURCES: &[&Source] = &[&sums::SOURCE, &crate::ops::layernorm::cuda::SOURCE];
+pub static SOURCES: &[&Source] = &[
+    &sums::SOURCE,
+    &sort::SOURCE,
+    &crate::ops::layernorm::cuda::SOURCE,
+    &crate::ops::embedding::cuda::SOURCE,
+];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
