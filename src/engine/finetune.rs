@@ -149,7 +149,9 @@ impl<B: Backend + Send> TaskTrainer<B> {
         longest: usize,
         micro_tokens: usize,
     ) -> Result<Self, TrainError> {
-        let layout = |settings: &Finetuning| Layout::new(settings, longest, micro_tokens);
+        let granularity = backend.granularity();
+        let layout =
+            |settings: &Finetuning| Layout::new(settings, longest, micro_tokens, granularity);
         Self::with_layout(backend, settings, layout)
     }
 
@@ -163,7 +165,10 @@ impl<B: Backend + Send> TaskTrainer<B> {
         longest: usize,
         micro_tokens: usize,
     ) -> Result<Self, TrainError> {
-        let layout = |settings: &Finetuning| Layout::forward_only(settings, longest, micro_tokens);
+        let granularity = backend.granularity();
+        let layout = |settings: &Finetuning| {
+            Layout::forward_only(settings, longest, micro_tokens, granularity)
+        };
         Self::with_layout(backend, settings, layout)
     }
 

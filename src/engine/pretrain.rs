@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::{Footprint, Plan};
+use crate::arena::{Footprint, Granularity, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
 use crate::config::ElectraConfig;
@@ -139,7 +139,7 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Self, TrainError> {
         settings.discriminator.check()?;
         settings.generator.check()?;
-        let (model, plan, room) = lay_out(&settings, longest, micro_tokens);
+        let (model, plan, room) = lay_out(&settings, longest, micro_tokens, backend.granularity());
         let (micro_tokens, micro_sequences) = micro_sizes(longest, micro_tokens);
         backend.allocate(&plan, model.parameters.memory())?;
         weights::initialise(&mut backend, &model.parameters, settings.seed);
@@ -432,8 +432,13 @@ impl<B: Backend + Send> Pretrainer<B> {
 
 /// Bytes that [`Pretrainer::new`] takes with these arguments.
 #[must_use]
-pub fn footprint(settings: &Pretraining, longest: usize, micro_tokens: usize) -> Footprint {
-    let (model, plan, _) = lay_out(settings, longest, micro_tokens);
+pub fn footprint(
+    settings: &Pretraining,
+    longest: usize,
+    micro_tokens: usize,
+    granularity: Granularity,
+) -> Footprint {
+    let (model, plan, _) = lay_out(settings, longest, micro_tokens, granularity);
     Footprint::new(&plan, model.parameters.memory())
 }
 
@@ -448,12 +453,13 @@ fn lay_out(
     settings: &Pretraining,
     longest: usize,
     micro_tokens: usize,
+    granularity: Granularity,
 ) -> (PretrainingModel, Plan, PretrainingPlan) {
     let model = PretrainingModel::new(&settings.discriminator, &settings.generator);
     let (tokens, sequences) = micro_sizes(longest, micro_tokens);
     // Rounding adds at most half a slot to a sequence's share, and each has at least one.
     let slots = (tokens as f64 * settings.masking.share) as usize + sequences;
-    let mut plan = Plan::default();
+    let mut plan = Plan::new(granularity);
     if settings.clip.is_some() && settings.clip_every.is_some() {
         plan.hold_gradients();
     }
