@@ -24,6 +24,10 @@ pub static SOURCES: &[&Source] = &[
     &sort::SOURCE,
     &crate::ops::layernorm::cuda::SOURCE,
     &crate::ops::embedding::cuda::SOURCE,
+    &crate::ops::losses::cuda::SOURCE,
+    &crate::ops::mixture::cuda::SOURCE,
+    &crate::ops::mlm::cuda::SOURCE,
+    &crate::ops::corrupt::cuda::SOURCE,
 ];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.

@@ -54,6 +54,8 @@ DEVICE u32 as_bits(float value) {
 #endif
 }
 
+DEVICE float minus_infinity() { return as_float(0xff800000u); }
+
 DEVICE float to_float(bf16 value) { return as_float(u32(value.bits) << 16); }
 DEVICE float to_float(float value) { return value; }
 
