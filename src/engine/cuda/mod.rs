@@ -6,6 +6,7 @@
 //! Equal inputs give equal bits: nothing is added atomically, and what blocks sum is summed in one order.
 
 pub mod driver;
+pub(crate) mod sort;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -29,6 +30,12 @@ pub static SOURCES: &[&Source] = &[
     &crate::ops::linear::cuda::SOURCE,
     &crate::ops::adamw::cuda::SOURCE,
     &crate::ops::rows::cuda::SOURCE,
+    &sort::SOURCE,
+    &crate::ops::embedding::cuda::SOURCE,
+    &crate::ops::losses::cuda::SOURCE,
+    &crate::ops::mixture::cuda::SOURCE,
+    &crate::ops::mlm::cuda::SOURCE,
+    &crate::ops::corrupt::cuda::SOURCE,
 ];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
