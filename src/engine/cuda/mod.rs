@@ -11,7 +11,7 @@ pub(crate) mod sort;
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
-use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
+use crate::backend::{Array, Backend, Dropout, DropoutAt, Memory, Precision, Rows};
 use crate::collective::Collective;
 use crate::error::DeviceError;
 use crate::ops::adamw::cuda::Parts;
@@ -461,6 +461,8 @@ impl<D: Driver> Memory for Cuda<D> {
         self.driver.finish()
     }
 }
+
+impl<D: Driver> Backend for Cuda<D> {}
 
 /// The nearest number of 16 bits, ties to even.
 fn round(value: f32) -> u16 {
