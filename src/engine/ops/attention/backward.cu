@@ -19,15 +19,12 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
         clear_rows(a.d_qkv, third(a, place, 0), place, a.size);
         return;
     }
-    const Part keys = third(a, place, 1), values = third(a, place, 2);
     const u32 g = lane() / 4, t = lane() % 4;
     const u32 first = place.first + warp() * 16 * PARTS;
     const bool is_idle = first >= place.length;
     const bool drops = a.dropout.threshold != 0;
 
-    fetch<D>(tiles, a.qkv, keys, 0, place.keys, a.size);
-    fetch<D>(tiles + S::TILE_SIZE, a.qkv, values, 0, place.keys, a.size);
-    copies_end();
+    fetch_keys<D>(tiles, a, place, 0);
     u32 q[PARTS][D / 16][4], d_out[PARTS][D / 16][4];
     float delta[PARTS][2] = {}, lse[PARTS][2];
     load_rows<D>(q, a.context, whole(a, place), first, place.length, a.size);
@@ -58,15 +55,10 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
     for (u32 m = 0; m < PARTS; m++) kept[m][0] = kept[m][1] = ~0u;
     const u32 n_tiles = (place.keys + TILE - 1) / TILE;
     for (u32 tile = 0; tile < n_tiles; tile++) {
-        bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
+        const bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
         copies_wait<0>();
         __syncthreads();
-        if (tile + 1 < n_tiles) {
-            bf16 *next = tiles + (tile + 1) % 2 * (2 * S::TILE_SIZE);
-            fetch<D>(next, a.qkv, keys, (tile + 1) * TILE, place.keys, a.size);
-            fetch<D>(next + S::TILE_SIZE, a.qkv, values, (tile + 1) * TILE, place.keys, a.size);
-            copies_end();
-        }
+        if (tile + 1 < n_tiles) fetch_keys<D>(tiles, a, place, tile + 1);
         if (is_idle) continue;
         if (drops && tile % 2 == 0) {
 #pragma unroll

@@ -71,6 +71,15 @@ DEVICE void fetch(bf16 *tile, const bf16 *from, const Part &part, u32 first, u32
     }
 }
 
+// Begins to copy a tile of keys and values into its stage, of which there are two.
+template <u32 D>
+DEVICE void fetch_keys(bf16 *tiles, const AttentionArguments &a, const Place &place, u32 tile) {
+    bf16 *stage = tiles + tile % 2 * (2 * Shape<D>::TILE_SIZE);
+    fetch<D>(stage, a.qkv, third(a, place, 1), tile * TILE, place.keys, a.size);
+    fetch<D>(stage + Shape<D>::TILE_SIZE, a.qkv, third(a, place, 2), tile * TILE, place.keys, a.size);
+    copies_end();
+}
+
 // Rows from `first` on as the left side of products, straight from memory; zeros for rows from `count` on.
 template <u32 D>
 DEVICE void load_rows(u32 (&to)[Shape<D>::PARTS][D / 16][4], const bf16 *from, const Part &part, u32 first, u32 count,
