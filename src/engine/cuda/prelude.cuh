@@ -435,10 +435,59 @@ DEVICE u32 kept_eight(const Dropout &dropout, u64 block, u32 sequence) {
     return chosen >> (t / 16 * 16 + t % 2 * 8) & 0xffu;
 }
 
-// The exact GELU, x Phi(x), and its slope: Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
-DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+// ---- Elementary functions in a few instructions, good to a few units in the last place.
 
-DEVICE float gelu_slope(float x) {
-    const float phi = 0.5f * (1.0f + erff(x * 0.70710678118654752f));
-    return phi + x * 0.39894228040143268f * expf(-0.5f * x * x);
+DEVICE float exp2_approx(float x) {
+#ifdef EMULATED
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+DEVICE float reciprocal_approx(float x) {
+#ifdef EMULATED
+    return 1.0f / x;
+#else
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// Distribution and density of the standard normal at x, as `normal` of `cpu/math.rs` has it: the tail over the bell is a
+// polynomial in 1 / (1 + 0.4 |x|). One bell serves both, and the lower tail loses nothing to cancellation.
+DEVICE void normal(float x, float &below, float &density) {
+    const float size = fabsf(x);
+    const float bell = exp2_approx(-0.72134752044448170f * size * size);
+    const float t = reciprocal_approx(fmaf(0.4f, size, 1.0f));
+    float p = -0.040170833f;
+    p = fmaf(p, t, 0.20309371f);
+    p = fmaf(p, t, -0.37827307f);
+    p = fmaf(p, t, 0.2556042f);
+    p = fmaf(p, t, -0.015175117f);
+    p = fmaf(p, t, 0.15943998f);
+    p = fmaf(p, t, 0.15556397f);
+    p = fmaf(p, t, 0.15993038f);
+    p = fmaf(p, t, -1.326198e-5f);
+    const float tail = bell * p;
+    below = x > 0.0f ? 1.0f - tail : tail;
+    density = bell * 0.39894228040143268f;
+}
+
+// The exact GELU, x Phi(x): Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
+DEVICE float gelu(float x) {
+    float below, density;
+    normal(x, below, density);
+    return x * below;
+}
+
+// The same, and its slope Phi(x) + x phi(x).
+DEVICE float gelu_and_slope(float x, float &slope) {
+    float below, density;
+    normal(x, below, density);
+    slope = fmaf(x, density, below);
+    return x * below;
 }
