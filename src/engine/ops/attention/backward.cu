@@ -106,7 +106,7 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
                     float made[2];
 #pragma unroll
                     for (u32 j = 0; j < 2; j++) {
-                        const float p = power_of_two(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[m][half]));
+                        const float p = exp2_approx(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[m][half]));
                         const float left = as_float(as_bits(p) & kept_one(own, 2 * n + j));
                         made[j] = score_gradient(p, left, d[m][n][2 * half + j], delta[m][half]);
                     }
@@ -239,7 +239,7 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
 #pragma unroll
                     for (u32 j = 0; j < 2; j++) {
                         const u32 query = step + 8 * n + 2 * t + j;
-                        const float whole = power_of_two(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[query]));
+                        const float whole = exp2_approx(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[query]));
                         p[j] = as_float(as_bits(whole) & kept_one(bits, 2 * n + j));
                         made[j] = score_gradient(whole, p[j], d[m][n][2 * half + j], delta[query]);
                     }

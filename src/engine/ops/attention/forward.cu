@@ -90,7 +90,7 @@ DEVICE void attend(const AttentionArguments &a) {
                 most = max_of_four(most);
                 // The first tile has a key at least, so that `most` is finite.
                 const bool is_much = (most - top[m][half]) * a.by_of_two > SLACK;
-                shrink[m][half] = is_much ? power_of_two((top[m][half] - most) * a.by_of_two) : 1.0f;
+                shrink[m][half] = is_much ? exp2_approx((top[m][half] - most) * a.by_of_two) : 1.0f;
                 top[m][half] = is_much ? most : top[m][half];
                 grows = grows || is_much;
             }
@@ -116,7 +116,7 @@ DEVICE void attend(const AttentionArguments &a) {
                 for (u32 n = 0; n < TILE / 8; n++)
 #pragma unroll
                     for (u32 i = 2 * half; i < 2 * half + 2; i++) {
-                        s[m][n][i] = power_of_two(fmaf(s[m][n][i], a.by_of_two, -less));
+                        s[m][n][i] = exp2_approx(fmaf(s[m][n][i], a.by_of_two, -less));
                         sum[m][half] += s[m][n][i];
                     }
             }
