@@ -354,18 +354,6 @@ DEVICE u32 forget(u32 value) {
     return value;
 }
 
-// Without subnormal results; 0 for -infinity.
-DEVICE float power_of_two(float value) {
-#ifdef EMULATED
-    const float power = exp2f(value);
-    return power < 1.17549435e-38f ? 0.0f : power;
-#else
-    float power;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(value));
-    return power;
-#endif
-}
-
 // The signs of bytes: byte `i` of the result is all ones where the byte that digit `i` of the selector names has its highest bit
 // set, else 0. Digits 8 to 11 name the bytes of the first word, 12 to 15 those of the second.
 DEVICE u32 signs_of_bytes(u32 first, u32 second, u32 selector) {
