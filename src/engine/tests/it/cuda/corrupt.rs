@@ -38,7 +38,10 @@ fn positions_that_are_drawn_twice_have_the_average_id() {
     assert_eq!(labels, [0, 1, 1, 0, 0, IGNORED]);
     // Nothing is drawn, and nothing is there.
     assert_eq!(case(&mut cpu, &[5], &[], &[1]), [vec![5], vec![0]]);
-    assert_eq!(case(&mut cpu, &[], &[], &[]), [Vec::<u32>::new(), Vec::new()]);
+    assert_eq!(
+        case(&mut cpu, &[], &[], &[]),
+        [Vec::<u32>::new(), Vec::new()]
+    );
 }
 
 #[test]
