@@ -60,6 +60,9 @@ impl AdamW for Cpu {
 
     fn adamw(&mut self, groups: &[Group], update: Update, norm: Real) {
         let norm = self.reals.get(norm.range())[0];
+        if !norm.is_finite() {
+            return;
+        }
         let scale = update.clip.map_or(1.0, |clip| clip / norm.max(clip));
         self.products.weights_changed();
         for group in groups {
@@ -151,6 +154,25 @@ mod tests {
         let expected = 0.1 * g / ((0.001 * g * g).sqrt() + 1e-6);
         for value in cpu.read_weights(Array::Value, at) {
             assert!((f64::from(value) / expected + 1.0).abs() < 5e-7, "{value}");
+        }
+    }
+
+    #[test]
+    fn nothing_changes_where_the_norm_is_not_finite() {
+        for gradient in [f32::NAN, f32::INFINITY, 1e30] {
+            let (mut cpu, norm, at) = device(2);
+            let group = Group {
+                at,
+                multiplier: 1.0,
+                decay: 0.5,
+            };
+            cpu.write_weights(Array::Value, at, &[1.0, 2.0]);
+            cpu.write_weights(Array::Gradient, at, &[gradient, 1.0]);
+            cpu.gradient_norm(norm);
+            cpu.adamw(&[group], update(Some(1.0)), norm);
+            assert_eq!(cpu.read_weights(Array::Value, at), [1.0, 2.0]);
+            assert_eq!(cpu.read_weights(Array::FirstMoment, at), [0.0; 2]);
+            assert_eq!(cpu.read_weights(Array::SecondMoment, at), [0.0; 2]);
         }
     }
 
