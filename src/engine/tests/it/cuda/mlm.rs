@@ -23,6 +23,7 @@ struct Case {
     entries: usize,
     width: usize,
     sampling: Option<Sampling>,
+    bounds: Bounds,
 }
 
 const SAMPLING: Sampling = Sampling {
@@ -107,7 +108,7 @@ fn case<B: MaskedLm>(device: &mut B, case: Case, with_gradient: bool) -> Outputs
 fn on_all(one: Case) {
     for with_gradient in [true, false] {
         same(
-            BOUNDS,
+            one.bounds,
             |cpu| case(cpu, one, with_gradient),
             |cuda| case(cuda, one, with_gradient),
         );
@@ -129,6 +130,7 @@ fn odd_slots_and_vocabularies() {
             entries,
             width,
             sampling: Some(SAMPLING),
+            bounds: BOUNDS,
         });
     }
 }
@@ -142,6 +144,7 @@ fn temperature_and_forbidden_targets() {
         entries: 70,
         width: 16,
         sampling: None,
+        bounds: BOUNDS,
     };
     on_all(one);
     for temperature in [0.5, 3.0] {
@@ -164,7 +167,12 @@ fn a_vocabulary_of_models() {
         tail: 1,
         at_a_time: 2,
         entries: 31_090,
-        width: 16,
+        width: 8,
         sampling: Some(SAMPLING),
+        // The emulation's products add 31,090 terms one after another.
+        bounds: Bounds {
+            f32: 5e-5,
+            ..BOUNDS
+        },
     });
 }
