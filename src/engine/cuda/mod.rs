@@ -6,6 +6,7 @@
 //! Equal inputs give equal bits: nothing is added atomically, and what blocks sum is summed in one order.
 
 pub mod driver;
+pub mod nvidia;
 
 use bytemuck::{Pod, Zeroable};
 
