@@ -10,7 +10,7 @@ pub mod nvidia;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::arena::{Act, Ints, Plan, Real, Weight};
+use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
 use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
 use crate::error::DeviceError;
 use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
@@ -238,6 +238,10 @@ pub(crate) fn places<D: Driver>(device: &Cuda<D>, rows: Rows) -> [Pointer; 2] {
 }
 
 impl<D: Driver> Memory for Cuda<D> {
+    fn granularity(&self) -> Granularity {
+        Granularity::ACCELERATOR
+    }
+
     fn allocate(&mut self, plan: &Plan, n_parameters: usize) -> Result<(), DeviceError> {
         let old = [
             self.acts,
@@ -357,6 +361,14 @@ impl<D: Driver> Memory for Cuda<D> {
 
     fn set_dropout(&mut self, dropout: Dropout) {
         self.dropout = dropout;
+    }
+
+    fn begin_step(&mut self) {
+        self.driver.begin_step();
+    }
+
+    fn end_step(&mut self) {
+        self.driver.end_step();
     }
 
     fn finish(&mut self) -> Result<(), DeviceError> {

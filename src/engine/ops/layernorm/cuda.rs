@@ -8,18 +8,36 @@ use crate::backend::{DropoutAt, Rows};
 use crate::cuda::driver::{Driver, Grid, Kernel, Pointer, Source};
 use crate::cuda::{Cuda, DropoutArguments, ROW_THREADS, WIDEST_ROW, count, places, row_grid, sums};
 
+macro_rules! kernels {
+    ($($name:literal),*) => {
+        [$(Kernel { source: &SOURCE, name: $name }),*]
+    };
+}
+
 pub(crate) static SOURCE: Source = Source {
     name: "layernorm",
     text: include_str!("kernel.cu"),
 };
-static FORWARD: Kernel = Kernel {
-    source: &SOURCE,
-    name: "layernorm_forward",
-};
-static BACKWARD: Kernel = Kernel {
-    source: &SOURCE,
-    name: "layernorm_backward",
-};
+static FORWARD: [Kernel; 5] = kernels![
+    "layernorm_forward_1",
+    "layernorm_forward_2",
+    "layernorm_forward_3",
+    "layernorm_forward_4",
+    "layernorm_forward_8"
+];
+static BACKWARD: [Kernel; 5] = kernels![
+    "layernorm_backward_1",
+    "layernorm_backward_2",
+    "layernorm_backward_3",
+    "layernorm_backward_4",
+    "layernorm_backward_8"
+];
+
+/// Which of the kernels takes rows of `width`: those for 1, 2, 3, 4 and 8 times 256.
+fn by_width(kernels: &'static [Kernel; 5], width: usize) -> &'static Kernel {
+    assert!(width <= WIDEST_ROW, "rows are at most {WIDEST_ROW} wide");
+    &kernels[width.div_ceil(256).clamp(1, 5) - 1]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -87,10 +105,6 @@ impl<D: Driver> Cuda<D> {
         saved: NormSaved,
         y: Act,
     ) {
-        assert!(
-            norm.width <= WIDEST_ROW,
-            "rows are at most {WIDEST_ROW} wide"
-        );
         let [sequence, position] = before.places;
         let arguments = NormArguments {
             h: before.h,
@@ -109,7 +123,7 @@ impl<D: Driver> Cuda<D> {
             unused: 0,
             dropout: before.dropout,
         };
-        self.launch(&FORWARD, row_grid(rows), &arguments);
+        self.launch(by_width(&FORWARD, norm.width), row_grid(rows), &arguments);
     }
 
     fn normalise_backward(
@@ -121,10 +135,6 @@ impl<D: Driver> Cuda<D> {
         rows: usize,
         dh: Pointer,
     ) {
-        assert!(
-            norm.width <= WIDEST_ROW,
-            "rows are at most {WIDEST_ROW} wide"
-        );
         let width = norm.width;
         let (rows_of_block, blocks) = sums::split(rows);
         let parts = self.scratch(blocks * 2 * width * 4);
@@ -145,7 +155,11 @@ impl<D: Driver> Cuda<D> {
             unused: 0,
             dropout: before.dropout,
         };
-        self.launch(&BACKWARD, Grid::row(blocks, ROW_THREADS), &arguments);
+        self.launch(
+            by_width(&BACKWARD, width),
+            Grid::row(blocks, ROW_THREADS),
+            &arguments,
+        );
         let (gain, bias) = (self.gradient(norm.gain), self.gradient(norm.bias));
         sums::add(self, parts, blocks, 2 * width, width, gain);
         sums::add(

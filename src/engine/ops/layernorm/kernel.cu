@@ -101,17 +101,17 @@ DEVICE void normalise(const NormArguments &a, u32 row) {
     }
 }
 
-KERNEL(layernorm_forward, NormArguments) {
-    const u32 row = blockIdx.x * warps() + warp();
-    if (row >= a.rows) return;
-    switch ((a.width + CHUNK - 1) / CHUNK) {
-        case 1: return normalise<1>(a, row);
-        case 2: return normalise<2>(a, row);
-        case 3: return normalise<3>(a, row);
-        case 4: return normalise<4>(a, row);
-        default: return normalise<8>(a, row);
+// A kernel for each number of chunks, so that narrow rows do not pay for the registers of wide ones.
+#define FORWARD(chunks)                                          \
+    KERNEL(layernorm_forward_##chunks, NormArguments) {          \
+        const u32 row = blockIdx.x * warps() + warp();           \
+        if (row < a.rows) normalise<chunks>(a, row);             \
     }
-}
+FORWARD(1)
+FORWARD(2)
+FORWARD(3)
+FORWARD(4)
+FORWARD(8)
 
 template <u32 CHUNKS>
 DEVICE void backward(const NormBackwardArguments &a, float *room) {
@@ -178,13 +178,13 @@ DEVICE void backward(const NormBackwardArguments &a, float *room) {
     }
 }
 
-KERNEL(layernorm_backward, NormBackwardArguments) {
-    SHARED(float, room, 8 * CHUNK);
-    switch ((a.width + CHUNK - 1) / CHUNK) {
-        case 1: return backward<1>(a, room);
-        case 2: return backward<2>(a, room);
-        case 3: return backward<3>(a, room);
-        case 4: return backward<4>(a, room);
-        default: return backward<8>(a, room);
+#define BACKWARD(chunks)                                         \
+    KERNEL(layernorm_backward_##chunks, NormBackwardArguments) { \
+        SHARED(float, room, 8 * CHUNK);                          \
+        backward<chunks>(a, room);                               \
     }
-}
+BACKWARD(1)
+BACKWARD(2)
+BACKWARD(3)
+BACKWARD(4)
+BACKWARD(8)

@@ -9,5 +9,6 @@ mod oracles;
 mod parity;
 mod products;
 mod steps;
+mod tails;
 mod tasks;
 mod training;
