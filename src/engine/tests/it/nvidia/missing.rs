@@ -14,54 +14,69 @@ fn open(fake: &Fake, index: u32) -> Result<Nvidia, DeviceError> {
 #[test]
 fn each_missing_library_is_named_with_where_it_was_looked_for() {
     let fake = Fake::new();
-    let folder = fake.folder.path();
+    let whole = ["libcuda.so.1", "libnvrtc.so.12", "libcublasLt.so.12"];
     for (file, title, install) in [
-        (
-            "libcublasLt.so.12",
-            "cuBLASLt",
-            "pip install 'nvidia-cublas-cu12==12.8.4.1'",
-        ),
+        ("libcuda.so.1", "NVIDIA's driver", "--gpus all"),
         (
             "libnvrtc.so.12",
             "NVRTC",
             "pip install 'nvidia-cuda-nvrtc-cu12==12.8.93'",
         ),
-        ("libcuda.so.1", "NVIDIA's driver", "--gpus all"),
+        (
+            "libcublasLt.so.12",
+            "cuBLASLt",
+            "pip install 'nvidia-cublas-cu12==12.8.4.1'",
+        ),
     ] {
-        fs_err::remove_file(folder.join(file)).expect("it was there");
-        match open(&fake, 0) {
-            Err(error @ DeviceError::LibraryMissing { .. }) => {
-                let text = error.to_string();
-                assert!(
-                    text.starts_with(&format!("{title} is not on this machine")),
-                    "{text}"
-                );
-                assert!(text.contains(file), "{text}");
-                let DeviceError::LibraryMissing {
-                    looked_in,
-                    install: how,
-                    ..
-                } = error
-                else {
-                    unreachable!()
-                };
-                assert!(looked_in.contains(&folder.to_path_buf()), "{looked_in:?}");
-                assert!(how.contains(install), "{how}");
+        // The loader remembers what it opened by its path: each case has a folder of its own.
+        let case = |content: Option<&str>| {
+            let folder = tempfile::tempdir().expect("a folder");
+            for name in whole.iter().filter(|name| **name != file) {
+                let made = fs_err::canonicalize(fake.folder.path().join(name)).expect("there");
+                std::os::unix::fs::symlink(made, folder.path().join(name)).expect("a link");
             }
-            other => panic!("{other:?}"),
-        }
+            if let Some(content) = content {
+                fs_err::write(folder.path().join(file), content).expect("written");
+            }
+            let surroundings = Surroundings {
+                named: Some(folder.path().to_path_buf()),
+                root: folder.path().join("root"),
+                ..Surroundings::default()
+            };
+            let options = Options {
+                libraries: surroundings,
+                ..fake.options()
+            };
+            (Nvidia::open(0, &options).expect_err("refused"), folder)
+        };
+        let (error, folder) = case(None);
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("{title} is not on this machine")),
+            "{text}"
+        );
+        assert!(text.contains(file), "{text}");
+        let DeviceError::LibraryMissing {
+            looked_in,
+            install: how,
+            ..
+        } = error
+        else {
+            panic!("{error:?}")
+        };
+        assert!(
+            looked_in.contains(&folder.path().to_path_buf()),
+            "{looked_in:?}"
+        );
+        assert!(how.contains(install), "{how}");
         // A file that is no library is said with its path.
-        fs_err::write(folder.join(file), "no library").expect("written");
-        let is_products = title == "cuBLASLt";
-        match open(&fake, 0) {
-            Err(DeviceError::LibraryUnusable { path, .. }) => assert_eq!(path, folder.join(file)),
+        let (error, folder) = case(Some("no library"));
+        match error {
+            DeviceError::LibraryUnusable { path, .. } => assert_eq!(path, folder.path().join(file)),
             other => panic!("{other:?}"),
         }
-        if is_products {
-            fake.assert_all_is_given_back();
-        }
-        fs_err::remove_file(folder.join(file)).expect("it was there");
     }
+    fake.assert_all_is_given_back();
 }
 
 #[test]
