@@ -109,3 +109,37 @@ fn devices_get_their_own_instructions_where_they_are_known() {
     ));
     assert!(compiler.version() >= (12, 0));
 }
+
+/// Instructions stand in one file, whose functions have twins for the emulation.
+#[test]
+fn only_the_prelude_has_assembler() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.to_path_buf()];
+    let (mut kernels, mut with) = (0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder).expect("readable") {
+            let path = entry.expect("an entry").path();
+            let ending = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ["cu", "cuh"].contains(&ending.as_str()) {
+                kernels += 1;
+                let text = fs_err::read_to_string(&path).expect("text");
+                let code = text
+                    .lines()
+                    .map(|line| line.split("//").next().unwrap_or(""));
+                let mut words =
+                    code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+                if words.any(|word| word.trim_matches('_') == "asm") {
+                    with.push(path.strip_prefix(root).expect("below").to_path_buf());
+                }
+            }
+        }
+    }
+    assert!(kernels > SOURCES.len(), "all kernels and the prelude");
+    assert_eq!(with, [std::path::PathBuf::from("cuda/prelude.cuh")]);
+}
