@@ -352,7 +352,10 @@ mod tests {
         expected = vec![root.join("other/lib/libnvrtc.so.12")];
         assert_eq!(paths(surroundings.find(Library::Compiler)), expected);
         let driver = put(root, "usr/lib64/libcuda.so.1");
-        assert_eq!(paths(surroundings.find(Library::Driver)), [driver.clone()]);
+        assert_eq!(
+            paths(surroundings.find(Library::Driver)),
+            std::slice::from_ref(&driver)
+        );
         let stub = put(root, "other/libcuda.so.1");
         assert_eq!(paths(surroundings.find(Library::Driver)), [stub, driver]);
         assert!(surroundings.find(Library::Products).is_empty());
