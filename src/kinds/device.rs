@@ -21,7 +21,8 @@ use engine::weights::{Tensors, Unmatched};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
-use super::training::{room, train_error};
+use super::training::room::{self, Room};
+use super::training::train_error;
 
 /// A device that this program can compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +38,6 @@ pub const LIBRARIES_VARIABLE: &str = libraries::VARIABLE;
 /// Where compiled kernels are kept; nowhere where it is not set.
 pub const KERNELS_VARIABLE: &str = "PIPELINE_CUDA_KERNELS";
 
-/// Whether all ops of the engine are there for [`Cuda`]: then `Cuda<Nvidia>` is a `Backend`, and `on_cuda` makes trainers.
-const TRAINS_ON_CUDA: bool = false;
-
 /// The device of a name: `auto`, `cpu`, `cuda`, `cuda:N`, `reference`; with `auto`, why it is no GPU.
 ///
 /// # Errors
@@ -54,19 +52,10 @@ fn find(name: &str, libraries: &Surroundings) -> Result<(Device, Option<DeviceEr
             .and_then(|n| n.parse().ok())
             .unwrap_or(u32::MAX),
     };
-    match nvidia::check(libraries, index).and_then(|_| all_ops()) {
-        Ok(()) => Ok((Device::Cuda(index), None)),
+    match nvidia::check(libraries, index) {
+        Ok(_) => Ok((Device::Cuda(index), None)),
         Err(error) if name == "auto" => Ok((Device::Cpu, Some(error))),
         Err(error) => Err(problem(name, &error)),
-    }
-}
-
-fn all_ops() -> Result<(), DeviceError> {
-    match TRAINS_ON_CUDA {
-        true => Ok(()),
-        false => Err(DeviceError::NoDevice {
-            reason: "this program has no CUDA backend".to_owned(),
-        }),
     }
 }
 
@@ -172,25 +161,25 @@ fn stage_error(diagnostic: Diagnostic) -> StageError {
     error
 }
 
-/// A GPU with all kernels compiled. [`TRAINS_ON_CUDA`] says whether trainers take it.
-fn open_cuda(index: u32, precision: Precision) -> Result<Cuda<Nvidia>, StageError> {
+/// A GPU with all kernels compiled, and its memory.
+fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), StageError> {
     let options = nvidia::Options {
         libraries: Surroundings::of_process(None),
         cubins: std::env::var_os(KERNELS_VARIABLE).map(PathBuf::from),
         graphs: true,
     };
-    let opened = Nvidia::open(index, &options).and_then(|device| Cuda::new(device, precision));
+    let opened = Nvidia::open(index, &options)
+        .and_then(|device| Cuda::new(device, precision))
+        .and_then(|device| Ok((device.driver().free_bytes()?, device)));
     let name = format!("cuda:{index}");
-    opened.map_err(|error| stage_error(problem(&name, &error)))
-}
-
-/// A trainer on a GPU, when there is one.
-fn on_cuda<T: ?Sized>(index: u32, precision: Precision) -> Result<Made<T>, StageError> {
-    let device = open_cuda(index, precision)?;
-    let name = &device.driver().facts().name;
-    let reason = format!("no trainer takes `{name}`");
-    let error = DeviceError::NoDevice { reason };
-    Err(stage_error(problem("cuda", &error)))
+    let (available, device) = opened.map_err(|error| stage_error(problem(&name, &error)))?;
+    let facts = device.driver().facts();
+    let room = Room {
+        who: facts.name.clone(),
+        available,
+        fills: Some(facts.memory),
+    };
+    Ok((device, room))
 }
 
 /// What pre-trains. See [`Pretrainer`].
@@ -252,6 +241,14 @@ impl<T: ?Sized> Made<T> {
         }
     }
 
+    /// Bits depend on the GPU, and on what compiles and multiplies.
+    fn on_cuda(trainer: Box<T>, name: &str, micro_tokens: usize) -> Self {
+        Self {
+            trainer,
+            made_on: format!("{name}, micro-batch {micro_tokens} tokens"),
+        }
+    }
+
     fn by_reference(trainer: Box<T>) -> Self {
         Self {
             trainer,
@@ -270,7 +267,7 @@ pub(super) fn pretrainer(
     let cores = stage.cores.max(1) as usize;
     match of(stage, precision)? {
         Device::Cpu => {
-            let tokens = room::micro_tokens(stage, longest, &|tokens| {
+            let tokens = room::micro_tokens(stage, longest, &Room::of_machine(), &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
@@ -278,7 +275,16 @@ pub(super) fn pretrainer(
             let made = Pretrainer::new(cpu, settings, longest, tokens);
             Ok(Made::on_cpu(Box::new(made.map_err(train_error)?), tokens))
         }
-        Device::Cuda(index) => on_cuda(index, precision),
+        Device::Cuda(index) => {
+            let (device, room) = open_cuda(index, precision)?;
+            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+                pretrain::footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
+                    .with_precision(precision)
+            })?;
+            let made = Pretrainer::new(device, settings, longest, tokens);
+            let trainer = Box::new(made.map_err(train_error)?);
+            Ok(Made::on_cuda(trainer, &room.who, tokens))
+        }
         Device::Reference => {
             if settings.clip.is_some() && settings.clip_every.is_some() {
                 let message = "`device: reference` clips over the whole batch: it has no `every`";
@@ -308,7 +314,7 @@ pub(super) fn task_trainer(
                     true => (finetune::footprint, TaskTrainer::new),
                     false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
                 };
-            let tokens = room::micro_tokens(stage, longest, &|tokens| {
+            let tokens = room::micro_tokens(stage, longest, &Room::of_machine(), &|tokens| {
                 footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
@@ -316,7 +322,21 @@ pub(super) fn task_trainer(
             let made = make(cpu, settings, longest, tokens);
             Ok(Made::on_cpu(Box::new(made.map_err(train_error)?), tokens))
         }
-        Device::Cuda(index) => on_cuda(index, precision),
+        Device::Cuda(index) => {
+            let (footprint, make): (fn(&_, _, _, _) -> Footprint, fn(_, _, _, _) -> _) =
+                match trains {
+                    true => (finetune::footprint, TaskTrainer::new),
+                    false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
+                };
+            let (device, room) = open_cuda(index, precision)?;
+            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+                footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
+                    .with_precision(precision)
+            })?;
+            let made = make(device, settings, longest, tokens);
+            let trainer = Box::new(made.map_err(train_error)?);
+            Ok(Made::on_cuda(trainer, &room.who, tokens))
+        }
         Device::Reference => {
             let made = reference::finetune::TaskTrainer::new(settings, cores);
             Ok(Made::by_reference(Box::new(made.map_err(train_error)?)))

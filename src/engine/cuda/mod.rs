@@ -7,22 +7,42 @@
 
 pub mod driver;
 pub mod nvidia;
+pub(crate) mod sort;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
-use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
+use crate::backend::{Array, Backend, Dropout, DropoutAt, Memory, Precision, Rows};
+use crate::collective::Collective;
 use crate::error::DeviceError;
+use crate::ops::adamw::cuda::Parts;
 use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
 
 /// What all kernels include.
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
 /// All files of kernels.
-pub static SOURCES: &[&Source] = &[&sums::SOURCE, &crate::ops::layernorm::cuda::SOURCE];
+pub static SOURCES: &[&Source] = &[
+    &sums::SOURCE,
+    &crate::ops::layernorm::cuda::SOURCE,
+    &crate::ops::attention::cuda::FORWARD,
+    &crate::ops::attention::cuda::BACKWARD,
+    &crate::ops::attention::cuda::PLAIN,
+    &crate::ops::linear::cuda::SOURCE,
+    &crate::ops::adamw::cuda::SOURCE,
+    &crate::ops::rows::cuda::SOURCE,
+    &sort::SOURCE,
+    &crate::ops::embedding::cuda::SOURCE,
+    &crate::ops::losses::cuda::SOURCE,
+    &crate::ops::mixture::cuda::SOURCE,
+    &crate::ops::mlm::cuda::SOURCE,
+    &crate::ops::corrupt::cuda::SOURCE,
+];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
+/// Gradients that travel through the processor's memory at a time.
+const TRAVELS: usize = 1 << 24;
 /// Threads of a block of kernels that take a row a warp.
 pub(crate) const ROW_THREADS: u32 = 256;
 /// Rows of such a block at a time.
@@ -46,6 +66,8 @@ pub struct Cuda<D: Driver> {
     first: Pool,
     second: Pool,
     scratch: Pool,
+    /// What the optimizer updates alike.
+    parts: Parts,
     dropout: Dropout,
 }
 
@@ -74,6 +96,20 @@ impl Pool {
     fn bytes(&self) -> usize {
         self.len * self.size
     }
+}
+
+/// The arrays of all parameters, as long as the gradients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct States {
+    pub(crate) values: Pointer,
+    pub(crate) rounded: Pointer,
+    pub(crate) gradients: Pointer,
+    /// As long, where the plan asked for it.
+    pub(crate) held: Pointer,
+    pub(crate) first: Pointer,
+    pub(crate) second: Pointer,
+    pub(crate) len: usize,
+    pub(crate) n_held: usize,
 }
 
 /// What is dropped, as kernels take it: `Dropout` of `prelude.cuh`.
@@ -119,6 +155,7 @@ impl<D: Driver> Cuda<D> {
             first: Pool::default(),
             second: Pool::default(),
             scratch: Pool::default(),
+            parts: Parts::default(),
             dropout: Dropout::Off,
         })
     }
@@ -129,12 +166,10 @@ impl<D: Driver> Cuda<D> {
     }
 
     /// Type of the activations, and of the copy of the weights that products read.
-    #[allow(dead_code, reason = "ops with products follow")]
     pub(crate) fn element(&self) -> Element {
         self.element
     }
 
-    #[allow(dead_code, reason = "ops with products follow")]
     pub(crate) fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
     }
@@ -163,6 +198,25 @@ impl<D: Driver> Cuda<D> {
 
     pub(crate) fn gradient(&self, what: Weight) -> Pointer {
         self.gradients.at(what.range())
+    }
+
+    /// All parameters at once.
+    pub(crate) fn states(&self) -> States {
+        States {
+            values: self.values.at,
+            rounded: self.rounded.at,
+            gradients: self.gradients.at,
+            held: self.held.at,
+            first: self.first.at,
+            second: self.second.at,
+            len: self.gradients.len,
+            n_held: self.held.len,
+        }
+    }
+
+    /// The optimizer's table, and what it is written with.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Parts, &mut D) {
+        (&mut self.parts, &mut self.driver)
     }
 
     /// Room between two kernels, until the next op.
@@ -198,6 +252,16 @@ impl<D: Driver> Cuda<D> {
             self.driver
                 .launch(kernel, self.element, grid, bytemuck::bytes_of(arguments));
         }
+    }
+
+    /// A product of matrices whose ranges ops took from handles.
+    pub(crate) fn product(&mut self, product: &driver::Product) {
+        let is_empty = product.rows == 0 || product.columns == 0;
+        if is_empty || (product.inner == 0 && product.adds) {
+            return;
+        }
+        // SAFETY: as for kernels.
+        unsafe { self.driver.product(product) };
     }
 
     fn pool(&mut self, len: usize, size: usize) -> Result<Pool, DeviceError> {
@@ -237,6 +301,8 @@ pub(crate) fn places<D: Driver>(device: &Cuda<D>, rows: Rows) -> [Pointer; 2] {
     [device.int(rows.sequence), device.int(rows.position)]
 }
 
+impl<D: Driver> Backend for Cuda<D> {}
+
 impl<D: Driver> Memory for Cuda<D> {
     fn granularity(&self) -> Granularity {
         Granularity::ACCELERATOR
@@ -253,6 +319,7 @@ impl<D: Driver> Memory for Cuda<D> {
             self.first,
             self.second,
             self.scratch,
+            self.parts.table,
         ];
         for pool in old.iter().filter(|pool| pool.size > 0) {
             self.driver.release(pool.at);
@@ -282,6 +349,7 @@ impl<D: Driver> Memory for Cuda<D> {
         self.first = self.pool(n_states, 4)?;
         self.second = self.pool(n_states, 4)?;
         self.scratch = self.pool(SCRATCH, 1)?;
+        self.parts = Parts::new(self.pool(Parts::room(n_states), Parts::SIZE)?);
         Ok(())
     }
 
@@ -357,6 +425,27 @@ impl<D: Driver> Memory for Cuda<D> {
     fn zero_gradients(&mut self) {
         let pool = self.gradients;
         self.driver.zero(pool.at, pool.bytes());
+    }
+
+    fn sum_over(&mut self, group: &mut dyn Collective, sums: &[Real]) -> Result<(), DeviceError> {
+        for sums in sums {
+            let mut values = self.read_reals(*sums);
+            group.sum(&mut values)?;
+            self.write_reals(*sums, &values);
+        }
+        // Through the processor's memory, a part at a time, unless the driver has a way of its own.
+        let pool = self.gradients;
+        if self.driver.sum_over(group, pool.at, pool.len)? {
+            return Ok(());
+        }
+        for first in (0..pool.len).step_by(TRAVELS) {
+            let len = TRAVELS.min(pool.len - first);
+            let at = pool.at(first..first + len);
+            let mut values: Vec<f32> = self.read_words(at, len);
+            group.sum(&mut values)?;
+            self.driver.write(at, bytemuck::cast_slice(&values));
+        }
+        Ok(())
     }
 
     fn set_dropout(&mut self, dropout: Dropout) {

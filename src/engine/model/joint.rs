@@ -368,9 +368,9 @@ impl JointSaved {
             allowed.extend((0..n).map(|row| u32::from(is_choice(sequence.types, row))));
             by_row.extend(std::iter::repeat_n(first + start, n));
         }
-        // The tail may be chosen by nobody.
+        // The tail may be chosen by nobody; its starts are the last again, so that they ascend.
         allowed.resize(rows, 0);
-        by_row.resize(rows, 0);
+        by_row.resize(rows, by_row.last().copied().unwrap_or(0));
         let own: Vec<u32> = (0..small(allowed.len())).collect();
         let room = &self.answer;
         for (place, values) in [

@@ -234,10 +234,11 @@ impl PretrainingModel {
             let length = sequence.original.ids.len().max(padded_to.unwrap_or(0));
             start += u32::try_from(length).expect("batches are small");
         }
-        // The tail looks at the first row, and nothing comes of it.
+        // The tail looks at the last slot's row again, so that rows ascend, and nothing comes of it.
         let n = plan.slots_of(rows.len());
+        let last = rows.last().copied().unwrap_or(0);
         for (values, filler) in [
-            (&mut rows, 0),
+            (&mut rows, last),
             (&mut targets, IGNORED),
             (&mut sequences, u32::MAX),
             (&mut numbers, 0),

@@ -158,6 +158,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_changes_where_the_norm_is_not_finite() {
+        for gradient in [f32::NAN, f32::INFINITY, 1e30] {
+            let (mut cpu, norm, at) = device(2);
+            let group = Group {
+                at,
+                multiplier: 1.0,
+                decay: 0.5,
+            };
+            cpu.write_weights(Array::Value, at, &[1.0, 2.0]);
+            cpu.write_weights(Array::Gradient, at, &[gradient, 1.0]);
+            cpu.gradient_norm(norm);
+            cpu.adamw(&[group], update(Some(1.0)), norm);
+            assert_eq!(cpu.read_weights(Array::Value, at), [1.0, 2.0]);
+            assert_eq!(cpu.read_weights(Array::FirstMoment, at), [0.0; 2]);
+            assert_eq!(cpu.read_weights(Array::SecondMoment, at), [0.0; 2]);
+        }
+    }
+
+    #[test]
     fn held_gradients_are_the_sum_of_clipped_ones() {
         let (mut cpu, norm, at) = device(2);
         for (gradient, is_first) in [([3.0, 4.0], true), ([0.3, 0.4], false)] {

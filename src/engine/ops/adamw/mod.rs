@@ -4,6 +4,7 @@ use crate::arena::{Real, Weight};
 use crate::backend::Memory;
 
 mod cpu;
+pub(crate) mod cuda;
 
 /// Parameters that are updated alike.
 #[derive(Clone, Copy, Debug, PartialEq)]

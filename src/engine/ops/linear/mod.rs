@@ -4,6 +4,7 @@ use crate::arena::{Act, Real, Weight};
 use crate::backend::{Memory, Write};
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 
 /// A dense layer: `weight` (outputs, inputs), `bias` (outputs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

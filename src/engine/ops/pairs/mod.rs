@@ -4,6 +4,7 @@ use crate::arena::{Act, Ints};
 use crate::backend::Memory;
 
 mod cpu;
+mod cuda;
 
 /// Which half of a row of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

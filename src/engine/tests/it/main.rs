@@ -11,4 +11,5 @@ mod products;
 mod steps;
 mod tails;
 mod tasks;
+mod together;
 mod training;

@@ -3,7 +3,16 @@
 //! An op's case is one function over any device: it lays memory out, fills it, calls the op, and names what came out. It runs
 //! on the CPU, and emulated in f32 and bf16 with threads in two orders, which must give equal bits.
 
+mod adamw;
+mod attention;
+mod corrupt;
+mod embedding;
 mod layernorm;
+mod linear;
+mod losses;
+mod mixture;
+mod mlm;
+mod rows;
 
 use engine::arena::{Plan, Weight};
 use engine::backend::{Dropout, Memory, Precision, Rows};
