@@ -1,5 +1,7 @@
 //! Every kernel through NVRTC itself, where that is at hand: no GPU is needed for it.
 
+use std::io::Write as _;
+
 use engine::cuda::SOURCES;
 use engine::cuda::driver::{Element, Source};
 use engine::cuda::nvidia::compile::{Compiler, Target};
@@ -17,7 +19,8 @@ fn compiler() -> Option<Compiler> {
             "NVRTC is not in {:?}",
             surroundings.folders(Library::Compiler)
         );
-        eprintln!("skipped: there is no NVRTC (`./test` gets it)");
+        let mut errors = std::io::stderr();
+        let _ = writeln!(errors, "skipped: there is no NVRTC (`./test` gets it)");
         return None;
     };
     Some(Compiler::open(path).expect("NVRTC loads"))

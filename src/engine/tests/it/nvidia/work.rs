@@ -291,6 +291,6 @@ fn arguments_of_another_size_are_refused() {
             Element::F32,
             Grid::row(1, 32),
             bytemuck::bytes_of(&at),
-        )
+        );
     };
 }
