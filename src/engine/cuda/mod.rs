@@ -6,6 +6,7 @@
 //! Equal inputs give equal bits: nothing is added atomically, and what blocks sum is summed in one order.
 
 pub mod driver;
+pub mod nvidia;
 pub(crate) mod sort;
 
 use bytemuck::{Pod, Zeroable};
@@ -299,6 +300,8 @@ pub(crate) fn count(n: usize) -> u32 {
 pub(crate) fn places<D: Driver>(device: &Cuda<D>, rows: Rows) -> [Pointer; 2] {
     [device.int(rows.sequence), device.int(rows.position)]
 }
+
+impl<D: Driver> Backend for Cuda<D> {}
 
 impl<D: Driver> Memory for Cuda<D> {
     fn granularity(&self) -> Granularity {

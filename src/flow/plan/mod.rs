@@ -5,7 +5,7 @@
     reason = "maps here are looked up by name only"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -335,6 +335,13 @@ impl<'a> Planner<'a> {
         self.kinds
             .iter()
             .any(|entry| entry.name == kind && entry.uses_device)
+    }
+
+    /// Kinds that compute on a device that is chosen.
+    #[must_use]
+    pub fn kinds_with_device(&self) -> BTreeSet<String> {
+        let using = self.kinds.iter().filter(|entry| entry.uses_device);
+        using.map(|entry| entry.name.to_owned()).collect()
     }
 
     /// The file server's time when planning began, in nanoseconds.
