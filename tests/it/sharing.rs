@@ -333,6 +333,28 @@ fn what_must_not_be_passed_on_stays_behind_and_is_named() {
     );
 }
 
+/// A file that is run with a profile is, as one file, still that of the records: a reader is told so and can hold them
+/// against each other.
+#[test]
+fn with_a_profile_the_one_file_has_the_stages_of_the_records() {
+    let space = author("licence: CC BY 4.0");
+    let shrunk = "profiles: { short: { stages: { model: { with: { batch: 1 } } } } }\nstages:\n";
+    let text = space.read("p.yaml").replacen("stages:\n", shrunk, 1);
+    space.write("p.yaml", text);
+    space.run(&["--profile", "short"]).exits(0);
+    let told = export(&space, &["--profile", "short"])
+        .exits(0)
+        .stderr
+        .clone();
+    assert!(!told.contains("share::flat"), "{told}");
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(verdicts(&found), ["holds", "holds", "holds"], "{found:?}");
+    assert!(
+        !found[&1].1.contains("not compared: `pipeline/"),
+        "{found:?}"
+    );
+}
+
 /// Files below a folder that hold a text, in any case.
 fn holding(top: &Path, text: &str) -> Vec<PathBuf> {
     let text = text.to_lowercase();

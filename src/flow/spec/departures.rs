@@ -25,6 +25,28 @@ pub struct Departure {
     pub port: Option<String>,
 }
 
+impl Departure {
+    /// What is told beside an item of an input: what its producer, and all that it was made from, has otherwise, what
+    /// the reader itself has, and what those have that chose for the reader.
+    pub fn beside<'a>(
+        reader: &StageSpec,
+        producer: &[Self],
+        choosers: impl Iterator<Item = &'a [Self]>,
+    ) -> Vec<Self> {
+        let mut all = producer.to_vec();
+        // What is read, and what is asked of it, is the reader's; which result it reads may hang on a choice. Inputs that
+        // are a person's files have no record to tell it by, so every item has all of it.
+        all.extend(reader.departures.iter().map(|one| Self {
+            port: one.what.strip_prefix("needs.").map(str::to_owned),
+            ..one.clone()
+        }));
+        all.extend(choosers.flatten().cloned());
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 /// Characters of a value that are shown.
 const SHOWN: usize = 60;
 /// Between the number of instances of a fan-in and their names.
