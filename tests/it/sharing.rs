@@ -102,7 +102,7 @@ pub(crate) fn rungs(space: &Space, more: &[&str]) -> BTreeMap<u64, (String, Stri
     assert_eq!(ran.code, Some(i32::from(fails)), "{}", ran.stderr);
     let of = |rung: &Value| {
         let verdict = rung["verdict"].as_str().expect("a word").to_owned();
-        let found = format!("{}\n{}", rung["found"], ran.stderr);
+        let found = format!("{}\n{}\n{}", rung["found"], rung["gaps"], ran.stderr);
         (rung["level"].as_u64().expect("a number"), (verdict, found))
     };
     rungs.iter().map(of).collect()
@@ -315,6 +315,18 @@ fn what_must_not_be_passed_on_stays_behind_and_is_named() {
             .contains("neither in the bundle nor in a cache here"),
         "{found:?}"
     );
+    // One line a reason with two examples; all of them on request, and always as data.
+    let shown = reader.call(&["verify", "bundle"]).exits(0).stdout;
+    let line = "    2 stages cannot be judged here: an input is neither in the bundle nor in a cache here: `score[seed=1]`, `score[seed=2]`\n";
+    assert!(shown.contains(line), "{shown}");
+    let all = reader.call(&["verify", "bundle", "-v"]).exits(0).stdout;
+    for seed in [1, 2] {
+        let line = format!("\n      `score[seed={seed}]`: what it reads of `data`\n");
+        assert!(all.contains(&line), "{all}");
+    }
+    let json = reader.call(&["verify", "bundle", "--json"]).exits(0).stdout;
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json[2]["gaps"][0]["of"][1]["name"], "score[seed=2]");
     // Who has the data can judge.
     let cache = space.path("cache").display().to_string();
     let found = rungs(&reader, &["--cache", &cache]);
