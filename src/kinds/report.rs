@@ -8,6 +8,7 @@ use flow::kind::{
 };
 use flow::made_by::MadeBy;
 use flow::metric::MetricRow;
+use flow::notes::{Notes, SETTINGS};
 use flow::spec::METRICS;
 use report::claims::Verdict;
 use report::input::Departure;
@@ -412,17 +413,34 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
         device: item.device.clone(),
         departures: report::input::departures(&item.notes),
         notes: item.notes.clone(),
-        settings: item.made_by.as_ref().map(settings),
+        settings: item
+            .made_by
+            .as_ref()
+            .map(|made| settings(made, &item.notes)),
     }
 }
 
-/// What a record's configuration amounts to. Of another version of the kind only what was written is known.
-fn settings(made: &MadeBy) -> StageSettings {
+/// What a record's configuration amounts to, and what the stage noted of settings that hang on its inputs. Of another
+/// version of the kind only what was written is known.
+fn settings(made: &MadeBy, notes: &Notes) -> StageSettings {
     let kind = (super::KINDS.iter())
         .find(|entry| entry.name == made.kind && entry.version == made.version);
     let in_effect = kind.and_then(|entry| (entry.in_effect)(&made.config));
+    let mut in_effect = in_effect.unwrap_or_else(|| made.config.clone());
+    if let (Some(Value::Object(noted)), Value::Object(known)) =
+        (notes.get(SETTINGS), &mut in_effect)
+    {
+        for (name, value) in noted {
+            let is_open = known
+                .get(name)
+                .is_none_or(|known| known.get("as").is_some());
+            if is_open {
+                known.insert(name.clone(), serde_json::json!({ "is": value }));
+            }
+        }
+    }
     StageSettings {
-        in_effect: in_effect.unwrap_or_else(|| made.config.clone()),
+        in_effect,
         written: made.config.clone(),
     }
 }

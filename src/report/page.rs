@@ -268,6 +268,7 @@ impl Source {
             "numbers_by_input",
             "origin",
             "redistribute",
+            "settings",
             "stand_in",
         ];
         let facts = instance

@@ -123,7 +123,7 @@ fn what_was_tested_under_other_settings_stands_on_the_page_of_a_run() {
     let with = "lines: lines, logs: { all: model, output: log } }
     with:
       checklist: true
-      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }, { key: adam_beta1, stated: 0.9 }, { key: dropout, stated: 0.1 }] } }]";
+      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }, { key: adam_beta1, stated: 0.9 }, { key: dropout, stated: 0.1 }, { key: attention_dropout, stated: 0.1 }, { key: max_length, stated: 128 }] } }]";
     space.write(
         "p.yaml",
         space.read("p.yaml").replace("lines: lines }", with),
@@ -181,6 +181,14 @@ fn what_was_tested_under_other_settings_stands_on_the_page_of_a_run() {
         report.contains("| adam beta1 | 0.9 (by default; Paper 0.9, as stated) |"),
         "{report}"
     );
+    // What hangs on the model that training begins from, the stage notes.
+    for line in [
+        "| dropout | 0.1 (Paper 0.1, as stated) |",
+        "| attention dropout | 0.1 (Paper 0.1, as stated) |",
+        "| max length | 16 (Paper 128, differs) |",
+    ] {
+        assert!(report.contains(line), "{line}: {report}");
+    }
 }
 
 #[test]
