@@ -90,9 +90,57 @@ impl Weight {
     }
 }
 
+/// The sizes that a device works in, known before anything is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granularity {
+    /// Rows of a batch come in multiples of this and of an eighth of their number, so that steps have few shapes; what is
+    /// missing is an inert tail.
+    pub rows: usize,
+    /// Masked slots whose logits are held at a time.
+    pub slots: usize,
+    /// Whether all activations are in the type that products take, not their operands alone.
+    pub rounds_activations: bool,
+    /// Bytes that its ops and libraries use beside what a plan counts.
+    pub scratch: u64,
+}
+
+impl Granularity {
+    /// A processor's: every row counts, and logits stay in its caches.
+    pub const PROCESSOR: Self = Self {
+        rows: 1,
+        slots: 128,
+        rounds_activations: false,
+        scratch: 0,
+    };
+    /// An accelerator's: steps are replayed by their shape, and products want many rows.
+    pub const ACCELERATOR: Self = Self {
+        rows: 64,
+        slots: 2048,
+        rounds_activations: true,
+        scratch: 96 << 20,
+    };
+
+    /// As many rows as a batch of `n` takes where there is room for `room`.
+    #[must_use]
+    pub fn rows_of(self, n: usize, room: usize) -> usize {
+        if self.rows <= 1 || n == 0 {
+            return n;
+        }
+        let eighth = (1_usize << n.ilog2()) / 8;
+        n.next_multiple_of(eighth.max(self.rows)).min(room.max(n))
+    }
+}
+
+impl Default for Granularity {
+    fn default() -> Self {
+        Self::PROCESSOR
+    }
+}
+
 /// Elements of each pool that a model needs, counted while its buffers are laid out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    granularity: Granularity,
     acts: Counter,
     reals: Counter,
     ints: Counter,
@@ -124,6 +172,21 @@ pub struct Mark {
 }
 
 impl Plan {
+    /// An empty plan for a device.
+    #[must_use]
+    pub fn new(granularity: Granularity) -> Self {
+        Self {
+            granularity,
+            ..Self::default()
+        }
+    }
+
+    /// The sizes that the device works in.
+    #[must_use]
+    pub fn granularity(&self) -> Granularity {
+        self.granularity
+    }
+
     /// Lays out activations.
     pub fn act(&mut self, len: usize) -> Act {
         let start = self.acts.take(len);
@@ -204,6 +267,9 @@ const WORD: u64 = 4;
 /// Bytes that training takes on a device that computes in f32, known before anything is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
+    granularity: Granularity,
+    /// Those of the activations that are in the products' type.
+    acts: u64,
     /// Parameters, and what is made of them for products.
     pub weights: u64,
     /// Gradients, both moments of Adam, and gradients that are held.
@@ -224,24 +290,32 @@ impl Footprint {
             false => 3 + u64::from(plan.holds_gradients()),
         };
         let words = plan.acts() as u64 + plan.reals() as u64 + plan.integers() as u64;
+        let granularity = plan.granularity();
         Self {
+            granularity,
+            acts: plan.acts() as u64 * WORD,
             weights,
             states: weights * states,
-            activations: words * WORD,
+            activations: words * WORD + granularity.scratch,
             copy: 3 * weights * u64::from(!plan.is_forward_only()),
         }
     }
 
-    /// The same with products in this precision: in bf16 weights that are used again before they change are laid out
-    /// for products with rows and with columns side by side, each in half of the bytes.
+    /// The same with products in this precision. In bf16 a processor has weights that are used again before they change
+    /// laid out for products with rows and with columns side by side, each in half of the bytes; an accelerator has them
+    /// once in half of the bytes, and activations too.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        let layouts = match precision {
-            Precision::F32 => 0,
-            Precision::Bf16 => self.weights,
+        let is_rounded = self.granularity.rounds_activations;
+        let (layouts, saved) = match (precision, is_rounded) {
+            (Precision::F32, _) => (0, 0),
+            (Precision::Bf16, false) => (self.weights, 0),
+            (Precision::Bf16, true) => (self.weights / 2, self.acts / 2),
         };
         Self {
             weights: self.weights + layouts,
+            activations: self.activations - saved,
+            acts: self.acts - saved,
             ..self
         }
     }
@@ -256,6 +330,18 @@ impl Footprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_have_few_numbers_and_no_more_than_there_is_room_for() {
+        let of = |n, room| Granularity::ACCELERATOR.rows_of(n, room);
+        assert_eq!(Granularity::PROCESSOR.rows_of(37, 100), 37);
+        assert_eq!([of(1, 999), of(64, 999), of(65, 999)], [64, 64, 128]);
+        assert_eq!([of(1_000, 9_999), of(1_030, 9_999)], [1_024, 1_152]);
+        assert_eq!([of(1_030, 1_100), of(1_030, 8)], [1_100, 1_030]);
+        let shapes = |n: usize| of(n, usize::MAX);
+        let all: std::collections::BTreeSet<usize> = (65_000..=131_072).map(shapes).collect();
+        assert!(all.len() < 12, "{all:?}");
+    }
 
     #[test]
     fn what_is_given_up_is_used_again_and_the_most_is_kept() {
@@ -287,6 +373,15 @@ mod tests {
         assert_eq!(plain.total(), 28_512);
         assert_eq!(plain.with_precision(Precision::F32), plain);
         assert_eq!(plain.with_precision(Precision::Bf16).total(), 32_512);
+        let mut other = Plan::new(Granularity::ACCELERATOR);
+        other.act(64);
+        other.real(32);
+        let scratch = Granularity::ACCELERATOR.scratch;
+        let rounded = Footprint::new(&other, 1_000).with_precision(Precision::Bf16);
+        assert_eq!(
+            (rounded.weights, rounded.activations),
+            (6_000, 2 * 64 + 4 * 32 + scratch)
+        );
         plan.hold_gradients();
         assert_eq!(Footprint::new(&plan, 1_000).states, 16_000);
         plan.forward_only();

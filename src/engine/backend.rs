@@ -1,12 +1,17 @@
 //! What a device promises: memory, and the ops at fused size. Knows nothing of models.
 
-use crate::arena::{Act, Ints, Plan, Real, Weight};
+use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
 use crate::error::DeviceError;
 use crate::ops;
 use crate::random::{Rate, Site};
 
 /// Memory of a device: the pools of a [`Plan`], and the parameters with gradients and two moments.
 pub trait Memory {
+    /// The sizes that it works in; plans are made for them.
+    fn granularity(&self) -> Granularity {
+        Granularity::PROCESSOR
+    }
+
     /// Lays the pools out. The one place that allocates.
     ///
     /// # Errors
@@ -21,6 +26,10 @@ pub trait Memory {
     fn write_reals(&mut self, to: Real, values: &[f32]);
     /// Copies f32 numbers from the device; waits for what makes them.
     fn read_reals(&mut self, from: Real) -> Vec<f32>;
+    /// Copies activations to the device, rounded to its compute type: for comparisons, since models make their own.
+    fn write_acts(&mut self, to: Act, values: &[f32]);
+    /// Copies activations from the device; waits for what makes them.
+    fn read_acts(&mut self, from: Act) -> Vec<f32>;
     /// Sets f32 numbers to zero.
     fn zero_reals(&mut self, what: Real);
     /// Sets activations to zero.
@@ -43,6 +52,12 @@ pub trait Memory {
     {
         work(self)
     }
+
+    /// From here to [`end_step`](Self::end_step) work has the shape of other steps: a device may record and replay it.
+    fn begin_step(&mut self) {}
+
+    /// The end of such a stretch.
+    fn end_step(&mut self) {}
 
     /// Waits until everything asked for is done.
     ///
@@ -137,6 +152,9 @@ impl Dropout {
 }
 
 /// Rows of an un-padded batch: for each its sequence's index in the global batch and its place in that sequence.
+///
+/// Rows behind those of the last sequence are an inert tail ([`Granularity::rows`]): they belong to no sequence, have no
+/// label, and all their gradients are zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows {
     /// How many.

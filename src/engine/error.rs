@@ -15,6 +15,14 @@ pub enum DeviceError {
         /// Bytes that are free.
         free_bytes: u64,
     },
+    /// The device, or a library it takes, reports a fault.
+    #[error("{device} failed: {reason}")]
+    Failed {
+        /// Which device.
+        device: String,
+        /// What it says.
+        reason: String,
+    },
 }
 
 /// A step that cannot be taken.

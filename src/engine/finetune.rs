@@ -149,7 +149,9 @@ impl<B: Backend + Send> TaskTrainer<B> {
         longest: usize,
         micro_tokens: usize,
     ) -> Result<Self, TrainError> {
-        let layout = |settings: &Finetuning| Layout::new(settings, longest, micro_tokens);
+        let granularity = backend.granularity();
+        let layout =
+            |settings: &Finetuning| Layout::new(settings, longest, micro_tokens, granularity);
         Self::with_layout(backend, settings, layout)
     }
 
@@ -163,7 +165,10 @@ impl<B: Backend + Send> TaskTrainer<B> {
         longest: usize,
         micro_tokens: usize,
     ) -> Result<Self, TrainError> {
-        let layout = |settings: &Finetuning| Layout::forward_only(settings, longest, micro_tokens);
+        let granularity = backend.granularity();
+        let layout = |settings: &Finetuning| {
+            Layout::forward_only(settings, longest, micro_tokens, granularity)
+        };
         Self::with_layout(backend, settings, layout)
     }
 
@@ -276,6 +281,20 @@ impl<B: Backend + Send> TaskTrainer<B> {
         let (model, room) = (&self.model, &self.room);
         let (batch_plan, labels, norm) = (self.batch, self.labels, self.norm);
         let head = self.settings.head;
+        let learning_rate = self.settings.schedule.rate(self.step);
+        let (beta1, beta2) = self.settings.betas;
+        let update = Update {
+            learning_rate: learning_rate as f32,
+            beta1,
+            beta2,
+            epsilon: self.settings.epsilon,
+            correction: match self.settings.bias_correction {
+                true => correction(beta1, beta2, self.step + 1),
+                false => 1.0,
+            },
+            clip: self.settings.clip,
+        };
+        let groups = &self.groups;
         let done = self.backend.on_threads(|backend| {
             backend.zero_gradients();
             backend.zero_reals(labels.sums);
@@ -306,14 +325,19 @@ impl<B: Backend + Send> TaskTrainer<B> {
                 }
                 model.backward(backend, &batch, room);
             }
+            backend.begin_step();
+            // Nothing is updated where the norm is not finite, so nobody has to wait for it.
             backend.gradient_norm(norm);
+            backend.adamw(groups, update, norm);
+            backend.end_step();
             let answerable = ANSWERABLE_WEIGHT * backend.read_reals(labels.answerable)[0];
             let loss = (backend.read_reals(labels.sums)[0] + answerable) / counted;
-            Some((loss, backend.read_reals(norm)[0]))
+            Some((loss, backend.read_reals(norm)[0], backend.finish()))
         });
-        let Some((loss, gradient_norm)) = done else {
+        let Some((loss, gradient_norm, finished)) = done else {
             return Ok(None);
         };
+        finished?;
         let parameters = &self.model.parameters;
         finite::check(
             &mut self.backend,
@@ -322,24 +346,6 @@ impl<B: Backend + Send> TaskTrainer<B> {
             loss,
             gradient_norm,
         )?;
-        let learning_rate = self.settings.schedule.rate(self.step);
-        let (beta1, beta2) = self.settings.betas;
-        let update = Update {
-            learning_rate: learning_rate as f32,
-            beta1,
-            beta2,
-            epsilon: self.settings.epsilon,
-            correction: match self.settings.bias_correction {
-                true => correction(beta1, beta2, self.step + 1),
-                false => 1.0,
-            },
-            clip: self.settings.clip,
-        };
-        let groups = &self.groups;
-        self.backend.on_threads(|backend| {
-            backend.adamw(groups, update, norm);
-            backend.finish()
-        })?;
         let numbers = TaskNumbers {
             step: self.step,
             loss,

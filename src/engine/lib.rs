@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod cost;
 pub mod cpu;
+pub mod cuda;
 pub mod error;
 pub mod finetune;
 mod finite;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::{Footprint, Plan};
+use crate::arena::{Footprint, Granularity, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
 use crate::config::ElectraConfig;
@@ -139,7 +139,7 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Self, TrainError> {
         settings.discriminator.check()?;
         settings.generator.check()?;
-        let (model, plan, room) = lay_out(&settings, longest, micro_tokens);
+        let (model, plan, room) = lay_out(&settings, longest, micro_tokens, backend.granularity());
         let (micro_tokens, micro_sequences) = micro_sizes(longest, micro_tokens);
         backend.allocate(&plan, model.parameters.memory())?;
         weights::initialise(&mut backend, &model.parameters, settings.seed);
@@ -262,6 +262,16 @@ impl<B: Backend + Send> Pretrainer<B> {
         let clipped = self.clipped(examples, &batch);
         let held_clip = self.settings.clip.filter(|_| clipped.len() > 1);
         let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
+        let learning_rate = self.settings.schedule.rate(self.step);
+        let update = Update {
+            learning_rate: learning_rate as f32,
+            beta1: self.settings.betas.0,
+            beta2: self.settings.betas.1,
+            epsilon: self.settings.epsilon,
+            correction: 1.0,
+            clip: self.settings.clip.filter(|_| held_clip.is_none()),
+        };
+        let groups = &self.groups;
         self.backend.set_dropout(Dropout::Counted {
             seed: self.settings.seed,
             step,
@@ -287,24 +297,26 @@ impl<B: Backend + Send> Pretrainer<B> {
                     backend.hold_gradients(clip, room.norm, i == 0);
                 }
             }
+            backend.begin_step();
             if held_clip.is_some() {
                 backend.take_held_gradients();
-            } else {
-                backend.gradient_norm(room.norm);
-                norms = backend.read_reals(room.norm)[0];
             }
-            let mlm_sums = backend.read_reals(room.mlm_sums);
-            Some((mlm_sums, backend.read_reals(room.rtd_sums), norms))
+            // Nothing is updated where the norm is not finite, so nobody has to wait for it.
+            backend.gradient_norm(room.norm);
+            backend.adamw(groups, update, room.norm);
+            backend.end_step();
+            let sums = [room.mlm_sums, room.rtd_sums].map(|sums| backend.read_reals(sums));
+            let norm = match held_clip {
+                Some(_) => norms / clipped.len() as f32,
+                None => backend.read_reals(room.norm)[0],
+            };
+            Some((sums, norm, backend.finish()))
         });
-        let Some((mlm_sums, rtd_sums, norms)) = sums else {
+        let Some(([mlm_sums, rtd_sums], norm, finished)) = sums else {
             return Ok(None);
         };
-        let norm = match held_clip {
-            Some(_) => norms / clipped.len() as f32,
-            None => norms,
-        };
+        finished?;
         let (slots, n) = (slots.max(1) as f32, tokens as f32);
-        let learning_rate = self.settings.schedule.rate(self.step);
         let numbers = StepNumbers {
             step: self.step,
             loss: mlm_sums[MlmSum::Loss as usize] * scales.mlm
@@ -320,19 +332,6 @@ impl<B: Backend + Send> Pretrainer<B> {
         };
         let parameters = &self.model.parameters;
         finite::check(&mut self.backend, parameters, self.step, numbers.loss, norm)?;
-        let update = Update {
-            learning_rate: learning_rate as f32,
-            beta1: self.settings.betas.0,
-            beta2: self.settings.betas.1,
-            epsilon: self.settings.epsilon,
-            correction: 1.0,
-            clip: self.settings.clip.filter(|_| held_clip.is_none()),
-        };
-        let groups = &self.groups;
-        self.backend.on_threads(|backend| {
-            backend.adamw(groups, update, room.norm);
-            backend.finish()
-        })?;
         self.step += 1;
         Ok(Some(numbers))
     }
@@ -432,8 +431,13 @@ impl<B: Backend + Send> Pretrainer<B> {
 
 /// Bytes that [`Pretrainer::new`] takes with these arguments.
 #[must_use]
-pub fn footprint(settings: &Pretraining, longest: usize, micro_tokens: usize) -> Footprint {
-    let (model, plan, _) = lay_out(settings, longest, micro_tokens);
+pub fn footprint(
+    settings: &Pretraining,
+    longest: usize,
+    micro_tokens: usize,
+    granularity: Granularity,
+) -> Footprint {
+    let (model, plan, _) = lay_out(settings, longest, micro_tokens, granularity);
     Footprint::new(&plan, model.parameters.memory())
 }
 
@@ -448,12 +452,13 @@ fn lay_out(
     settings: &Pretraining,
     longest: usize,
     micro_tokens: usize,
+    granularity: Granularity,
 ) -> (PretrainingModel, Plan, PretrainingPlan) {
     let model = PretrainingModel::new(&settings.discriminator, &settings.generator);
     let (tokens, sequences) = micro_sizes(longest, micro_tokens);
     // Rounding adds at most half a slot to a sequence's share, and each has at least one.
     let slots = (tokens as f64 * settings.masking.share) as usize + sequences;
-    let mut plan = Plan::default();
+    let mut plan = Plan::new(granularity);
     if settings.clip.is_some() && settings.clip_every.is_some() {
         plan.hold_gradients();
     }

@@ -108,6 +108,12 @@ impl Stream {
         Self { key: [a, b] }
     }
 
+    /// What Philox is keyed with, for devices that draw by themselves.
+    #[must_use]
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// Four words by index inside a sequence.
     #[must_use]
     pub fn words(&self, draw: Draw, index: u64) -> [u32; 4] {
@@ -188,6 +194,12 @@ impl Rate {
     #[must_use]
     pub fn is_zero(self) -> bool {
         self.threshold == 0
+    }
+
+    /// Draws of 16 bits below it are dropped.
+    #[must_use]
+    pub fn threshold(self) -> u32 {
+        u32::from(self.threshold)
     }
 
     /// What kept units are multiplied with.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use engine::arena::Footprint;
+use engine::arena::{Footprint, Granularity};
 use engine::backend::{Backend, GoOn, Precision};
 use engine::checkpoint::Snapshot;
 use engine::cpu::Cpu;
@@ -147,7 +147,8 @@ pub(super) fn pretrainer(
     match of(stage, precision)? {
         Device::Cpu => {
             let tokens = room::micro_tokens(stage, longest, &|tokens| {
-                pretrain::footprint(&settings, longest, tokens).with_precision(precision)
+                pretrain::footprint(&settings, longest, tokens, Granularity::PROCESSOR)
+                    .with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
             let made = Pretrainer::new(cpu, settings, longest, tokens);
@@ -177,12 +178,14 @@ pub(super) fn task_trainer(
     let cores = stage.cores.max(1) as usize;
     match of(stage, precision)? {
         Device::Cpu => {
-            let (footprint, make): (fn(&_, _, _) -> Footprint, fn(_, _, _, _) -> _) = match trains {
-                true => (finetune::footprint, TaskTrainer::new),
-                false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
-            };
+            let (footprint, make): (fn(&_, _, _, _) -> Footprint, fn(_, _, _, _) -> _) =
+                match trains {
+                    true => (finetune::footprint, TaskTrainer::new),
+                    false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
+                };
             let tokens = room::micro_tokens(stage, longest, &|tokens| {
-                footprint(&settings, longest, tokens).with_precision(precision)
+                footprint(&settings, longest, tokens, Granularity::PROCESSOR)
+                    .with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
             let made = make(cpu, settings, longest, tokens);

@@ -17,7 +17,7 @@ pub(crate) use math::vectors;
 pub use recorder::ProductShape;
 pub(crate) use views::{Block, Shared};
 
-use crate::arena::{Act, Ints, Plan, Real, Weight};
+use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
 use crate::backend::{Array, Backend, Dropout, Memory, Precision};
 use crate::error::DeviceError;
 
@@ -34,6 +34,7 @@ pub struct Cpu {
     pub(crate) dropout: Dropout,
     pub(crate) products: Products,
     pub(crate) threads: usize,
+    granularity: Granularity,
     pool: std::sync::Arc<rayon::ThreadPool>,
 }
 
@@ -70,6 +71,7 @@ impl Cpu {
             dropout: Dropout::Off,
             products: Products::default(),
             threads: pool.current_num_threads(),
+            granularity: Granularity::PROCESSOR,
             pool: std::sync::Arc::new(pool),
         })
     }
@@ -80,6 +82,13 @@ impl Cpu {
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.products = Products::new(precision);
+        self
+    }
+
+    /// The same device working in other sizes, such as an accelerator's: for comparison with one.
+    #[must_use]
+    pub fn with_granularity(mut self, granularity: Granularity) -> Self {
+        self.granularity = granularity;
         self
     }
 
@@ -96,6 +105,10 @@ impl Cpu {
 }
 
 impl Memory for Cpu {
+    fn granularity(&self) -> Granularity {
+        self.granularity
+    }
+
     fn allocate(&mut self, plan: &Plan, n_parameters: usize) -> Result<(), DeviceError> {
         self.acts = Block::new(plan.acts());
         self.reals = Block::new(plan.reals());
@@ -131,6 +144,14 @@ impl Memory for Cpu {
 
     fn read_reals(&mut self, from: Real) -> Vec<f32> {
         self.reals.get(from.range()).to_vec()
+    }
+
+    fn write_acts(&mut self, to: Act, values: &[f32]) {
+        self.acts.get_mut(to.range()).copy_from_slice(values);
+    }
+
+    fn read_acts(&mut self, from: Act) -> Vec<f32> {
+        self.acts.get(from.range()).to_vec()
     }
 
     fn zero_reals(&mut self, what: Real) {

@@ -1,17 +1,22 @@
 //! Room for a model, a batch and its labels, and the losses that are taken from them there. Spec E. Knows no updates.
 
 use super::{Finetuning, Label, TaskExample};
-use crate::arena::{Footprint, Ints, Plan, Real};
+use crate::arena::{Footprint, Granularity, Ints, Plan, Real};
 use crate::backend::Backend;
 use crate::model::batch::{Batch, BatchPlan, Sequence};
 use crate::model::heads::{TaskModel, TaskPlan};
 use crate::model::joint::Answers;
-use crate::ops::losses::RTD_SUMS;
+use crate::ops::losses::{IGNORED, RTD_SUMS};
 
 /// Bytes that [`TaskTrainer::new`](super::TaskTrainer::new) takes with these arguments.
 #[must_use]
-pub fn footprint(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Footprint {
-    let layout = Layout::new(settings, longest, micro_tokens);
+pub fn footprint(
+    settings: &Finetuning,
+    longest: usize,
+    micro_tokens: usize,
+    granularity: Granularity,
+) -> Footprint {
+    let layout = Layout::new(settings, longest, micro_tokens, granularity);
     Footprint::new(&layout.plan, layout.model.parameters.memory())
 }
 
@@ -21,8 +26,9 @@ pub fn prediction_footprint(
     settings: &Finetuning,
     longest: usize,
     micro_tokens: usize,
+    granularity: Granularity,
 ) -> Footprint {
-    let layout = Layout::forward_only(settings, longest, micro_tokens);
+    let layout = Layout::forward_only(settings, longest, micro_tokens, granularity);
     Footprint::new(&layout.plan, layout.model.parameters.memory())
 }
 
@@ -37,24 +43,42 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
-        Self::with_room(settings, longest, micro_tokens, TaskModel::plan)
+    pub(super) fn new(
+        settings: &Finetuning,
+        longest: usize,
+        micro_tokens: usize,
+        granularity: Granularity,
+    ) -> Self {
+        let plan = Plan::new(granularity);
+        Self::with_room(settings, longest, micro_tokens, plan, TaskModel::plan)
     }
 
-    pub(super) fn forward_only(settings: &Finetuning, longest: usize, micro_tokens: usize) -> Self {
-        Self::with_room(settings, longest, micro_tokens, TaskModel::plan_forward)
+    pub(super) fn forward_only(
+        settings: &Finetuning,
+        longest: usize,
+        micro_tokens: usize,
+        granularity: Granularity,
+    ) -> Self {
+        let plan = Plan::new(granularity);
+        Self::with_room(
+            settings,
+            longest,
+            micro_tokens,
+            plan,
+            TaskModel::plan_forward,
+        )
     }
 
     fn with_room(
         settings: &Finetuning,
         longest: usize,
         micro_tokens: usize,
+        mut plan: Plan,
         room: impl FnOnce(&TaskModel, &mut Plan, usize, usize) -> TaskPlan,
     ) -> Self {
         let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
         let tokens = micro_tokens.max(longest);
         let sequences = tokens / 2 + 1;
-        let mut plan = Plan::default();
         let batch = BatchPlan::new(&mut plan, tokens, sequences);
         let room = room(&model, &mut plan, tokens, sequences);
         let labels = LabelRoom {
@@ -156,6 +180,9 @@ impl LabelRoom {
         };
         match examples[0].label {
             Label::Tokens(_) | Label::Class(_) => {
+                if let Label::Tokens(_) = examples[0].label {
+                    classes.resize(batch.rows.count, IGNORED);
+                }
                 let labels = put(backend, &classes);
                 backend.cross_entropy(logits, labels, outputs, gradient, sums);
             }

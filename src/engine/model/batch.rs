@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::arena::{Ints, Plan};
+use crate::arena::{Granularity, Ints, Plan};
 use crate::backend::{Memory, Rows, Sequences};
 use crate::ops::embedding::EmbeddingInputs;
 
@@ -44,6 +44,7 @@ pub fn parts(
 /// Room for batches of at most so many tokens and sequences.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchPlan {
+    granularity: Granularity,
     ids: Ints,
     types: Ints,
     token_sequence: Ints,
@@ -73,6 +74,7 @@ impl BatchPlan {
     /// Lays out room for `tokens` and `sequences`.
     pub fn new(plan: &mut Plan, tokens: usize, sequences: usize) -> Self {
         Self {
+            granularity: plan.granularity(),
             ids: plan.ints(tokens),
             types: plan.ints(tokens),
             token_sequence: plan.ints(tokens),
@@ -94,6 +96,18 @@ impl BatchPlan {
     #[must_use]
     pub fn sequences(&self) -> usize {
         self.index.len()
+    }
+
+    /// The sizes that the device works in.
+    #[must_use]
+    pub fn granularity(&self) -> Granularity {
+        self.granularity
+    }
+
+    /// Rows that a batch of `n` tokens takes, with its inert tail.
+    #[must_use]
+    pub fn rows_of(&self, n: usize) -> usize {
+        self.granularity.rows_of(n, self.tokens())
     }
 
     /// Writes a batch. With `padded_to`, each sequence is filled up to that many rows that no query sees: slower, the
@@ -125,7 +139,15 @@ impl BatchPlan {
             keys.push(count(sequence.ids.len()));
             index.push(sequence.index);
         }
-        let (n, sequences) = (ids.len(), batch.len());
+        let (n, sequences) = (self.rows_of(ids.len()), batch.len());
+        for (values, filler) in [
+            (&mut ids, 0),
+            (&mut types, 0),
+            (&mut token_sequence, u32::MAX),
+            (&mut token_position, 0),
+        ] {
+            values.resize(n, filler);
+        }
         let put = |memory: &mut M, place: Ints, values: &[u32]| {
             let place = place.first(values.len());
             memory.write_ints(place, values);

@@ -12,7 +12,7 @@ use crate::model::joint::{Answers, Beams, JointHead, JointSaved};
 use crate::ops::embedding::EmbeddingWeights;
 use crate::ops::layernorm::{NormSaved, NormWeights};
 use crate::ops::linear::LinearWeights;
-use crate::ops::mlm::{OutputWeights, SLOTS_AT_A_TIME, Sampling};
+use crate::ops::mlm::{OutputWeights, Sampling};
 use crate::parameters::{Init, Parameters};
 use crate::random::{Network, Place};
 
@@ -166,7 +166,7 @@ impl MaskedLmHead {
             y: plan.act(slots * e),
             dy: plan.act(slots * e),
             d_hidden: plan.act(slots * h),
-            scratch: plan.real(SLOTS_AT_A_TIME.min(slots.max(1)) * config.vocab_size),
+            scratch: plan.real(plan.granularity().slots.min(slots.max(1)) * config.vocab_size),
         }
     }
 
@@ -476,7 +476,7 @@ impl TaskModel {
         sums: [Real; 2],
     ) {
         let (joint, room) = self.joint(plan);
-        room.write(backend, answers);
+        room.write(backend, batch.rows.count, answers);
         let n = batch.rows.count;
         let x = plan.encoder.output(self.encoder.config(), n);
         let logits = (plan.head.logits.first(n), plan.head.d_logits.first(n));
@@ -504,7 +504,7 @@ impl TaskModel {
             impossible: &zeros,
             padded_to: None,
         };
-        room.write(backend, &unknown);
+        room.write(backend, batch.rows.count, &unknown);
         let x = plan.encoder.output(self.encoder.config(), batch.rows.count);
         let starts = plan.head.logits.first(batch.rows.count);
         let impossible = joint.answerable(backend, batch, room, x, starts);

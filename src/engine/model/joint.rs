@@ -360,7 +360,7 @@ impl JointHead {
 
 impl JointSaved {
     /// Writes what is right, which rows may be chosen and, by row, the start that its end is judged with.
-    pub(crate) fn write<B: Backend>(&self, backend: &mut B, answers: &Answers<'_>) {
+    pub(crate) fn write<B: Backend>(&self, backend: &mut B, rows: usize, answers: &Answers<'_>) {
         let (mut allowed, mut by_row) = (Vec::new(), Vec::new());
         for (sequence, start) in answers.sequences.iter().zip(answers.starts) {
             let first = small(allowed.len());
@@ -368,6 +368,9 @@ impl JointSaved {
             allowed.extend((0..n).map(|row| u32::from(is_choice(sequence.types, row))));
             by_row.extend(std::iter::repeat_n(first + start, n));
         }
+        // The tail may be chosen by nobody.
+        allowed.resize(rows, 0);
+        by_row.resize(rows, 0);
         let own: Vec<u32> = (0..small(allowed.len())).collect();
         let room = &self.answer;
         for (place, values) in [

@@ -93,6 +93,13 @@ pub enum Replacements<'a> {
     Given(&'a [u32]),
 }
 
+impl PretrainingPlan {
+    /// Slots that so many take, with their inert tail.
+    fn slots_of(&self, n: usize) -> usize {
+        self.batch.granularity().rows_of(n, self.samples.len())
+    }
+}
+
 impl PretrainingModel {
     /// Lays the parameters out.
     #[must_use]
@@ -227,7 +234,16 @@ impl PretrainingModel {
             let length = sequence.original.ids.len().max(padded_to.unwrap_or(0));
             start += u32::try_from(length).expect("batches are small");
         }
-        let n = rows.len();
+        // The tail looks at the first row, and nothing comes of it.
+        let n = plan.slots_of(rows.len());
+        for (values, filler) in [
+            (&mut rows, 0),
+            (&mut targets, IGNORED),
+            (&mut sequences, u32::MAX),
+            (&mut numbers, 0),
+        ] {
+            values.resize(n, filler);
+        }
         let mut put = |place: Ints, values: &[u32]| {
             let place = place.first(n);
             backend.write_ints(place, values);
@@ -297,6 +313,7 @@ impl PretrainingModel {
             let pad = padded_to.unwrap_or(0).saturating_sub(replaced.len());
             labels.extend(std::iter::repeat_n(IGNORED, pad));
         }
+        labels.resize(tokens, IGNORED);
         backend.write_ints(plan.labels.first(tokens), &labels);
         self.discriminator
             .forward(backend, batch, &plan.discriminator, &plan.scratch);

@@ -106,15 +106,13 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::arena::Plan;
 
     /// 1 MiB of weights, and 1 KiB of activations a token.
     fn footprint(tokens: usize) -> Footprint {
-        Footprint {
-            weights: 1 << 20,
-            states: 3 << 20,
-            activations: (tokens as u64) << 10,
-            copy: 3 << 20,
-        }
+        let mut plan = Plan::default();
+        plan.real(tokens << 8);
+        Footprint::new(&plan, 1 << 18)
     }
 
     #[test]

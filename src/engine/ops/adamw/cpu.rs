@@ -60,6 +60,9 @@ impl AdamW for Cpu {
 
     fn adamw(&mut self, groups: &[Group], update: Update, norm: Real) {
         let norm = self.reals.get(norm.range())[0];
+        if !norm.is_finite() {
+            return;
+        }
         let scale = update.clip.map_or(1.0, |clip| clip / norm.max(clip));
         self.products.weights_changed();
         for group in groups {

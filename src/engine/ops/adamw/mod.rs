@@ -40,7 +40,8 @@ pub trait AdamW: Memory {
     fn gradient_norm(&mut self, norm: Real);
 
     /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g²`, `p -= lr multiplier (correction m / (sqrt v + eps) + decay p)`
-    /// with `g` clipped by `norm`.
+    /// with `g` clipped by `norm`. Where `norm` is not finite everything stays as it is: whoever asks need not read the
+    /// norm before. A loss that is not finite makes gradients so.
     fn adamw(&mut self, groups: &[Group], update: Update, norm: Real);
 
     /// Adds the gradients, clipped to `clip` by `norm`, to those that are held; `is_first` overwrites those. Where a

@@ -179,6 +179,8 @@ impl Attention for Cpu {
         let (stride, by) = (3 * width, 1.0 / (size as f32).sqrt());
         let ([qkv], [context]) = self.acts.views([qkv.range()], [context.range()]);
         let n = context.len() / width;
+        let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
+        context[end * width..].fill(0.0);
         let (context, lse) = (
             Shared::new(context),
             Shared::new(self.reals.get_mut(lse.range())),
@@ -253,6 +255,8 @@ impl Attention for Cpu {
         );
         let n = context.len() / width;
         let lse = self.reals.get(lse.range());
+        let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
+        d_qkv[end * stride..].fill(0.0);
         let d_qkv = Shared::new(d_qkv);
         let products = &self.products;
         tasks.par_iter().for_each(|task| {

@@ -28,7 +28,7 @@ impl Heads {
 /// Attention.
 pub trait Attention: Memory {
     /// `qkv` (tokens, 3 H) to `context` (tokens, H). Overwrites `context` and `lse` (A, tokens), the logarithm of each
-    /// query's sum of exponentials, from which the backward pass finds its probabilities again.
+    /// query's sum of exponentials, from which the backward pass finds its probabilities again. The tail is zero.
     fn attention(
         &mut self,
         qkv: Act,
@@ -39,7 +39,7 @@ pub trait Attention: Memory {
         context: Act,
     );
 
-    /// Overwrites `d_qkv` from `d_context`.
+    /// Overwrites `d_qkv` from `d_context`. The tail is zero.
     fn attention_backward(
         &mut self,
         d_context: Act,

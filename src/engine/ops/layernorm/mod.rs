@@ -4,6 +4,7 @@ use crate::arena::{Act, Real, Weight};
 use crate::backend::{DropoutAt, Memory, Rows};
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 
 /// Gain and bias (width) of a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]

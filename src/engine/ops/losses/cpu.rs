@@ -122,6 +122,9 @@ impl Losses for Cpu {
         let has_gradient = gradient.is_some();
         let ([logits], [d, sums]) = self.reals.views([logits.range()], [place, sums.range()]);
         let mut loss = 0.0;
+        if has_gradient {
+            d[2 * starts[sequences.count] as usize..].fill(0.0);
+        }
         for i in 0..sequences.count {
             let (first, last) = (starts[i] as usize, starts[i + 1] as usize);
             for (side, labels) in labels.iter().enumerate() {
@@ -151,6 +154,9 @@ impl Losses for Cpu {
         let place = gradient.map_or(0..0, |(_, place)| place.range());
         let ([logits], [d, sums]) = self.reals.views([logits.range()], [place, sums.range()]);
         let mut loss = 0.0;
+        if gradient.is_some() {
+            d[starts[choices.sequences.count] as usize..].fill(0.0);
+        }
         for i in 0..choices.sequences.count {
             let rows = starts[i] as usize..starts[i + 1] as usize;
             let label = rows.start + labels[i] as usize;

@@ -37,6 +37,7 @@ impl Mixture for Cpu {
                 weights[row] = of(row).map_or(0.0, |logit| ((logit - top).exp() / sum) as f32);
             }
         }
+        weights[starts[choices.sequences.count] as usize..].fill(0.0);
         let ([x], [y]) = self.acts.views([x.range()], [y.range()]);
         let weights = &*weights;
         y.par_chunks_mut(width).enumerate().for_each(|(i, y)| {

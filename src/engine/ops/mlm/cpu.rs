@@ -9,6 +9,7 @@ use crate::cpu::math::{LANES, exp, ln, tree};
 use crate::cpu::matmul::{Onto, Weights};
 use crate::cpu::{Cpu, vectors};
 use crate::ops::linear::cpu::add_columns;
+use crate::ops::losses::IGNORED;
 use crate::random::{Draw, Purpose, Stream, WORDS_PER_BLOCK, unit};
 
 /// What is found in a slot's row.
@@ -154,6 +155,10 @@ impl MaskedLm for Cpu {
                 .enumerate()
                 .map(|(i, row)| {
                     let target = targets[i];
+                    if target == IGNORED {
+                        row.fill(0.0);
+                        return Found::default();
+                    }
                     vectors!({
                         let (top, best) = add_bias(row, bias);
                         let mut found = Found {

@@ -53,7 +53,7 @@ pub const MLM_SUMS: usize = 3;
 
 /// Masked language modelling.
 pub trait MaskedLm: Memory {
-    /// `x` (slots, E), `targets` (slots). `slots` gives each slot's sequence and its number among that sequence's
+    /// `x` (slots, E), `targets` (slots; [`IGNORED`](super::losses::IGNORED) in the tail, whose gradients are zero). `slots` gives each slot's sequence and its number among that sequence's
     /// slots. Adds to `sums` ([`MLM_SUMS`]). Overwrites `samples` (slots) if sampling is asked for. With `gradient`
     /// `(scale, dx)`, multiplies the summed loss by `scale`, overwrites `dx` and adds to the gradients of table and
     /// bias. `scratch` holds [`SLOTS_AT_A_TIME`] rows of V.

@@ -1,10 +1,13 @@
 //! Tests of whole networks.
 
 mod bits;
+mod cuda;
+mod emulated;
 mod joint;
 mod oracles;
 mod parity;
 mod products;
 mod steps;
+mod tails;
 mod tasks;
 mod training;

@@ -11,7 +11,7 @@ use engine::schedule::{Schedule, Shape};
 
 const STEPS: u32 = 300;
 
-fn settings(head: HeadKind, outputs: usize) -> Finetuning {
+pub(crate) fn settings(head: HeadKind, outputs: usize) -> Finetuning {
     let text = r#"{"vocab_size": 40, "embedding_size": 32, "hidden_size": 48, "num_hidden_layers": 2,
         "num_attention_heads": 3, "intermediate_size": 96, "max_position_embeddings": 32}"#;
     let config: ElectraConfig = serde_json::from_str(text).expect("a configuration");
@@ -36,15 +36,15 @@ fn settings(head: HeadKind, outputs: usize) -> Finetuning {
 }
 
 /// Made sentences: words 5 to 39, one of which, 30 or above, is the word that matters.
-struct Made {
-    ids: Vec<u32>,
-    types: Vec<u32>,
-    place: u32,
-    tags: Vec<u32>,
-    classes: Vec<u32>,
+pub(crate) struct Made {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) types: Vec<u32>,
+    pub(crate) place: u32,
+    pub(crate) tags: Vec<u32>,
+    pub(crate) classes: Vec<u32>,
 }
 
-fn made(step: u32) -> Vec<Made> {
+pub(crate) fn made(step: u32) -> Vec<Made> {
     let stream = Stream::new(1, Purpose::Shuffle);
     (0..16)
         .map(|sequence| {
@@ -73,11 +73,11 @@ fn made(step: u32) -> Vec<Made> {
 }
 
 impl Made {
-    fn key(&self) -> u32 {
+    pub(crate) fn key(&self) -> u32 {
         self.ids[self.place as usize] - 30
     }
 
-    fn example<'a>(&'a self, label: Label<'a>) -> TaskExample<'a> {
+    pub(crate) fn example<'a>(&'a self, label: Label<'a>) -> TaskExample<'a> {
         TaskExample {
             ids: &self.ids,
             types: &self.types,

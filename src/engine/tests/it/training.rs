@@ -20,7 +20,7 @@ use engine::weights::{self, Tensors};
 
 const VOCABULARY: u32 = 60;
 
-fn settings() -> Pretraining {
+pub(crate) fn settings() -> Pretraining {
     let text = r#"{"vocab_size": 60, "embedding_size": 32, "hidden_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 128, "max_position_embeddings": 64}"#;
     let config: ElectraConfig = serde_json::from_str(text).expect("a configuration");
@@ -48,7 +48,7 @@ fn settings() -> Pretraining {
 }
 
 /// One word again and again: the tokens that are seen say all about a masked one.
-fn batch(step: u32) -> Vec<Vec<u32>> {
+pub(crate) fn batch(step: u32) -> Vec<Vec<u32>> {
     let stream = Stream::new(1, Purpose::Shuffle);
     (0..16)
         .map(|sequence| {
@@ -61,7 +61,7 @@ fn batch(step: u32) -> Vec<Vec<u32>> {
         .collect()
 }
 
-fn examples<'a>(ids: &'a [Vec<u32>], zeros: &'a [u32]) -> Vec<Example<'a>> {
+pub(crate) fn examples<'a>(ids: &'a [Vec<u32>], zeros: &'a [u32]) -> Vec<Example<'a>> {
     ids.iter()
         .map(|ids| Example {
             ids,

@@ -1,0 +1,313 @@
+// What all kernels share: types, warps, random numbers, dropout. Every instruction of the device that C++ has no word for is
+// one function here, with a twin for the emulation on the CPU (`EMULATED`); no other file has `asm`.
+#pragma once
+
+#ifdef EMULATED
+#include "emulation.h"
+#else
+#define DEVICE __device__ __forceinline__
+// Arrays of a block. The emulation gives them from a pool that is full of garbage at first.
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+// What the launch asked for beyond them.
+#define SHARED_REST(type, name) \
+    extern __shared__ __align__(16) unsigned char shared_rest_[]; \
+    type *name = reinterpret_cast<type *>(shared_rest_)
+// A kernel takes one structure, so that all are launched alike.
+#define KERNEL_NAMED(name, Arguments) extern "C" __global__ void name(const Arguments a)
+#endif
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#ifdef ACT_BF16
+#define KERNEL(name, Arguments) KERNEL_NAMED(JOIN(name, _bf16), Arguments)
+#else
+#define KERNEL(name, Arguments) KERNEL_NAMED(JOIN(name, _f32), Arguments)
+#endif
+
+constexpr u32 WARP = 32;
+constexpr u32 ALL = 0xffffffffu;
+
+// ---- Numbers of 16 bits. Products and stores round to nearest, ties to even.
+
+struct bf16 {
+    u16 bits;
+};
+
+DEVICE float as_float(u32 bits) {
+#ifdef EMULATED
+    return emulated_bits<float>(bits);
+#else
+    return __uint_as_float(bits);
+#endif
+}
+
+DEVICE u32 as_bits(float value) {
+#ifdef EMULATED
+    return emulated_bits<u32>(value);
+#else
+    return __float_as_uint(value);
+#endif
+}
+
+DEVICE float to_float(bf16 value) { return as_float(u32(value.bits) << 16); }
+DEVICE float to_float(float value) { return value; }
+
+// Two numbers of 16 bits in a word, the first in the lower half.
+DEVICE u32 pack_bf16(float first, float second) {
+#ifdef EMULATED
+    return u32(emulated_bf16(first)) | u32(emulated_bf16(second)) << 16;
+#else
+    u32 both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+    return both;
+#endif
+}
+
+DEVICE bf16 to_bf16(float value) {
+    bf16 made;
+    made.bits = u16(pack_bf16(value, 0.0f) & 0xffffu);
+    return made;
+}
+
+#ifdef ACT_BF16
+typedef bf16 act;
+DEVICE act to_act(float value) { return to_bf16(value); }
+#else
+typedef float act;
+DEVICE act to_act(float value) { return value; }
+#endif
+
+// Numbers of eight neighbours of a row, loaded and stored at once where the row's width allows it.
+constexpr u32 EIGHT = 8;
+
+struct alignas(16) four_words {
+    u32 word[4];
+};
+
+DEVICE void load_eight(const bf16 *from, float (&to)[EIGHT]) {
+    const four_words words = *reinterpret_cast<const four_words *>(from);
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+        to[2 * i] = as_float(words.word[i] << 16);
+        to[2 * i + 1] = as_float(words.word[i] & 0xffff0000u);
+    }
+}
+
+DEVICE void load_eight(const float *from, float (&to)[EIGHT]) {
+#pragma unroll
+    for (u32 half = 0; half < 2; half++) {
+        const four_words words = reinterpret_cast<const four_words *>(from)[half];
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) to[4 * half + i] = as_float(words.word[i]);
+    }
+}
+
+DEVICE void store_eight(bf16 *to, const float (&from)[EIGHT]) {
+    four_words words;
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) words.word[i] = pack_bf16(from[2 * i], from[2 * i + 1]);
+    *reinterpret_cast<four_words *>(to) = words;
+}
+
+DEVICE void store_eight(float *to, const float (&from)[EIGHT]) {
+#pragma unroll
+    for (u32 half = 0; half < 2; half++) {
+        four_words words;
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) words.word[i] = as_bits(from[4 * half + i]);
+        reinterpret_cast<four_words *>(to)[half] = words;
+    }
+}
+
+// Eight neighbours of a row of `width` numbers from `first` on; what lies beyond the row is `beyond`, and rows whose width is
+// no multiple of eight are read one by one.
+template <typename T>
+DEVICE void load_part(const T *row, u32 first, u32 width, float beyond, float (&to)[EIGHT]) {
+    if (width % EIGHT == 0) {
+        if (first < width) {
+            load_eight(row + first, to);
+            return;
+        }
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) to[i] = beyond;
+        return;
+    }
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) to[i] = first + i < width ? to_float(row[first + i]) : beyond;
+}
+
+DEVICE void store_one(float *to, float value) { *to = value; }
+DEVICE void store_one(bf16 *to, float value) { *to = to_bf16(value); }
+
+template <typename T>
+DEVICE void store_part(T *row, u32 first, u32 width, const float (&from)[EIGHT]) {
+    if (width % EIGHT == 0) {
+        if (first < width) store_eight(row + first, from);
+        return;
+    }
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++)
+        if (first + i < width) store_one(row + first + i, from[i]);
+}
+
+// ---- Warps. All 32 threads take part in each of these.
+
+DEVICE u32 lane() { return threadIdx.x % WARP; }
+DEVICE u32 warp() { return threadIdx.x / WARP; }
+DEVICE u32 warps() { return blockDim.x / WARP; }
+
+DEVICE float shuffle_xor(float value, u32 distance) {
+#ifdef EMULATED
+    return emulated_shuffle(value, emulated_lane() ^ distance);
+#else
+    return __shfl_xor_sync(ALL, value, distance);
+#endif
+}
+
+DEVICE u32 shuffle_xor(u32 value, u32 distance) {
+#ifdef EMULATED
+    return emulated_shuffle(value, emulated_lane() ^ distance);
+#else
+    return __shfl_xor_sync(ALL, value, distance);
+#endif
+}
+
+DEVICE float shuffle(float value, u32 from) {
+#ifdef EMULATED
+    return emulated_shuffle(value, from);
+#else
+    return __shfl_sync(ALL, value, from);
+#endif
+}
+
+DEVICE u32 shuffle(u32 value, u32 from) {
+#ifdef EMULATED
+    return emulated_shuffle(value, from);
+#else
+    return __shfl_sync(ALL, value, from);
+#endif
+}
+
+// A bit of each thread, that of thread `i` at place `i`.
+DEVICE u32 ballot(bool bit) {
+#ifdef EMULATED
+    return emulated_ballot(bit);
+#else
+    return __ballot_sync(ALL, bit);
+#endif
+}
+
+DEVICE void warp_wait() {
+#ifdef EMULATED
+    emulated_warp_wait();
+#else
+    __syncwarp();
+#endif
+}
+
+// Every thread has the sum; the same bits in all of them, because each adds the same pairs.
+DEVICE float warp_sum(float value) {
+#pragma unroll
+    for (u32 distance = 16; distance > 0; distance /= 2) value += shuffle_xor(value, distance);
+    return value;
+}
+
+DEVICE float warp_max(float value) {
+#pragma unroll
+    for (u32 distance = 16; distance > 0; distance /= 2) value = fmaxf(value, shuffle_xor(value, distance));
+    return value;
+}
+
+// The sum over a block, in every thread; `room` has 32 numbers. Waits for the block before and after.
+DEVICE float block_sum(float value, float *room) {
+    value = warp_sum(value);
+    __syncthreads();
+    if (lane() == 0) room[warp()] = value;
+    __syncthreads();
+    return warp_sum(lane() < warps() ? room[lane()] : 0.0f);
+}
+
+// ---- Random numbers: Philox4x32-10 by counter, numbered as `engine/random.rs` says.
+
+struct four {
+    u32 word[4];
+};
+
+DEVICE u32 high_product(u32 a, u32 b) {
+#ifdef EMULATED
+    return u32((u64(a) * u64(b)) >> 32);
+#else
+    return __umulhi(a, b);
+#endif
+}
+
+// The counter is (index, sequence, step).
+DEVICE four philox(u32 key0, u32 key1, u64 index, u32 sequence, u32 step) {
+    u32 c0 = u32(index), c1 = u32(index >> 32), c2 = sequence, c3 = step;
+#pragma unroll
+    for (u32 round = 0; round < 10; round++) {
+        const u32 h0 = high_product(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
+        const u32 h1 = high_product(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
+        c0 = h1 ^ c1 ^ key0;
+        c1 = l1;
+        c2 = h0 ^ c3 ^ key1;
+        c3 = l0;
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    four words;
+    words.word[0] = c0;
+    words.word[1] = c1;
+    words.word[2] = c2;
+    words.word[3] = c3;
+    return words;
+}
+
+// What is dropped at a place; nothing where `threshold` is 0. As `cuda/mod.rs` has it.
+struct Dropout {
+    u32 key[2];
+    u32 step;
+    u32 threshold;
+    float scale;
+    u32 unused;
+};
+
+// Bits of the eight units that a counter's words decide, 1 where a unit is kept: unit `16 i + lane` of its block of 128 for
+// bit `i`, where `lane` is the counter's number in the block.
+DEVICE u32 kept_bits(const Dropout &dropout, u64 counter, u32 sequence) {
+    const four words = philox(dropout.key[0], dropout.key[1], counter, sequence, dropout.step);
+    u32 bits = 0;
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+        bits |= u32((words.word[i] & 0xffffu) >= dropout.threshold) << (2 * i);
+        bits |= u32((words.word[i] >> 16) >= dropout.threshold) << (2 * i + 1);
+    }
+    return bits;
+}
+
+// Bits of eight neighbours, 1 where one is kept: thread `t` of the warp has units `8 t .. 8 t + 7` of the 256 that begin at
+// block `block` (a number of blocks of 128) of the sequence. All threads of the warp ask together.
+DEVICE u32 kept_eight(const Dropout &dropout, u64 block, u32 sequence) {
+    const u32 t = lane();
+    const u32 own = kept_bits(dropout, (block + t / 16) * 16 + t % 16, sequence);
+    u32 chosen = 0;
+#pragma unroll
+    for (u32 i = 0; i < 8; i++) {
+        const u32 all = ballot(own >> i & 1u);
+        if (i == t % 16 / 2) chosen = all;
+    }
+    return chosen >> (t / 16 * 16 + t % 2 * 8) & 0xffu;
+}
+
+// The exact GELU, x Phi(x), and its slope: Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
+DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+
+DEVICE float gelu_slope(float x) {
+    const float phi = 0.5f * (1.0f + erff(x * 0.70710678118654752f));
+    return phi + x * 0.39894228040143268f * expf(-0.5f * x * x);
+}

@@ -1,0 +1,190 @@
+#include "prelude.cuh"
+
+// Layer normalisation, a row a warp: each thread has eight neighbours of every 256 numbers, in registers.
+
+struct NormArguments {
+    const act *h;         // what units are dropped of; none for `norm`
+    const act *residual;
+    const float *gain;
+    const float *bias;
+    act *z;
+    act *y;
+    float *mean;
+    float *rstd;
+    const u32 *sequence;  // by row
+    const u32 *position;
+    u32 rows;
+    u32 width;
+    float eps;
+    u32 unused;
+    Dropout dropout;
+};
+
+struct NormBackwardArguments {
+    act *d;               // in: of y; out: of z
+    const act *z;
+    const float *gain;
+    const float *mean;
+    const float *rstd;
+    act *dh;              // none for `norm`
+    float *parts;         // by block: sums of dy * xhat, then of dy
+    const u32 *sequence;
+    const u32 *position;
+    u32 rows;
+    u32 width;
+    u32 rows_of_block;
+    u32 unused;
+    Dropout dropout;
+};
+
+constexpr u32 CHUNK = WARP * EIGHT;
+
+// The factors of eight neighbours: 0 where a unit is dropped. All threads of the warp ask together.
+DEVICE void drop(const Dropout &dropout, u64 block, u32 sequence, float (&values)[EIGHT]) {
+    const u32 kept = kept_eight(dropout, block, sequence);
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) values[i] = kept >> i & 1u ? values[i] * dropout.scale : 0.0f;
+}
+
+// Blocks of 128 units in a row.
+DEVICE u32 blocks_of(u32 width) { return (width + 127) / 128; }
+
+template <u32 CHUNKS>
+DEVICE void normalise(const NormArguments &a, u32 row) {
+    const u64 at = u64(row) * a.width;
+    const bool drops = a.dropout.threshold != 0;
+    float z[CHUNKS][EIGHT];
+    float sum = 0.0f;
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+        if (a.h) {
+            float x[EIGHT];
+            load_part(a.h + at, first, a.width, 0.0f, z[c]);
+            load_part(a.residual + at, first, a.width, 0.0f, x);
+            if (drops) drop(a.dropout, u64(a.position[row]) * blocks_of(a.width) + 2 * c, a.sequence[row], z[c]);
+            // What is kept for the backward pass is what is normalised, rounding included.
+#pragma unroll
+            for (u32 i = 0; i < EIGHT; i++) z[c][i] = to_float(to_act(z[c][i] + x[i]));
+            store_part(a.z + at, first, a.width, z[c]);
+        } else {
+            load_part(a.z + at, first, a.width, 0.0f, z[c]);
+        }
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) sum += z[c][i];
+    }
+    const float mean = warp_sum(sum) / float(a.width);
+    float squares = 0.0f;
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) {
+            const float away = first + i < a.width ? z[c][i] - mean : 0.0f;
+            squares = fmaf(away, away, squares);
+        }
+    }
+    const float rstd = 1.0f / sqrtf(warp_sum(squares) / float(a.width) + a.eps);
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+        float gain[EIGHT], bias[EIGHT];
+        load_part(a.gain, first, a.width, 0.0f, gain);
+        load_part(a.bias, first, a.width, 0.0f, bias);
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - mean) * rstd, gain[i], bias[i]);
+        store_part(a.y + at, first, a.width, z[c]);
+    }
+    if (lane() == 0) {
+        a.mean[row] = mean;
+        a.rstd[row] = rstd;
+    }
+}
+
+// A kernel for each number of chunks, so that narrow rows do not pay for the registers of wide ones.
+#define FORWARD(chunks)                                          \
+    KERNEL(layernorm_forward_##chunks, NormArguments) {          \
+        const u32 row = blockIdx.x * warps() + warp();           \
+        if (row < a.rows) normalise<chunks>(a, row);             \
+    }
+FORWARD(1)
+FORWARD(2)
+FORWARD(3)
+FORWARD(4)
+FORWARD(8)
+
+template <u32 CHUNKS>
+DEVICE void backward(const NormBackwardArguments &a, float *room) {
+    const bool drops = a.dh && a.dropout.threshold != 0;
+    float gains[CHUNKS][EIGHT], biases[CHUNKS][EIGHT];
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++)
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) gains[c][i] = biases[c][i] = 0.0f;
+    const u32 begin = blockIdx.x * a.rows_of_block;
+    const u32 end = min(begin + a.rows_of_block, a.rows);
+    for (u32 row = begin + warp(); row < end; row += warps()) {
+        const u64 at = u64(row) * a.width;
+        const float mean = a.mean[row], rstd = a.rstd[row];
+        float g[CHUNKS][EIGHT], xhat[CHUNKS][EIGHT];
+        float sum = 0.0f, products = 0.0f;
+#pragma unroll
+        for (u32 c = 0; c < CHUNKS; c++) {
+            const u32 first = c * CHUNK + lane() * EIGHT;
+            float gain[EIGHT];
+            load_part(a.z + at, first, a.width, mean, xhat[c]);
+            load_part(a.d + at, first, a.width, 0.0f, g[c]);
+            load_part(a.gain, first, a.width, 0.0f, gain);
+#pragma unroll
+            for (u32 i = 0; i < EIGHT; i++) {
+                xhat[c][i] = (xhat[c][i] - mean) * rstd;
+                gains[c][i] = fmaf(g[c][i], xhat[c][i], gains[c][i]);
+                biases[c][i] += g[c][i];
+                g[c][i] *= gain[i];
+                sum += g[c][i];
+                products = fmaf(g[c][i], xhat[c][i], products);
+            }
+        }
+        const float n = float(a.width);
+        sum = warp_sum(sum) / n;
+        products = warp_sum(products) / n;
+#pragma unroll
+        for (u32 c = 0; c < CHUNKS; c++) {
+            const u32 first = c * CHUNK + lane() * EIGHT;
+#pragma unroll
+            for (u32 i = 0; i < EIGHT; i++) g[c][i] = rstd * (g[c][i] - sum - xhat[c][i] * products);
+            store_part(a.d + at, first, a.width, g[c]);
+            if (!a.dh) continue;
+            if (drops) drop(a.dropout, u64(a.position[row]) * blocks_of(a.width) + 2 * c, a.sequence[row], g[c]);
+            store_part(a.dh + at, first, a.width, g[c]);
+        }
+    }
+    // Warps in order.
+    float *parts = a.parts + u64(blockIdx.x) * 2 * a.width;
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        for (u32 which = 0; which < 2; which++) {
+            __syncthreads();
+#pragma unroll
+            for (u32 i = 0; i < EIGHT; i++)
+                room[warp() * CHUNK + lane() * EIGHT + i] = which ? biases[c][i] : gains[c][i];
+            __syncthreads();
+            for (u32 i = threadIdx.x; i < CHUNK && c * CHUNK + i < a.width; i += blockDim.x) {
+                float all = 0.0f;
+                for (u32 w = 0; w < warps(); w++) all += room[w * CHUNK + i];
+                parts[which * a.width + c * CHUNK + i] = all;
+            }
+        }
+    }
+}
+
+#define BACKWARD(chunks)                                         \
+    KERNEL(layernorm_backward_##chunks, NormBackwardArguments) { \
+        SHARED(float, room, 8 * CHUNK);                          \
+        backward<chunks>(a, room);                               \
+    }
+BACKWARD(1)
+BACKWARD(2)
+BACKWARD(3)
+BACKWARD(4)
+BACKWARD(8)
