@@ -1,6 +1,7 @@
 //! What a device promises: memory, and the ops at fused size. Knows nothing of models.
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
+use crate::collective::Collective;
 use crate::error::DeviceError;
 use crate::ops;
 use crate::random::{Rate, Site};
@@ -41,6 +42,12 @@ pub trait Memory {
     fn read_weights(&mut self, array: Array, from: Weight) -> Vec<f32>;
     /// Sets all gradients to zero.
     fn zero_gradients(&mut self);
+
+    /// Gradients of all parameters and some numbers become their sums over a group of processes.
+    ///
+    /// # Errors
+    /// When another process is gone or out of step.
+    fn sum_over(&mut self, group: &mut dyn Collective, sums: &[Real]) -> Result<(), DeviceError>;
 
     /// Where dropped units come from, until it is set again.
     fn set_dropout(&mut self, dropout: Dropout);
@@ -196,6 +203,7 @@ pub trait Backend:
     + ops::layernorm::LayerNorm
     + ops::rows::RowOps
     + ops::mlm::MaskedLm
+    + ops::corrupt::Corrupt
     + ops::losses::Losses
     + ops::mixture::Mixture
     + ops::pairs::Pairs

@@ -4,6 +4,7 @@
 pub mod arena;
 pub mod backend;
 pub mod checkpoint;
+pub mod collective;
 pub mod config;
 pub mod cost;
 pub mod cpu;

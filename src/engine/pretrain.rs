@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::arena::{Footprint, Granularity, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
+use crate::collective::{Collective, Seat};
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
 use crate::finite;
@@ -112,6 +113,14 @@ pub struct EvaluationNumbers {
     pub disc_recall: f64,
 }
 
+/// What of a batch a process computes.
+struct Clipped {
+    /// This process's parts that are clipped apart: their scales and micro-batches.
+    parts: Vec<(Scales, Vec<Range<usize>>)>,
+    /// Such parts in all processes.
+    count: usize,
+}
+
 /// A model in training on a device.
 #[derive(Debug)]
 pub struct Pretrainer<B: Backend> {
@@ -123,6 +132,7 @@ pub struct Pretrainer<B: Backend> {
     micro_tokens: usize,
     micro_sequences: usize,
     step: u64,
+    group: Option<Box<dyn Collective>>,
 }
 
 impl<B: Backend + Send> Pretrainer<B> {
@@ -153,6 +163,21 @@ impl<B: Backend + Send> Pretrainer<B> {
             micro_tokens,
             micro_sequences,
             step: 0,
+            group: None,
+        })
+    }
+
+    /// The same as one of a group, whose processes are given the same batches: each computes its share.
+    #[must_use]
+    pub fn in_group(mut self, group: Box<dyn Collective>) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    fn seat(&self) -> Seat {
+        self.group.as_ref().map_or(Seat::ALONE, |group| Seat {
+            rank: group.rank(),
+            size: group.size(),
         })
     }
 
@@ -200,22 +225,28 @@ impl<B: Backend + Send> Pretrainer<B> {
             .collect()
     }
 
-    /// Examples whose gradients are clipped together, their micro-batches, and what they are divided by.
-    fn clipped(
-        &self,
-        examples: &[Example<'_>],
-        batch: &[MaskedSequence<'_>],
-    ) -> Vec<(Scales, Vec<Range<usize>>)> {
+    /// Examples whose gradients are clipped together, their micro-batches that are this process's, and what they are
+    /// divided by. Of one part processes share the examples, of several the parts.
+    fn clipped(&self, examples: &[Example<'_>], batch: &[MaskedSequence<'_>]) -> Clipped {
         let n = examples.len();
         let every = self.settings.clip_every.unwrap_or(n).clamp(1, n.max(1));
-        (0..n)
-            .step_by(every)
-            .map(|first| {
-                let of = first..(first + every).min(n);
+        let count = n.div_ceil(every);
+        let (own, within) = match count {
+            0 | 1 => (0..count, self.seat()),
+            _ => (self.seat().share(count), Seat::ALONE),
+        };
+        let parts = own
+            .map(|i| {
+                let of = i * every..((i + 1) * every).min(n);
                 let scales = self.scales(&batch[of.clone()]);
-                (scales, self.parts(examples, of))
+                let share = within.share(of.len());
+                (
+                    scales,
+                    self.parts(examples, of.start + share.start..of.start + share.end),
+                )
             })
-            .collect()
+            .collect();
+        Clipped { parts, count }
     }
 
     fn scales(&self, batch: &[MaskedSequence<'_>]) -> Scales {
@@ -260,7 +291,7 @@ impl<B: Backend + Send> Pretrainer<B> {
         let scales = self.scales(&batch);
         let from = self.sampling(step);
         let clipped = self.clipped(examples, &batch);
-        let held_clip = self.settings.clip.filter(|_| clipped.len() > 1);
+        let held_clip = self.settings.clip.filter(|_| clipped.count > 1);
         let (model, room, mask_id) = (&self.model, &self.room, self.settings.mask_id);
         let learning_rate = self.settings.schedule.rate(self.step);
         let update = Update {
@@ -272,6 +303,7 @@ impl<B: Backend + Send> Pretrainer<B> {
             clip: self.settings.clip.filter(|_| held_clip.is_none()),
         };
         let groups = &self.groups;
+        let group = &mut self.group;
         self.backend.set_dropout(Dropout::Counted {
             seed: self.settings.seed,
             step,
@@ -280,8 +312,9 @@ impl<B: Backend + Send> Pretrainer<B> {
             backend.zero_reals(room.mlm_sums);
             backend.zero_reals(room.rtd_sums);
             let mut norms = 0.0;
-            for (i, (own, parts)) in clipped.iter().enumerate() {
-                if i == 0 || held_clip.is_some() {
+            backend.zero_gradients();
+            for (i, (own, parts)) in clipped.parts.iter().enumerate() {
+                if i > 0 && held_clip.is_some() {
                     backend.zero_gradients();
                 }
                 for part in parts {
@@ -297,25 +330,35 @@ impl<B: Backend + Send> Pretrainer<B> {
                     backend.hold_gradients(clip, room.norm, i == 0);
                 }
             }
-            backend.begin_step();
-            if held_clip.is_some() {
+            if held_clip.is_some() && !clipped.parts.is_empty() {
                 backend.take_held_gradients();
             }
+            if let Some(group) = group {
+                let mut sum = [norms];
+                let summed = backend
+                    .sum_over(group.as_mut(), &[room.mlm_sums, room.rtd_sums])
+                    .and_then(|()| group.sum(&mut sum));
+                if let Err(error) = summed {
+                    return Some(Err(error));
+                }
+                norms = sum[0];
+            }
+            backend.begin_step();
             // Nothing is updated where the norm is not finite, so nobody has to wait for it.
             backend.gradient_norm(room.norm);
             backend.adamw(groups, update, room.norm);
             backend.end_step();
             let sums = [room.mlm_sums, room.rtd_sums].map(|sums| backend.read_reals(sums));
             let norm = match held_clip {
-                Some(_) => norms / clipped.len() as f32,
+                Some(_) => norms / clipped.count as f32,
                 None => backend.read_reals(room.norm)[0],
             };
-            Some((sums, norm, backend.finish()))
+            Some(backend.finish().map(|()| (sums, norm)))
         });
-        let Some(([mlm_sums, rtd_sums], norm, finished)) = sums else {
+        let Some(sums) = sums else {
             return Ok(None);
         };
-        finished?;
+        let ([mlm_sums, rtd_sums], norm) = sums?;
         let (slots, n) = (slots.max(1) as f32, tokens as f32);
         let numbers = StepNumbers {
             step: self.step,

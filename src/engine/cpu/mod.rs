@@ -19,6 +19,7 @@ pub(crate) use views::{Block, Shared};
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
 use crate::backend::{Array, Backend, Dropout, Memory, Precision};
+use crate::collective::Collective;
 use crate::error::DeviceError;
 
 /// This machine's processor.
@@ -187,6 +188,14 @@ impl Memory for Cpu {
     fn zero_gradients(&mut self) {
         let all = 0..self.gradients.len();
         self.gradients.get_mut(all).fill(0.0);
+    }
+
+    fn sum_over(&mut self, group: &mut dyn Collective, sums: &[Real]) -> Result<(), DeviceError> {
+        for sums in sums {
+            group.sum(self.reals.get_mut(sums.range()))?;
+        }
+        let all = 0..self.gradients.len();
+        group.sum(self.gradients.get_mut(all))
     }
 
     fn set_dropout(&mut self, dropout: Dropout) {

@@ -3,6 +3,7 @@
 //! Two things stand behind it: the CUDA driver, and the emulation on the CPU that runs the same kernel sources in tests.
 
 use crate::backend::Precision;
+use crate::collective::Collective;
 use crate::error::DeviceError;
 
 /// An address in the device's memory.
@@ -197,6 +198,20 @@ pub trait Driver: Send + std::fmt::Debug {
     /// # Safety
     /// The matrices lie in memory of this device.
     unsafe fn product(&mut self, product: &Product);
+
+    /// `len` f32 numbers become their sums over a group of processes, by a library of the device's; whether there is one.
+    ///
+    /// # Errors
+    /// When another process is gone.
+    fn sum_over(
+        &mut self,
+        group: &mut dyn Collective,
+        at: Pointer,
+        len: usize,
+    ) -> Result<bool, DeviceError> {
+        let _ = (group, at, len);
+        Ok(false)
+    }
 
     /// From here to [`end_step`](Self::end_step) work has the shape of other steps: a device may record it and replay it.
     fn begin_step(&mut self) {}

@@ -6,11 +6,13 @@
 //! Equal inputs give equal bits: nothing is added atomically, and what blocks sum is summed in one order.
 
 pub mod driver;
+pub(crate) mod sort;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
 use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
+use crate::collective::Collective;
 use crate::error::DeviceError;
 use crate::ops::adamw::cuda::Parts;
 use driver::{Driver, Element, Grid, Kernel, Pointer, Source};
@@ -22,13 +24,24 @@ pub const PRELUDE: &str = include_str!("prelude.cuh");
 pub static SOURCES: &[&Source] = &[
     &sums::SOURCE,
     &crate::ops::layernorm::cuda::SOURCE,
+    &crate::ops::attention::cuda::FORWARD,
+    &crate::ops::attention::cuda::BACKWARD,
+    &crate::ops::attention::cuda::PLAIN,
     &crate::ops::linear::cuda::SOURCE,
     &crate::ops::adamw::cuda::SOURCE,
     &crate::ops::rows::cuda::SOURCE,
+    &sort::SOURCE,
+    &crate::ops::embedding::cuda::SOURCE,
+    &crate::ops::losses::cuda::SOURCE,
+    &crate::ops::mixture::cuda::SOURCE,
+    &crate::ops::mlm::cuda::SOURCE,
+    &crate::ops::corrupt::cuda::SOURCE,
 ];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
+/// Gradients that travel through the processor's memory at a time.
+const TRAVELS: usize = 1 << 24;
 /// Threads of a block of kernels that take a row a warp.
 pub(crate) const ROW_THREADS: u32 = 256;
 /// Rows of such a block at a time.
@@ -409,6 +422,27 @@ impl<D: Driver> Memory for Cuda<D> {
     fn zero_gradients(&mut self) {
         let pool = self.gradients;
         self.driver.zero(pool.at, pool.bytes());
+    }
+
+    fn sum_over(&mut self, group: &mut dyn Collective, sums: &[Real]) -> Result<(), DeviceError> {
+        for sums in sums {
+            let mut values = self.read_reals(*sums);
+            group.sum(&mut values)?;
+            self.write_reals(*sums, &values);
+        }
+        // Through the processor's memory, a part at a time, unless the driver has a way of its own.
+        let pool = self.gradients;
+        if self.driver.sum_over(group, pool.at, pool.len)? {
+            return Ok(());
+        }
+        for first in (0..pool.len).step_by(TRAVELS) {
+            let len = TRAVELS.min(pool.len - first);
+            let at = pool.at(first..first + len);
+            let mut values: Vec<f32> = self.read_words(at, len);
+            group.sum(&mut values)?;
+            self.driver.write(at, bytemuck::cast_slice(&values));
+        }
+        Ok(())
     }
 
     fn set_dropout(&mut self, dropout: Dropout) {

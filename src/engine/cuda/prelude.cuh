@@ -54,6 +54,8 @@ DEVICE u32 as_bits(float value) {
 #endif
 }
 
+DEVICE float minus_infinity() { return as_float(0xff800000u); }
+
 DEVICE float to_float(bf16 value) { return as_float(u32(value.bits) << 16); }
 DEVICE float to_float(float value) { return value; }
 
@@ -202,6 +204,15 @@ DEVICE u32 ballot(bool bit) {
 #endif
 }
 
+// How many bits are 1.
+DEVICE u32 count_bits(u32 bits) {
+#ifdef EMULATED
+    return u32(__builtin_popcount(bits));
+#else
+    return u32(__popc(int(bits)));
+#endif
+}
+
 DEVICE void warp_wait() {
 #ifdef EMULATED
     emulated_warp_wait();
@@ -223,6 +234,16 @@ DEVICE float warp_max(float value) {
     return value;
 }
 
+// The sum of this thread's value and those of all threads of the warp before it.
+DEVICE u32 warp_scan(u32 value) {
+#pragma unroll
+    for (u32 distance = 1; distance < WARP; distance *= 2) {
+        const u32 before = shuffle(value, (lane() - distance) % WARP);
+        if (lane() >= distance) value += before;
+    }
+    return value;
+}
+
 // The sum over a block, in every thread; `room` has 32 numbers. Waits for the block before and after.
 DEVICE float block_sum(float value, float *room) {
     value = warp_sum(value);
@@ -230,6 +251,136 @@ DEVICE float block_sum(float value, float *room) {
     if (lane() == 0) room[warp()] = value;
     __syncthreads();
     return warp_sum(lane() < warps() ? room[lane()] : 0.0f);
+}
+
+DEVICE float block_max(float value, float *room) {
+    value = warp_max(value);
+    __syncthreads();
+    if (lane() == 0) room[warp()] = value;
+    __syncthreads();
+    return warp_max(lane() < warps() ? room[lane()] : room[0]);
+}
+
+// ---- Products of a warp on tensor cores, of numbers of 16 bits with sums in f32. `g` is `lane / 4`, `t` is `lane % 4`.
+
+// `c += a b`: `a` is 16 x 16, a thread has rows g (words 0 and 2) and g + 8 (words 1 and 3), columns 2t, 2t + 1 (words 0 and 1)
+// and 2t + 8, 2t + 9 (words 2 and 3). `b` is 16 x 8, rows as the columns of `a`, column g. `c` is 16 x 8, rows g (0 and 1) and
+// g + 8 (2 and 3), columns 2t and 2t + 1.
+DEVICE void tensor_product(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+#ifdef EMULATED
+    emulated_tensor_product(c, a, b0, b1);
+#else
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
+// Shared memory as instructions name it.
+DEVICE u32 shared_address(const void *at) {
+#ifdef EMULATED
+    (void)at;
+    return 0;
+#else
+    return u32(__cvta_generic_to_shared(at));
+#endif
+}
+
+// Four matrices of 8 x 8 from shared memory: thread `8 m + r` says where row `r` of matrix `m` begins, 16 bytes there. A thread
+// gets row g, columns 2t and 2t + 1 of each.
+DEVICE void load_matrices(const bf16 *row, u32 (&to)[4]) {
+#ifdef EMULATED
+    emulated_load_matrices(row, to, false);
+#else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+#endif
+}
+
+// The same of their transposes: a thread gets column g, rows 2t and 2t + 1 of each.
+DEVICE void load_matrices_turned(const bf16 *row, u32 (&to)[4]) {
+#ifdef EMULATED
+    emulated_load_matrices(row, to, true);
+#else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+#endif
+}
+
+// ---- Copies of 16 bytes to shared memory that go on beside the thread: seen after `copies_wait` and a barrier.
+
+// Zeros where `is_there` is false; `from` is not read then.
+DEVICE void copy_later(void *to, const void *from, bool is_there) {
+#ifdef EMULATED
+    emulated_copy_later(to, from, is_there);
+#else
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(is_there ? 16 : 0)
+                 : "memory");
+#endif
+}
+
+// Ends a group of copies.
+DEVICE void copies_end() {
+#ifdef EMULATED
+    emulated_copies_end();
+#else
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Waits for all groups of this thread but the last `LEFT`.
+template <u32 LEFT>
+DEVICE void copies_wait() {
+#ifdef EMULATED
+    emulated_copies_wait(LEFT);
+#else
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+#endif
+}
+
+// ---- Numbers.
+
+// The same number, of which the compiler no longer knows whence it is: what is computed from it is computed again then, instead of
+// being kept in registers over a long loop.
+DEVICE u32 forget(u32 value) {
+#ifndef EMULATED
+    asm volatile("" : "+r"(value));
+#endif
+    return value;
+}
+
+// Without subnormal results; 0 for -infinity.
+DEVICE float power_of_two(float value) {
+#ifdef EMULATED
+    const float power = exp2f(value);
+    return power < 1.17549435e-38f ? 0.0f : power;
+#else
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(value));
+    return power;
+#endif
+}
+
+// The signs of bytes: byte `i` of the result is all ones where the byte that digit `i` of the selector names has its highest bit
+// set, else 0. Digits 8 to 11 name the bytes of the first word, 12 to 15 those of the second.
+DEVICE u32 signs_of_bytes(u32 first, u32 second, u32 selector) {
+#ifdef EMULATED
+    u32 signs = 0;
+    for (u32 i = 0; i < 4; i++) {
+        const u32 digit = selector >> (4 * i) & 7u, word = digit < 4 ? first : second;
+        signs |= (word >> (8 * (digit % 4)) & 0x80u ? 0xffu : 0u) << (8 * i);
+    }
+    return signs;
+#else
+    u32 signs;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(signs) : "r"(first), "r"(second), "r"(selector));
+    return signs;
+#endif
 }
 
 // ---- Random numbers: Philox4x32-10 by counter, numbered as `engine/random.rs` says.
@@ -303,6 +454,53 @@ DEVICE u32 kept_eight(const Dropout &dropout, u64 block, u32 sequence) {
     }
     return chosen >> (t / 16 * 16 + t % 2 * 8) & 0xffu;
 }
+
+// The factors of eight neighbours: 0 where a unit is dropped. All threads of the warp ask together.
+DEVICE void drop(const Dropout &dropout, u64 block, u32 sequence, float (&values)[EIGHT]) {
+    const u32 kept = kept_eight(dropout, block, sequence);
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) values[i] = kept >> i & 1u ? values[i] * dropout.scale : 0.0f;
+}
+
+// ---- Rows in registers, one a warp: each thread has eight neighbours of every 256 numbers.
+
+constexpr u32 CHUNK = WARP * EIGHT;
+
+// Blocks of 128 units in a row.
+DEVICE u32 blocks_of(u32 width) { return (width + 127) / 128; }
+
+struct moments {
+    float mean;
+    float rstd;
+};
+
+// Mean and 1 / sqrt(variance + eps) of a row, in two passes; what lies beyond the row is 0.
+template <u32 CHUNKS>
+DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps) {
+    float sum = 0.0f, squares = 0.0f;
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++)
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) sum += z[c][i];
+    moments found;
+    found.mean = warp_sum(sum) / float(width);
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) {
+            const float away = first + i < width ? z[c][i] - found.mean : 0.0f;
+            squares = fmaf(away, away, squares);
+        }
+    }
+    found.rstd = 1.0f / sqrtf(warp_sum(squares) / float(width) + eps);
+    return found;
+}
+
+// ---- Functions of numbers.
+
+// The exact GELU, x Phi(x), and its slope: Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
+DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
 // ---- Elementary functions in a few instructions, good to a few units in the last place.
 

@@ -180,11 +180,12 @@ impl Attention for Cpu {
         let ([qkv], [context]) = self.acts.views([qkv.range()], [context.range()]);
         let n = context.len() / width;
         let end = self.ints.get(sequences.starts.range())[sequences.count] as usize;
+        let lse = self.reals.get_mut(lse.range());
         context[end * width..].fill(0.0);
-        let (context, lse) = (
-            Shared::new(context),
-            Shared::new(self.reals.get_mut(lse.range())),
-        );
+        for lse in lse.chunks_exact_mut(n.max(1)) {
+            lse[end..].fill(0.0);
+        }
+        let (context, lse) = (Shared::new(context), Shared::new(lse));
         let products = &self.products;
         tasks.par_iter().for_each(|task| {
             let column = task.head * size;

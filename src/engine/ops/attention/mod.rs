@@ -1,12 +1,14 @@
 //! Attention over sequences of different lengths, without padding and without keeping scores. Spec C.1.
 //!
 //! `o = dropout(softmax(q kᵀ / sqrt(D))) v` for each sequence and head. Queries, keys and values lie side by side in
-//! one row of `3 H`; head `a` has columns `a D .. (a + 1) D` of each third.
+//! one row of `3 H`; head `a` has columns `a D .. (a + 1) D` of each third. A batch may have rows behind its last sequence,
+//! so that batches of one size can be replayed: they belong to none, and all that is written for them is zeros.
 
 use crate::arena::{Act, Real};
 use crate::backend::{DropoutAt, Memory, Sequences};
 
 mod cpu;
+pub(crate) mod cuda;
 
 /// How rows are read as heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

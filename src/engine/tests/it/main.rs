@@ -10,4 +10,5 @@ mod products;
 mod steps;
 mod tails;
 mod tasks;
+mod together;
 mod training;

@@ -4,8 +4,14 @@
 //! on the CPU, and emulated in f32 and bf16 with threads in two orders, which must give equal bits.
 
 mod adamw;
+mod attention;
+mod corrupt;
+mod embedding;
 mod layernorm;
 mod linear;
+mod losses;
+mod mixture;
+mod mlm;
 mod rows;
 
 use engine::arena::{Plan, Weight};

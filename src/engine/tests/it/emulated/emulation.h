@@ -14,7 +14,7 @@
 #define DEVICE static inline
 #define __restrict__ __restrict
 #define SHARED(type, name, count) type *name = static_cast<type *>(emulated_shared(sizeof(type) * (count)))
-#define SHARED_REST(type, name) type *name = static_cast<type *>(emulated_shared(0))
+#define SHARED_REST(type, name) type *name = static_cast<type *>(emulated_shared_rest())
 #define KERNEL_NAMED(name, Arguments)                                                            \
     static void JOIN(name, _body)(const Arguments &a);                                           \
     static void JOIN(name, _start)(const void *bytes) {                                          \
@@ -43,6 +43,14 @@ static thread_local EmulatedIndex blockIdx, blockDim, gridDim, threadIdx;
 
 enum EmulatedState { READY, AT_BLOCK, AT_WARP, DONE };
 
+// A copy to shared memory that is under way.
+struct EmulatedCopy {
+    void *to;
+    const void *from;
+    bool is_there;
+    unsigned group;
+};
+
 struct EmulatedThread {
     ucontext_t first;
     jmp_buf at;
@@ -50,6 +58,8 @@ struct EmulatedThread {
     EmulatedState state;
     size_t shared_used;
     std::vector<char> stack;
+    std::vector<EmulatedCopy> copies;
+    unsigned group;
 };
 
 struct EmulatedBlock {
@@ -61,6 +71,7 @@ struct EmulatedBlock {
     unsigned current;
     void (*body)(const void *);
     const void *arguments;
+    unsigned random;
 };
 
 static thread_local EmulatedBlock *emulated_block;
@@ -97,18 +108,23 @@ static void emulated_entry() {
     _longjmp(emulated_block->scheduler, 1);
 }
 
+// What kernels declare lies first, then what a launch asks for, then bytes that nobody may write.
+static const size_t EMULATED_DECLARED = 48 << 10, EMULATED_GUARD = 1 << 10;
+
 static inline void *emulated_shared(size_t bytes) {
     EmulatedBlock &block = *emulated_block;
     size_t &used = block.threads[block.current].shared_used;
     used = (used + 15) / 16 * 16;
     void *at = block.shared.data() + used;
     used += bytes;
-    if (used > block.shared.size()) {
+    if (used > EMULATED_DECLARED) {
         fprintf(stderr, "a block of the emulation has less shared memory than a kernel declares\n");
         abort();
     }
     return at;
 }
+
+static inline void *emulated_shared_rest() { return emulated_block->shared.data() + EMULATED_DECLARED; }
 
 static inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 static inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
@@ -142,6 +158,79 @@ static inline unsigned emulated_ballot(bool bit) {
     return bits;
 }
 
+static inline float emulated_half(unsigned word, unsigned which) {
+    return emulated_bits<float>(which ? word & 0xffff0000u : word << 16);
+}
+
+struct EmulatedFactors {
+    unsigned a[4], b[2];
+};
+
+static inline void emulated_tensor_product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    const EmulatedFactors own = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+    EmulatedFactors all[32];
+    emulated_share(own, all);
+    const unsigned g = emulated_lane() / 4, t = emulated_lane() % 4;
+    for (unsigned k = 0; k < 16; k++) {
+        const unsigned upper = k / 8, from = k % 8 / 2, half = k % 2;
+        float rows[2], columns[2];
+        for (unsigned i = 0; i < 2; i++) {
+            rows[i] = emulated_half(all[4 * g + from].a[2 * upper + i], half);
+            columns[i] = emulated_half(all[4 * (2 * t + i) + from].b[upper], half);
+        }
+        for (unsigned i = 0; i < 4; i++) c[i] += rows[i / 2] * columns[i % 2];
+    }
+}
+
+static inline void emulated_load_matrices(const void *row, unsigned (&to)[4], bool is_turned) {
+    if (reinterpret_cast<size_t>(row) % 16 != 0) {
+        fprintf(stderr, "a row of a matrix is not at a multiple of 16 bytes\n");
+        abort();
+    }
+    const void *all[32];
+    emulated_share(row, all);
+    const unsigned g = emulated_lane() / 4, t = emulated_lane() % 4;
+    for (unsigned m = 0; m < 4; m++) {
+        unsigned short halves[2];
+        for (unsigned i = 0; i < 2; i++) {
+            const unsigned r = is_turned ? 2 * t + i : g, column = is_turned ? g : 2 * t + i;
+            halves[i] = static_cast<const unsigned short *>(all[8 * m + r])[column];
+        }
+        to[m] = halves[0] | unsigned(halves[1]) << 16;
+    }
+}
+
+static inline void emulated_copy(const EmulatedCopy &copy) {
+    if (copy.is_there)
+        memcpy(copy.to, copy.from, 16);
+    else
+        memset(copy.to, 0, 16);
+}
+
+// Some copies are done at once and some when they are waited for, so that a kernel that relies on either is found out.
+static inline void emulated_copy_later(void *to, const void *from, bool is_there) {
+    EmulatedThread &own = emulated_block->threads[emulated_block->current];
+    const EmulatedCopy copy = {to, from, is_there, own.group};
+    if (emulated_next(emulated_block->random) & 1)
+        emulated_copy(copy);
+    else
+        own.copies.push_back(copy);
+}
+
+static inline void emulated_copies_end() { emulated_block->threads[emulated_block->current].group++; }
+
+static inline void emulated_copies_wait(unsigned left) {
+    EmulatedThread &own = emulated_block->threads[emulated_block->current];
+    size_t kept = 0;
+    for (const EmulatedCopy &copy : own.copies) {
+        if (copy.group + left < own.group)
+            emulated_copy(copy);
+        else
+            own.copies[kept++] = copy;
+    }
+    own.copies.resize(kept);
+}
+
 // Lets those go on that wait for nobody any more. Whether there were any.
 static bool emulated_release(EmulatedBlock &block) {
     bool any = false;
@@ -171,11 +260,15 @@ static bool emulated_release(EmulatedBlock &block) {
 static const char *emulated_one_block(EmulatedBlock &block, unsigned &random) {
     const unsigned n = static_cast<unsigned>(block.threads.size());
     for (auto &byte : block.shared) byte = static_cast<unsigned char>(0x7f | emulated_next(random));
+    const unsigned char guard = 0xab;
+    memset(block.shared.data() + block.shared.size() - EMULATED_GUARD, guard, EMULATED_GUARD);
     std::vector<unsigned> warps((n + 31) / 32);
     for (auto &thread : block.threads) {
         thread.has_begun = false;
         thread.state = READY;
         thread.shared_used = 0;
+        thread.copies.clear();
+        thread.group = 0;
     }
     volatile unsigned done = 0;
     while (done < n) {
@@ -210,6 +303,8 @@ static const char *emulated_one_block(EmulatedBlock &block, unsigned &random) {
         }
         if (done < n && !any && !emulated_release(block)) return "some threads wait at a barrier that others never reach";
     }
+    for (size_t i = block.shared.size() - EMULATED_GUARD; i < block.shared.size(); i++)
+        if (block.shared[i] != guard) return "something wrote behind a block's shared memory";
     return nullptr;
 }
 
@@ -218,10 +313,11 @@ static const char *emulated_run(const EmulatedLaunch &launch, void (*body)(const
     static thread_local EmulatedBlock block;
     block.threads.resize(launch.threads);
     for (auto &thread : block.threads) thread.stack.resize(64 << 10);
-    block.shared.resize((48 << 10) + launch.shared);
+    block.shared.resize(EMULATED_DECLARED + launch.shared + EMULATED_GUARD);
     block.exchange.resize((launch.threads + 31) / 32 * 32 * 64);
     block.body = body;
     block.arguments = arguments;
+    block.random = launch.seed;
     emulated_block = &block;
     blockDim = EmulatedIndex{launch.threads, 1, 1};
     gridDim = EmulatedIndex{launch.blocks[0], launch.blocks[1], launch.blocks[2]};
