@@ -499,21 +499,7 @@ DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps
 
 // ---- Functions of numbers.
 
-// The exact GELU, x Phi(x), and its slope: Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
-DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
-
-// ---- Elementary functions in a few instructions, good to a few units in the last place.
-
-DEVICE float exp2_approx(float x) {
-#ifdef EMULATED
-    return exp2f(x);
-#else
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#endif
-}
-
+// Good to a unit in the last place.
 DEVICE float reciprocal_approx(float x) {
 #ifdef EMULATED
     return 1.0f / x;
@@ -528,7 +514,7 @@ DEVICE float reciprocal_approx(float x) {
 // polynomial in 1 / (1 + 0.4 |x|). One bell serves both, and the lower tail loses nothing to cancellation.
 DEVICE void normal(float x, float &below, float &density) {
     const float size = fabsf(x);
-    const float bell = exp2_approx(-0.72134752044448170f * size * size);
+    const float bell = power_of_two(-0.72134752044448170f * size * size);
     const float t = reciprocal_approx(fmaf(0.4f, size, 1.0f));
     float p = -0.040170833f;
     p = fmaf(p, t, 0.20309371f);

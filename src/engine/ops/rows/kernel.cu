@@ -2,7 +2,6 @@
 
 // Rows picked, rows put back, and units dropped: eight neighbours a thread, 256 columns a warp at a time.
 
-constexpr u32 CHUNK = WARP * EIGHT;
 constexpr u32 WARPS = 8;
 
 struct GatherArguments {
@@ -159,17 +158,13 @@ KERNEL(rows_dropout, DropoutArguments) {
     if (row >= a.rows) return;
     const bool drops = a.dropout.threshold != 0;
     const u64 at = u64(row) * a.width;
-    const u64 block = u64(a.position[row]) * ((a.width + 127) / 128);
+    const u64 block = u64(a.position[row]) * blocks_of(a.width);
     const u32 sequence = a.sequence[row];
     for (u32 chunk = 0; chunk < a.width; chunk += CHUNK) {
         const u32 first = chunk + lane() * EIGHT;
         float values[EIGHT];
         load_part(a.x + at, first, a.width, 0.0f, values);
-        if (drops) {
-            const u32 kept = kept_eight(a.dropout, block + chunk / 128, sequence);
-#pragma unroll
-            for (u32 i = 0; i < EIGHT; i++) values[i] = kept >> i & 1u ? values[i] * a.dropout.scale : 0.0f;
-        }
+        if (drops) drop(a.dropout, block + chunk / 128, sequence, values);
         store_part(a.y + at, first, a.width, values);
     }
 }
