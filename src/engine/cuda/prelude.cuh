@@ -485,7 +485,7 @@ DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps
     return found;
 }
 
-// ---- Elementary functions in a few instructions, good to a few units in the last place.
+// ---- Functions of numbers.
 
 DEVICE float exp2_approx(float x) {
 #ifdef EMULATED
@@ -497,6 +497,7 @@ DEVICE float exp2_approx(float x) {
 #endif
 }
 
+// Good to a unit in the last place.
 DEVICE float reciprocal_approx(float x) {
 #ifdef EMULATED
     return 1.0f / x;
@@ -511,7 +512,7 @@ DEVICE float reciprocal_approx(float x) {
 // polynomial in 1 / (1 + 0.4 |x|). One bell serves both, and the lower tail loses nothing to cancellation.
 DEVICE void normal(float x, float &below, float &density) {
     const float size = fabsf(x);
-    const float bell = exp2_approx(-0.72134752044448170f * size * size);
+    const float bell = power_of_two(-0.72134752044448170f * size * size);
     const float t = reciprocal_approx(fmaf(0.4f, size, 1.0f));
     float p = -0.040170833f;
     p = fmaf(p, t, 0.20309371f);

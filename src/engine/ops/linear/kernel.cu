@@ -2,7 +2,6 @@
 
 // What stands beside the products of dense layers: the exact GELU, sums over rows, and layers of few outputs.
 
-
 struct GeluArguments {
     const act *u;
     act *g;
