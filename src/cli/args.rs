@@ -256,6 +256,9 @@ pub struct RunArgs {
     /// After a failure, go on with what does not depend on it.
     #[arg(short = 'k', long)]
     pub keep_going: bool,
+    /// Take NVRTC and cuBLASLt from this folder, where a GPU computes [default: where they are found].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
+    pub cuda_libs: Option<PathBuf>,
     /// Never use the network.
     #[arg(long)]
     pub offline: bool,
@@ -341,6 +344,12 @@ pub struct DoctorArgs {
     /// Show every tensor that was compared, worst first.
     #[arg(short, long)]
     pub verbose: bool,
+    /// Look for NVRTC and cuBLASLt in this folder alone.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cuda_libs: Option<PathBuf>,
+    /// Download NVRTC and cuBLASLt (680 MB) into this folder, for a machine without a network, and do nothing else.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub fetch_cuda: Option<PathBuf>,
     /// Print everything as JSON on standard output.
     #[arg(long)]
     pub json: bool,

@@ -1,10 +1,12 @@
 //! `pipeline doctor`: what this machine computes with, how fast, and whether its numbers are right. Knows no pipelines.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use engine::backend::Precision;
 use engine::cpu::Cpu;
+use engine::cuda::nvidia::libraries::{self, Surroundings};
+use engine::cuda::nvidia::{self, Survey};
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use reference::compare::{self, Difference, What};
 use serde::Serialize;
@@ -20,7 +22,7 @@ use crate::kinds::speed::products_per_second;
 #[derive(Serialize)]
 struct Findings {
     processor: Processor,
-    cuda: Cuda,
+    cuda: Survey,
     products: Vec<Rate>,
     numbers: Vec<Checked>,
     within_bounds: bool,
@@ -34,16 +36,6 @@ struct Processor {
     vectors: &'static str,
     /// Whether it multiplies in bf16 by instructions of its own.
     bf16: bool,
-}
-
-#[derive(Serialize)]
-struct Cuda {
-    /// Why it cannot be computed on.
-    missing: Option<String>,
-    /// NVIDIA's driver library.
-    driver: Option<PathBuf>,
-    /// Where it was looked for.
-    looked_in: Vec<PathBuf>,
 }
 
 /// How fast matrices are multiplied.
@@ -66,6 +58,9 @@ struct Checked {
 
 /// Looks at everything and prints it.
 pub(super) fn doctor(args: &DoctorArgs, console: &mut Console) -> Done {
+    if let Some(folder) = &args.fetch_cuda {
+        return fetch(folder, console);
+    }
     let machine = flow::store::record::this_machine();
     let threads = machine.cores.max(1);
     let mut products = Vec::new();
@@ -91,7 +86,7 @@ pub(super) fn doctor(args: &DoctorArgs, console: &mut Console) -> Done {
             vectors: Cpu::vectors(),
             bf16: Cpu::has_bf16(),
         },
-        cuda: cuda(),
+        cuda: cuda(args),
         products,
         within_bounds: numbers.iter().all(Difference::is_within),
         numbers: numbers.into_iter().map(checked).collect(),
@@ -148,36 +143,73 @@ fn plural(what: What) -> &'static str {
 /// How long each precision is timed.
 const TIMED: Duration = Duration::from_millis(300);
 
-/// Where distributions and containers put the driver's library.
-const DRIVER_FOLDERS: [&str; 7] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/usr/lib/wsl/lib",
-    "/usr/local/nvidia/lib64",
-    "/run/opengl-driver/lib",
-];
-const DRIVER: &str = "libcuda.so.1";
-
-fn cuda() -> Cuda {
-    let from_environment = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let mut looked_in: Vec<PathBuf> = std::env::split_paths(&from_environment)
-        .filter(|folder| folder.is_absolute())
-        .chain(DRIVER_FOLDERS.map(PathBuf::from))
-        .collect();
-    looked_in.dedup();
-    let driver = looked_in
-        .iter()
-        .map(|folder| folder.join(DRIVER))
-        .find(|path| path.exists());
-    Cuda {
-        missing: crate::kinds::device::check("cuda")
-            .err()
-            .map(|diagnostic| diagnostic.message),
-        driver,
-        looked_in,
+/// What there is of GPUs; this program's own word comes last, when the machine has everything.
+fn cuda(args: &DoctorArgs) -> Survey {
+    let libraries = Surroundings::of_process(args.cuda_libs.clone());
+    let mut found = nvidia::survey(&libraries);
+    if found.missing.is_none() {
+        let checked = crate::kinds::device::check("cuda", args.cuda_libs.as_deref());
+        found.missing = checked.err().map(|problem| problem.message);
     }
+    found
+}
+
+/// What is printed of it.
+fn cuda_page(found: &Survey, is_verbose: bool) -> String {
+    let state = found.missing.as_deref().unwrap_or("ready");
+    let mut text = format!("cuda: {state}\n");
+    for (index, device) in found.devices.iter().enumerate() {
+        let (major, minor) = device.capability;
+        text.push_str(&format!(
+            "  cuda:{index}: {}, capability {major}.{minor}, {} of memory\n",
+            device.name,
+            format::bytes(device.memory)
+        ));
+    }
+    for seen in &found.libraries {
+        let title = seen.library.title();
+        let Some(path) = &seen.path else {
+            let fault = seen.fault.as_deref().unwrap_or("it is not there");
+            text.push_str(&format!("  {title}: {fault}\n"));
+            if is_verbose {
+                for folder in &seen.looked_in {
+                    text.push_str(&format!("    looked in `{}`\n", folder.display()));
+                }
+            }
+            text.push_str(&format!("    to do: {}\n", seen.install));
+            continue;
+        };
+        let version = seen.version.as_ref();
+        let version = version.map_or_else(String::new, |version| format!(", CUDA {version}"));
+        text.push_str(&format!("  {title}: `{}`{version}\n", path.display()));
+    }
+    if !found
+        .libraries
+        .iter()
+        .skip(1)
+        .all(|seen| seen.path.is_some())
+    {
+        text.push_str(
+            "  without pip, or for a machine without a network: `pipeline doctor --fetch-cuda DIR`\n",
+        );
+    }
+    text
+}
+
+/// Downloads the libraries.
+fn fetch(folder: &Path, console: &mut Console) -> Done {
+    let laid = crate::kinds::fetch::cuda_libraries(folder, |_| {});
+    let laid = laid.map_err(|error| Failure::one(Class::Environment, error.diagnostic))?;
+    for path in &laid {
+        console.text(&format!("{}\n", path.display()));
+    }
+    console.note(&format!(
+        "name the folder by `--cuda-libs {}` or `{}`, or carry it over as `{}` beside the program",
+        folder.display(),
+        libraries::VARIABLE,
+        libraries::BESIDE
+    ));
+    Ok(0)
 }
 
 fn page(findings: &Findings, is_verbose: bool) -> String {
@@ -207,21 +239,7 @@ fn page(findings: &Findings, is_verbose: bool) -> String {
             format::counted(rate.threads as usize, "thread"),
         ));
     }
-    let cuda = &findings.cuda;
-    let state = cuda.missing.as_deref().unwrap_or("ready");
-    text.push_str(&format!("cuda: {state}\n"));
-    match &cuda.driver {
-        Some(path) => text.push_str(&format!("  driver: `{}`\n", path.display())),
-        None => {
-            let folders: Vec<String> = cuda
-                .looked_in
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect();
-            let folders = folders.join(", ");
-            text.push_str(&format!("  driver: no `{DRIVER}` in {folders}\n"));
-        }
-    }
+    text.push_str(&cuda_page(&findings.cuda, is_verbose));
     let count = findings.numbers.len();
     text.push_str(&format!(
         "numbers: engine against reference in {count} places\n"
@@ -292,11 +310,48 @@ mod tests {
                 vectors: "AVX2",
                 bf16: false,
             },
-            cuda: cuda(),
+            cuda: nvidia::survey(&Surroundings {
+                named: Some("/nowhere".into()),
+                root: "/nowhere".into(),
+                ..Surroundings::default()
+            }),
             products: Vec::new(),
             within_bounds: numbers.iter().all(Difference::is_within),
             numbers: numbers.into_iter().map(checked).collect(),
         }
+    }
+
+    #[test]
+    fn what_is_missing_for_a_gpu_is_said_with_how_to_get_it() {
+        let found = findings(0.0).cuda;
+        let text = cuda_page(&found, false);
+        assert!(
+            text.starts_with("cuda: NVIDIA's driver is not on this machine: no `libcuda.so.1`")
+        );
+        for words in [
+            "  NVRTC: NVRTC is not on this machine",
+            "    to do: pip install 'nvidia-cuda-nvrtc-cu12==12.8.93'",
+            "    to do: pip install 'nvidia-cublas-cu12==12.8.4.1'",
+            "`pipeline doctor --fetch-cuda DIR`",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(cuda_page(&found, true).contains("    looked in `/nowhere/lib64`\n"));
+        let mut ready = found;
+        ready.missing = None;
+        ready.devices.push(engine::cuda::driver::DeviceFacts {
+            name: "NVIDIA H200".to_owned(),
+            capability: (9, 0),
+            multiprocessors: 132,
+            memory: 141 << 30,
+            shared_per_block: 1,
+        });
+        for seen in &mut ready.libraries {
+            (seen.path, seen.version) = (Some("/l/lib.so".into()), Some("12.8".to_owned()));
+        }
+        let expected = "cuda: ready\n  cuda:0: NVIDIA H200, capability 9.0, 141 GiB of memory\n  NVIDIA's driver: \
+                        `/l/lib.so`, CUDA 12.8\n  NVRTC: `/l/lib.so`, CUDA 12.8\n  cuBLASLt: `/l/lib.so`, CUDA 12.8\n";
+        assert_eq!(cuda_page(&ready, false), expected);
     }
 
     #[test]

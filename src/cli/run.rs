@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow::diagnostic::{Class, Failure};
+use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::run::{RunOptions, run as run_stages};
 use flow::spec::StageId;
 
@@ -15,7 +15,8 @@ use crate::kinds::{KINDS, device};
 /// Brings the selected stages about.
 pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
     if let Some(device) = &args.pipeline.device {
-        device::check(device).map_err(|diagnostic| Failure::one(Class::Environment, diagnostic))?;
+        device::check(device, args.cuda_libs.as_deref())
+            .map_err(|diagnostic| Failure::one(Class::Environment, diagnostic))?;
     }
     let session = Session::open(&args.pipeline, console)?;
     let mut set = |selectors: &[String]| -> Result<BTreeSet<StageId>, Failure> {
@@ -50,6 +51,8 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
             AcceptDevice::Cuda => Some("cuda".to_owned()),
             AcceptDevice::Any => None,
         },
+        auto_device: Some(device::auto),
+        environment: environment(args, &session)?,
         offline: args.offline,
         cooperates: args.cooperate,
         program: std::path::PathBuf::new(),
@@ -86,4 +89,23 @@ pub(super) fn run(args: &RunArgs, console: &mut Console) -> Done {
         return super::claims::strict(&session, &summary.reports, console);
     }
     Ok(0)
+}
+
+/// What stages that compute on a GPU see besides: where libraries lie and where compiled kernels are kept.
+fn environment(
+    args: &RunArgs,
+    session: &Session,
+) -> Result<Vec<(&'static str, std::ffi::OsString)>, Failure> {
+    let kernels = session.store.dir().join("kernels-v1");
+    let mut variables = vec![(device::KERNELS_VARIABLE, kernels.into_os_string())];
+    if let Some(folder) = &args.cuda_libs {
+        // Stages have other current folders.
+        let folder = std::path::absolute(folder).map_err(|error| {
+            let message = format!("`{}` is no folder", folder.display());
+            let diagnostic = Diagnostic::error("engine::no_library", message);
+            Failure::one(Class::Environment, diagnostic.detail(error.to_string()))
+        })?;
+        variables.push((device::LIBRARIES_VARIABLE, folder.into_os_string()));
+    }
+    Ok(variables)
 }

@@ -203,6 +203,7 @@ pub trait Backend:
     + ops::layernorm::LayerNorm
     + ops::rows::RowOps
     + ops::mlm::MaskedLm
+    + ops::corrupt::Corrupt
     + ops::losses::Losses
     + ops::mixture::Mixture
     + ops::pairs::Pairs

@@ -15,6 +15,71 @@ pub enum DeviceError {
         /// Bytes that are free.
         free_bytes: u64,
     },
+    /// A library that the device takes is not on this machine.
+    #[error(
+        "{library} is not on this machine: no {} in any of {} folders",
+        any_of(files),
+        looked_in.len()
+    )]
+    LibraryMissing {
+        /// Which.
+        library: String,
+        /// Names of its file that would do.
+        files: Vec<String>,
+        /// Where it was looked for.
+        looked_in: Vec<PathBuf>,
+        /// How to get it.
+        install: String,
+    },
+    /// A library is there and cannot be used.
+    #[error("`{}` cannot be used: {reason}", path.display())]
+    LibraryUnusable {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The driver is older than a library that is to be used with it.
+    #[error(
+        "NVIDIA's driver knows CUDA {}.{} and is too old for `{}`, which needs {}.{}",
+        driver.0,
+        driver.1,
+        library.display(),
+        needed.0,
+        needed.1
+    )]
+    DriverTooOld {
+        /// The version of CUDA that the driver knows.
+        driver: (u32, u32),
+        /// The library's file.
+        library: PathBuf,
+        /// The version that the library needs.
+        needed: (u32, u32),
+    },
+    /// There is no such device.
+    #[error("{reason}")]
+    NoDevice {
+        /// What there is instead.
+        reason: String,
+    },
+    /// The device has no products in bf16.
+    #[error(
+        "the GPU's compute capability is {}.{}, and 8.0 is the least that is computed on",
+        capability.0,
+        capability.1
+    )]
+    TooOld {
+        /// Its compute capability.
+        capability: (u32, u32),
+    },
+    /// A kernel is not compiled.
+    #[error("the kernels of `{source_name}` are not compiled:\n{log}")]
+    Compile {
+        /// The file of kernels.
+        source_name: String,
+        /// What the compiler says.
+        log: String,
+    },
     /// The device, or a library it takes, reports a fault.
     #[error("{device} failed: {reason}")]
     Failed {
@@ -23,6 +88,12 @@ pub enum DeviceError {
         /// What it says.
         reason: String,
     },
+}
+
+/// ``a`, `b` or `c``.
+fn any_of(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(" or ")
 }
 
 /// A step that cannot be taken.

@@ -1,13 +1,18 @@
 //! What trains: the engine on a device, or the reference. The one place that turns a device's name into a trainer.
 //! Knows no data sets and no files but checkpoints.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use engine::arena::{Footprint, Granularity};
 use engine::backend::{Backend, GoOn, Precision};
 use engine::checkpoint::Snapshot;
 use engine::cpu::Cpu;
-use engine::error::TrainError;
+use engine::cuda::Cuda;
+use engine::cuda::driver::Driver as _;
+use engine::cuda::nvidia::libraries::{self, Library, Surroundings};
+use engine::cuda::nvidia::{self, Nvidia};
+use engine::error::{DeviceError, TrainError};
 use engine::finetune::{self, Begun, Finetuning, Said, TaskExample, TaskNumbers, TaskTrainer};
 use engine::mask::Masking;
 use engine::model::pretraining::GENERATOR;
@@ -16,48 +21,129 @@ use engine::weights::{Tensors, Unmatched};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
-use super::training::{room, train_error};
+use super::training::room::{self, Room};
+use super::training::train_error;
 
 /// A device that this program can compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Device {
     Cpu,
+    /// A GPU, by its index among those that are visible.
+    Cuda(u32),
     Reference,
 }
 
-/// The device of a name: `auto`, `cpu`, `cuda`, `cuda:N`, `reference`.
+/// Where libraries lie, when somebody says so.
+pub const LIBRARIES_VARIABLE: &str = libraries::VARIABLE;
+/// Where compiled kernels are kept; nowhere where it is not set.
+pub const KERNELS_VARIABLE: &str = "PIPELINE_CUDA_KERNELS";
+
+/// The device of a name: `auto`, `cpu`, `cuda`, `cuda:N`, `reference`; with `auto`, why it is no GPU.
 ///
 /// # Errors
 /// What is missing for it.
-fn find(name: &str) -> Result<Device, Diagnostic> {
-    match name {
-        "auto" | "cpu" => Ok(Device::Cpu),
-        "reference" => Ok(Device::Reference),
-        name => Err(Diagnostic::error(
-            "engine::no_device",
-            format!("`{name}` cannot be computed on: this program has no CUDA backend"),
-        )
-        .help(
-            "use `--device cpu`, or `device: cpu` under `resources`; results have the same keys",
-        )),
+fn find(name: &str, libraries: &Surroundings) -> Result<(Device, Option<DeviceError>), Diagnostic> {
+    let index = match name {
+        "cpu" => return Ok((Device::Cpu, None)),
+        "reference" => return Ok((Device::Reference, None)),
+        "auto" | "cuda" => 0,
+        name => name
+            .strip_prefix("cuda:")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(u32::MAX),
+    };
+    match nvidia::check(libraries, index) {
+        Ok(_) => Ok((Device::Cuda(index), None)),
+        Err(error) if name == "auto" => Ok((Device::Cpu, Some(error))),
+        Err(error) => Err(problem(name, &error)),
     }
 }
 
-/// Whether a device can be computed on.
+/// What is missing for a device, with what to do.
+pub(crate) fn problem(name: &str, error: &DeviceError) -> Diagnostic {
+    let (code, mut help) = match error {
+        DeviceError::LibraryMissing { install, .. } => ("engine::no_library", install.clone()),
+        DeviceError::LibraryUnusable { .. } => (
+            "engine::no_library",
+            "name a folder with others by `--cuda-libs DIR`".to_owned(),
+        ),
+        DeviceError::DriverTooOld { needed, .. } => (
+            "engine::old_driver",
+            format!(
+                "install a driver for CUDA {}, or libraries of CUDA 12",
+                needed.0
+            ),
+        ),
+        DeviceError::OutOfMemory { .. } => (
+            "engine::out_of_memory",
+            "lower `resources.micro_batch`, or see who else uses the GPU".to_owned(),
+        ),
+        _ => (
+            "engine::no_device",
+            "`pipeline doctor` shows what there is".to_owned(),
+        ),
+    };
+    help.push_str("; `--device cpu`, or `device: cpu` under `resources`, computes without it: results have the same keys");
+    let message = format!("`{name}` cannot be computed on: {error}");
+    let mut diagnostic = Diagnostic::error(code, message);
+    if let DeviceError::LibraryMissing { looked_in, .. } = error {
+        for folder in looked_in {
+            diagnostic = diagnostic.detail(format!("looked in `{}`", folder.display()));
+        }
+    }
+    diagnostic.help(help)
+}
+
+/// Whether a device can be computed on, with libraries from a folder that is named or from where they are found.
 ///
 /// # Errors
 /// What is missing for it.
-pub fn check(name: &str) -> Result<(), Diagnostic> {
-    find(name).map(|_| ())
+pub fn check(name: &str, cuda_libs: Option<&Path>) -> Result<(), Diagnostic> {
+    let libraries = Surroundings::of_process(cuda_libs.map(Path::to_path_buf));
+    find(name, &libraries).map(|_| ())
+}
+
+/// What `auto` stands for here: whether it is a GPU; where there is one that cannot be used, why.
+pub fn auto(variables: &[(&'static str, OsString)]) -> (bool, Option<Diagnostic>) {
+    let named = variables
+        .iter()
+        .find(|(name, _)| *name == libraries::VARIABLE);
+    let libraries = Surroundings::of_process(named.map(|(_, value)| value.into()));
+    match find("auto", &libraries) {
+        Ok((Device::Cuda(_), _)) => (true, None),
+        Ok((_, Some(error))) if is_surprising(&error) => (false, Some(falls_back(&error))),
+        _ => (false, None),
+    }
+}
+
+/// Whether there is a GPU, as far as can be seen: one who has none need not hear about libraries.
+fn is_surprising(error: &DeviceError) -> bool {
+    let driver = Library::Driver.title();
+    match error {
+        DeviceError::LibraryMissing { library, .. } => library != driver,
+        DeviceError::NoDevice { .. } => false,
+        _ => true,
+    }
+}
+
+fn falls_back(error: &DeviceError) -> Diagnostic {
+    let why = problem("auto", error);
+    let mut warning =
+        Diagnostic::warning(&why.code, format!("computing on the processor: {error}"));
+    if let Some(help) = &why.help {
+        warning = warning.help(help.clone());
+    }
+    warning
 }
 
 /// The device of a stage.
 fn of(stage: &StageContext, precision: Precision) -> Result<Device, StageError> {
-    let device = find(stage.device.as_deref().unwrap_or("auto")).map_err(|diagnostic| {
-        let mut error = StageError::new("engine::no_device", "").environment();
-        error.diagnostic = diagnostic;
-        error
-    })?;
+    let libraries = Surroundings::of_process(None);
+    let found = find(stage.device.as_deref().unwrap_or("auto"), &libraries);
+    let (device, fallen_back) = found.map_err(stage_error)?;
+    if let Some(error) = fallen_back {
+        (stage.say)(&format!("computes on the processor: {error}"));
+    }
     if device == Device::Reference && precision != Precision::F32 {
         let message = format!(
             "`device: reference` computes in f32, not in {}",
@@ -67,6 +153,33 @@ fn of(stage: &StageContext, precision: Precision) -> Result<Device, StageError> 
             .help("leave `precision` out where the reference computes"));
     }
     Ok(device)
+}
+
+fn stage_error(diagnostic: Diagnostic) -> StageError {
+    let mut error = StageError::new("engine::no_device", "").environment();
+    error.diagnostic = diagnostic;
+    error
+}
+
+/// A GPU with all kernels compiled, and its memory.
+fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), StageError> {
+    let options = nvidia::Options {
+        libraries: Surroundings::of_process(None),
+        cubins: std::env::var_os(KERNELS_VARIABLE).map(PathBuf::from),
+        graphs: true,
+    };
+    let opened = Nvidia::open(index, &options)
+        .and_then(|device| Cuda::new(device, precision))
+        .and_then(|device| Ok((device.driver().free_bytes()?, device)));
+    let name = format!("cuda:{index}");
+    let (available, device) = opened.map_err(|error| stage_error(problem(&name, &error)))?;
+    let facts = device.driver().facts();
+    let room = Room {
+        who: facts.name.clone(),
+        available,
+        fills: Some(facts.memory),
+    };
+    Ok((device, room))
 }
 
 /// What pre-trains. See [`Pretrainer`].
@@ -128,6 +241,14 @@ impl<T: ?Sized> Made<T> {
         }
     }
 
+    /// Bits depend on the GPU, and on what compiles and multiplies.
+    fn on_cuda(trainer: Box<T>, name: &str, micro_tokens: usize) -> Self {
+        Self {
+            trainer,
+            made_on: format!("{name}, micro-batch {micro_tokens} tokens"),
+        }
+    }
+
     fn by_reference(trainer: Box<T>) -> Self {
         Self {
             trainer,
@@ -146,13 +267,23 @@ pub(super) fn pretrainer(
     let cores = stage.cores.max(1) as usize;
     match of(stage, precision)? {
         Device::Cpu => {
-            let tokens = room::micro_tokens(stage, longest, &|tokens| {
+            let tokens = room::micro_tokens(stage, longest, &Room::of_machine(), &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
             let made = Pretrainer::new(cpu, settings, longest, tokens);
             Ok(Made::on_cpu(Box::new(made.map_err(train_error)?), tokens))
+        }
+        Device::Cuda(index) => {
+            let (device, room) = open_cuda(index, precision)?;
+            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+                pretrain::footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
+                    .with_precision(precision)
+            })?;
+            let made = Pretrainer::new(device, settings, longest, tokens);
+            let trainer = Box::new(made.map_err(train_error)?);
+            Ok(Made::on_cuda(trainer, &room.who, tokens))
         }
         Device::Reference => {
             if settings.clip.is_some() && settings.clip_every.is_some() {
@@ -183,13 +314,28 @@ pub(super) fn task_trainer(
                     true => (finetune::footprint, TaskTrainer::new),
                     false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
                 };
-            let tokens = room::micro_tokens(stage, longest, &|tokens| {
+            let tokens = room::micro_tokens(stage, longest, &Room::of_machine(), &|tokens| {
                 footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
             let made = make(cpu, settings, longest, tokens);
             Ok(Made::on_cpu(Box::new(made.map_err(train_error)?), tokens))
+        }
+        Device::Cuda(index) => {
+            let (footprint, make): (fn(&_, _, _, _) -> Footprint, fn(_, _, _, _) -> _) =
+                match trains {
+                    true => (finetune::footprint, TaskTrainer::new),
+                    false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
+                };
+            let (device, room) = open_cuda(index, precision)?;
+            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+                footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
+                    .with_precision(precision)
+            })?;
+            let made = make(device, settings, longest, tokens);
+            let trainer = Box::new(made.map_err(train_error)?);
+            Ok(Made::on_cuda(trainer, &room.who, tokens))
         }
         Device::Reference => {
             let made = reference::finetune::TaskTrainer::new(settings, cores);
@@ -283,4 +429,35 @@ impl<B: Backend + Send> Finetunes for TaskTrainer<B> {
 
 impl Finetunes for reference::finetune::TaskTrainer {
     delegate_finetuning! {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fallback_is_a_warning_where_there_is_a_gpu() {
+        let missing = |library: Library| DeviceError::LibraryMissing {
+            library: library.title().to_owned(),
+            files: vec!["lib.so".to_owned()],
+            looked_in: vec![PathBuf::from("/a"), PathBuf::from("/b")],
+            install: library.install(),
+        };
+        assert!(!is_surprising(&missing(Library::Driver)));
+        assert!(is_surprising(&missing(Library::Compiler)));
+        let warning = falls_back(&missing(Library::Compiler));
+        assert!(
+            warning
+                .message
+                .starts_with("computing on the processor: NVRTC is not on")
+        );
+        assert!(warning.help.expect("told").starts_with("pip install"));
+        let problem = problem("cuda", &missing(Library::Products));
+        let expected = "`cuda` cannot be computed on: cuBLASLt is not on this machine: no `lib.so` in any of 2 folders";
+        assert_eq!(
+            (problem.code.as_str(), problem.message.as_str()),
+            ("engine::no_library", expected)
+        );
+        assert_eq!(problem.details, ["looked in `/a`", "looked in `/b`"]);
+    }
 }

@@ -180,13 +180,13 @@ impl<'a> Sides<'a> {
                     return false;
                 };
                 let made = self.records[&entry.key].outputs.get(&output.output);
-                let mut departures = self.departures.get(name).cloned().unwrap_or_default();
-                for choice in &reader.choices {
-                    let chooser = self.workflow.stages[choice.stage.index()].name.as_str();
-                    departures.extend(self.departures.get(chooser).into_iter().flatten().cloned());
-                }
-                departures.sort_unstable();
-                departures.dedup();
+                let of = |name: &str| self.departures.get(name).map_or(&[][..], Vec::as_slice);
+                let choosers = reader.choices.iter().map(|choice| choice.stage.index());
+                let departures = Departure::beside(
+                    reader,
+                    of(name),
+                    choosers.map(|chooser| of(&self.workflow.stages[chooser].name)),
+                );
                 let stated = item.notes.get(DEPARTURES);
                 let is_told = match departures.is_empty() {
                     true => stated.is_none(),

@@ -38,6 +38,7 @@ pages! {
     docs_coming_from: "docs/coming-from.md";
     docs_commands: "docs/commands.md";
     docs_corpus: "docs/corpus.md";
+    docs_cuda: "docs/cuda.md";
     docs_examples: "docs/examples.md";
     docs_experiments: "docs/experiments.md";
     docs_results: "docs/results.md";
@@ -51,6 +52,7 @@ pages! {
     docs_planning: "docs/planning.md";
     docs_pretraining: "docs/pretraining.md";
     docs_released_weights: "docs/released-weights.md";
+    docs_releasing: "docs/releasing.md";
     docs_reports: "docs/reports.md";
     docs_sharing: "docs/sharing.md";
     docs_speed: "docs/speed.md";

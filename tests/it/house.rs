@@ -39,6 +39,7 @@ const DOORS: &[(&str, &str)] = &[
     ("landlock", "src/flow/exec/sandbox.rs"),
     ("libc", "src/flow/exec/trace/stops.rs"),
     ("libc", "src/flow/exec/trace/watch.rs"),
+    ("libloading", "src/engine/cuda/nvidia/"),
     ("libm", "src/reference/ops.rs"),
     ("lzma_rust2", "src/kinds/fetch/unpack.rs"),
     ("memmap2", "src/data/packed/map.rs"),

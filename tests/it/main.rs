@@ -42,6 +42,7 @@ mod pretrain_options;
 mod processes;
 mod python;
 mod quickstart;
+mod release;
 mod report_page;
 mod results;
 mod select;

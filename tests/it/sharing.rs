@@ -333,6 +333,48 @@ fn what_must_not_be_passed_on_stays_behind_and_is_named() {
     );
 }
 
+/// A log holds numbers alone, so that a report of restricted data can be made again by who has none of it.
+#[test]
+fn numbers_of_what_must_not_be_passed_on_come_along() {
+    let space = author("licence: for members only\n      redistribute: false");
+    let with = "lines: lines, logs: { all: model, output: log } }
+    with:
+      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }] } }]";
+    let text = space.read("p.yaml").replace("lines: lines }", with);
+    space.write("p.yaml", text);
+    space.run(&[]).exits(0);
+    export(&space, &[]).exits(0).says("`data.examples`");
+    assert!(space.exists("out/results/model/seed=1/log.jsonl"));
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(
+        verdicts(&found),
+        ["holds", "holds", "unjudged"],
+        "{found:?}"
+    );
+}
+
+/// A file that is run with a profile is, as one file, still that of the records: a reader is told so and can hold them
+/// against each other.
+#[test]
+fn with_a_profile_the_one_file_has_the_stages_of_the_records() {
+    let space = author("licence: CC BY 4.0");
+    let shrunk = "profiles: { short: { stages: { model: { with: { batch: 1 } } } } }\nstages:\n";
+    let text = space.read("p.yaml").replacen("stages:\n", shrunk, 1);
+    space.write("p.yaml", text);
+    space.run(&["--profile", "short"]).exits(0);
+    let told = export(&space, &["--profile", "short"])
+        .exits(0)
+        .stderr
+        .clone();
+    assert!(!told.contains("share::flat"), "{told}");
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(verdicts(&found), ["holds", "holds", "holds"], "{found:?}");
+    assert!(
+        !found[&1].1.contains("not compared: `pipeline/"),
+        "{found:?}"
+    );
+}
+
 /// Files below a folder that hold a text, in any case.
 fn holding(top: &Path, text: &str) -> Vec<PathBuf> {
     let text = text.to_lowercase();

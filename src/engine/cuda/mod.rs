@@ -6,11 +6,13 @@
 //! Equal inputs give equal bits: nothing is added atomically, and what blocks sum is summed in one order.
 
 pub mod driver;
+pub mod nvidia;
+pub(crate) mod sort;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{Act, Granularity, Ints, Plan, Real, Weight};
-use crate::backend::{Array, Dropout, DropoutAt, Memory, Precision, Rows};
+use crate::backend::{Array, Backend, Dropout, DropoutAt, Memory, Precision, Rows};
 use crate::collective::Collective;
 use crate::error::DeviceError;
 use crate::ops::adamw::cuda::Parts;
@@ -29,6 +31,12 @@ pub static SOURCES: &[&Source] = &[
     &crate::ops::linear::cuda::SOURCE,
     &crate::ops::adamw::cuda::SOURCE,
     &crate::ops::rows::cuda::SOURCE,
+    &sort::SOURCE,
+    &crate::ops::embedding::cuda::SOURCE,
+    &crate::ops::losses::cuda::SOURCE,
+    &crate::ops::mixture::cuda::SOURCE,
+    &crate::ops::mlm::cuda::SOURCE,
+    &crate::ops::corrupt::cuda::SOURCE,
 ];
 
 /// Bytes that ops may use between two kernels; sums of blocks lie there.
@@ -293,6 +301,8 @@ pub(crate) fn places<D: Driver>(device: &Cuda<D>, rows: Rows) -> [Pointer; 2] {
     [device.int(rows.sequence), device.int(rows.position)]
 }
 
+impl<D: Driver> Backend for Cuda<D> {}
+
 impl<D: Driver> Memory for Cuda<D> {
     fn granularity(&self) -> Granularity {
         Granularity::ACCELERATOR
@@ -454,6 +464,8 @@ impl<D: Driver> Memory for Cuda<D> {
         self.driver.finish()
     }
 }
+
+impl<D: Driver> Backend for Cuda<D> {}
 
 /// The nearest number of 16 bits, ties to even.
 fn round(value: f32) -> u16 {

@@ -54,6 +54,8 @@ DEVICE u32 as_bits(float value) {
 #endif
 }
 
+DEVICE float minus_infinity() { return as_float(0xff800000u); }
+
 DEVICE float to_float(bf16 value) { return as_float(u32(value.bits) << 16); }
 DEVICE float to_float(float value) { return value; }
 
@@ -202,6 +204,15 @@ DEVICE u32 ballot(bool bit) {
 #endif
 }
 
+// How many bits are 1.
+DEVICE u32 count_bits(u32 bits) {
+#ifdef EMULATED
+    return u32(__builtin_popcount(bits));
+#else
+    return u32(__popc(int(bits)));
+#endif
+}
+
 DEVICE void warp_wait() {
 #ifdef EMULATED
     emulated_warp_wait();
@@ -223,6 +234,16 @@ DEVICE float warp_max(float value) {
     return value;
 }
 
+// The sum of this thread's value and those of all threads of the warp before it.
+DEVICE u32 warp_scan(u32 value) {
+#pragma unroll
+    for (u32 distance = 1; distance < WARP; distance *= 2) {
+        const u32 before = shuffle(value, (lane() - distance) % WARP);
+        if (lane() >= distance) value += before;
+    }
+    return value;
+}
+
 // The sum over a block, in every thread; `room` has 32 numbers. Waits for the block before and after.
 DEVICE float block_sum(float value, float *room) {
     value = warp_sum(value);
@@ -232,13 +253,12 @@ DEVICE float block_sum(float value, float *room) {
     return warp_sum(lane() < warps() ? room[lane()] : 0.0f);
 }
 
-// How many bits are set.
-DEVICE u32 count_bits(u32 bits) {
-#ifdef EMULATED
-    return u32(__builtin_popcount(bits));
-#else
-    return u32(__popc(int(bits)));
-#endif
+DEVICE float block_max(float value, float *room) {
+    value = warp_max(value);
+    __syncthreads();
+    if (lane() == 0) room[warp()] = value;
+    __syncthreads();
+    return warp_max(lane() < warps() ? room[lane()] : room[0]);
 }
 
 // ---- Products of a warp on tensor cores, of numbers of 16 bits with sums in f32. `g` is `lane / 4`, `t` is `lane % 4`.
@@ -421,6 +441,48 @@ DEVICE u32 kept_eight(const Dropout &dropout, u64 block, u32 sequence) {
         if (i == t % 16 / 2) chosen = all;
     }
     return chosen >> (t / 16 * 16 + t % 2 * 8) & 0xffu;
+}
+
+// The factors of eight neighbours: 0 where a unit is dropped. All threads of the warp ask together.
+DEVICE void drop(const Dropout &dropout, u64 block, u32 sequence, float (&values)[EIGHT]) {
+    const u32 kept = kept_eight(dropout, block, sequence);
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) values[i] = kept >> i & 1u ? values[i] * dropout.scale : 0.0f;
+}
+
+// ---- Rows in registers, one a warp: each thread has eight neighbours of every 256 numbers.
+
+constexpr u32 CHUNK = WARP * EIGHT;
+
+// Blocks of 128 units in a row.
+DEVICE u32 blocks_of(u32 width) { return (width + 127) / 128; }
+
+struct moments {
+    float mean;
+    float rstd;
+};
+
+// Mean and 1 / sqrt(variance + eps) of a row, in two passes; what lies beyond the row is 0.
+template <u32 CHUNKS>
+DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps) {
+    float sum = 0.0f, squares = 0.0f;
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++)
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) sum += z[c][i];
+    moments found;
+    found.mean = warp_sum(sum) / float(width);
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) {
+            const float away = first + i < width ? z[c][i] - found.mean : 0.0f;
+            squares = fmaf(away, away, squares);
+        }
+    }
+    found.rstd = 1.0f / sqrtf(warp_sum(squares) / float(width) + eps);
+    return found;
 }
 
 // ---- Elementary functions in a few instructions, good to a few units in the last place.

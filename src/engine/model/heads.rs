@@ -12,7 +12,7 @@ use crate::model::joint::{Answers, Beams, JointHead, JointSaved};
 use crate::ops::embedding::EmbeddingWeights;
 use crate::ops::layernorm::{NormSaved, NormWeights};
 use crate::ops::linear::LinearWeights;
-use crate::ops::mlm::{OutputWeights, Sampling};
+use crate::ops::mlm::{OutputWeights, Sampling, stride_of};
 use crate::parameters::{Init, Parameters};
 use crate::random::{Network, Place};
 
@@ -166,7 +166,8 @@ impl MaskedLmHead {
             y: plan.act(slots * e),
             dy: plan.act(slots * e),
             d_hidden: plan.act(slots * h),
-            scratch: plan.real(plan.granularity().slots.min(slots.max(1)) * config.vocab_size),
+            scratch: plan
+                .real(plan.granularity().slots.min(slots.max(1)) * stride_of(config.vocab_size)),
         }
     }
 

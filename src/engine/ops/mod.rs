@@ -3,6 +3,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod corrupt;
 pub mod embedding;
 pub mod layernorm;
 pub mod linear;

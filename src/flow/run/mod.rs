@@ -36,7 +36,7 @@ use pool::{Pool, PoolMessage};
 pub use publish::conflicts as publish_conflicts;
 use slots::Slots;
 use state::{History, Running, State};
-pub use summary::{RunOptions, RunSummary, StageSummary};
+pub use summary::{AutoDevice, RunOptions, RunSummary, StageSummary};
 
 /// How long a busy key or a redraw waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -160,7 +160,7 @@ pub fn run(
         ready: BTreeSet::new(),
         first,
         later: BTreeSet::new(),
-        pool: Pool::new(&options.program, jobs, sender),
+        pool: Pool::new(options, jobs, sender),
         messages,
         slots: Slots::new(jobs),
         started,

@@ -1,12 +1,13 @@
 //! The supervisors of a run: started when first needed, spoken to over pipes. Knows nothing of stages but their ids.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::Sender;
 
-use super::RunMessage;
+use super::{RunMessage, RunOptions};
 use crate::exec::environment;
 use crate::exec::job::{Answer, Job, Order};
 use crate::exec::process::{adopt_orphans, kill_descendants, this_program};
@@ -33,6 +34,7 @@ struct Worker {
 
 pub(super) struct Pool {
     program: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
     jobs: usize,
     workers: Vec<Worker>,
     messages: Sender<RunMessage>,
@@ -41,9 +43,10 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Prepares for at most `jobs` supervisors and listens for signals; starts none yet.
-    pub(super) fn new(program: &Path, jobs: usize, messages: Sender<RunMessage>) -> Self {
+    pub(super) fn new(options: &RunOptions, jobs: usize, messages: Sender<RunMessage>) -> Self {
         Self {
-            program: program.to_path_buf(),
+            program: options.program.clone(),
+            environment: options.environment.clone(),
             jobs: jobs.max(1),
             workers: Vec::new(),
             messages,
@@ -103,6 +106,7 @@ impl Pool {
         };
         let mut child = command
             .arg("supervise")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -1,6 +1,6 @@
 //! Cores, memory and GPUs that stages take and give back. Knows nothing of what they do with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::StageSpec;
@@ -75,6 +75,8 @@ pub(super) struct Slots {
     memory_bytes: u64,
     memory_free: u64,
     gpus: Option<Vec<(Gpu, u64)>>,
+    /// Kinds whose stages compute on a GPU where they name no device.
+    auto: Option<BTreeSet<String>>,
     taken: BTreeMap<String, Vec<(usize, u64)>>,
 }
 
@@ -88,8 +90,40 @@ impl Slots {
             memory_bytes,
             memory_free: memory_bytes,
             gpus: None,
+            auto: None,
             taken: BTreeMap::new(),
         }
+    }
+
+    /// Whether it is settled what stages that name no device compute on.
+    pub(super) fn knows_auto(&self) -> bool {
+        self.auto.is_some()
+    }
+
+    /// Settles it: a GPU for stages of these kinds, if the driver's tool lists any. Whether it does.
+    pub(super) fn set_auto(&mut self, kinds: BTreeSet<String>) -> bool {
+        let is_listed = kinds.is_empty() || !self.gpus().is_empty();
+        self.auto = Some(if is_listed { kinds } else { BTreeSet::new() });
+        is_listed
+    }
+
+    /// The device that a stage is started on, where that is settled here.
+    pub(super) fn device(&self, stage: &StageSpec) -> Option<String> {
+        let named = stage.policy.resources.device.clone();
+        match &self.auto {
+            // A GPU that was taken is the only one that the stage sees.
+            _ if self.gpu_count(stage) > 0 && is_cuda(stage) => Some("cuda".to_owned()),
+            Some(kinds) if is_auto(stage) && kinds.contains(&stage.kind) => Some("cuda".to_owned()),
+            _ => named,
+        }
+    }
+
+    /// GPUs that a stage takes.
+    fn gpu_count(&self, stage: &StageSpec) -> usize {
+        let kinds = self.auto.as_ref();
+        let is_gpu = is_auto(stage) && kinds.is_some_and(|kinds| kinds.contains(&stage.kind));
+        let implied = u32::from(is_cuda(stage) || is_gpu);
+        stage.policy.resources.gpus.max(implied) as usize
     }
 
     /// Detects GPUs when the first stage asks for one: the driver's tool takes a while.
@@ -118,15 +152,18 @@ impl Slots {
             .at(stage.span, "")
             .help("lower `resources.memory`, or run on a larger machine"));
         }
-        if gpu_count(stage) == 0 {
+        if self.gpu_count(stage) == 0 {
             return Ok(());
         }
+        let (count, named) = (self.gpu_count(stage), named_gpu(stage));
         let fitting = self
             .gpus()
             .iter()
-            .filter(|(gpu, _)| gpu.memory_bytes >= wanted.gpu_memory_bytes)
+            .enumerate()
+            .filter(|(index, _)| named.is_none_or(|named| named == *index))
+            .filter(|(_, (gpu, _))| gpu.memory_bytes >= wanted.gpu_memory_bytes)
             .count();
-        if fitting < gpu_count(stage) {
+        if fitting < count {
             let with = if wanted.gpu_memory_bytes > 0 {
                 format!(" with {}", gib(wanted.gpu_memory_bytes))
             } else {
@@ -134,7 +171,7 @@ impl Slots {
             };
             return Err(Diagnostic::error(
                 "run::no_gpu",
-                format!("`{}` asks for {} GPU{with}, this machine has {fitting}", stage.name, gpu_count(stage)),
+                format!("`{}` asks for {} GPU{with}, this machine has {fitting}", stage.name, count),
             )
             .at(stage.span, "")
             .help("`nvidia-smi` must list them; `CUDA_VISIBLE_DEVICES` may hide some; or ask for less in `resources.gpu`"));
@@ -148,12 +185,15 @@ impl Slots {
         if wanted.cores.min(self.cores) > self.cores_free || memory > self.memory_free {
             return false;
         }
-        let (count, memory) = (gpu_count(stage), wanted.gpu_memory_bytes);
+        let (count, memory) = (self.gpu_count(stage), wanted.gpu_memory_bytes);
+        let named = named_gpu(stage);
         count == 0
             || self
                 .gpus()
                 .iter()
-                .filter(|(gpu, free)| has_room(gpu, *free, memory))
+                .enumerate()
+                .filter(|(index, _)| named.is_none_or(|named| named == *index))
+                .filter(|(_, (gpu, free))| has_room(gpu, *free, memory))
                 .count()
                 >= count
     }
@@ -165,14 +205,16 @@ impl Slots {
         self.memory_free = self
             .memory_free
             .saturating_sub(wanted.memory_bytes.min(self.memory_bytes));
-        let (count, memory) = (gpu_count(stage), wanted.gpu_memory_bytes);
+        let (count, memory) = (self.gpu_count(stage), wanted.gpu_memory_bytes);
         if count == 0 {
             return None;
         }
+        let named = named_gpu(stage);
         let mut taken = Vec::new();
         let mut ids = Vec::new();
         for (index, (gpu, free)) in self.gpus().iter_mut().enumerate() {
-            if taken.len() < count && has_room(gpu, *free, memory) {
+            let is_meant = named.is_none_or(|named| named == index);
+            if is_meant && taken.len() < count && has_room(gpu, *free, memory) {
                 let amount = if memory == 0 {
                     gpu.memory_bytes
                 } else {
@@ -200,15 +242,23 @@ impl Slots {
     }
 }
 
-fn gpu_count(stage: &StageSpec) -> usize {
-    let wanted = &stage.policy.resources;
-    let implied = u32::from(
-        wanted
-            .device
-            .as_deref()
-            .is_some_and(|device| device.starts_with("cuda")),
-    );
-    wanted.gpus.max(implied) as usize
+/// Whether a stage leaves its device to this machine.
+pub(super) fn is_auto(stage: &StageSpec) -> bool {
+    matches!(
+        stage.policy.resources.device.as_deref(),
+        None | Some("auto")
+    )
+}
+
+fn is_cuda(stage: &StageSpec) -> bool {
+    let device = stage.policy.resources.device.as_deref();
+    device.is_some_and(|device| device.starts_with("cuda"))
+}
+
+/// The number of the GPU that a stage names, among those that are there.
+fn named_gpu(stage: &StageSpec) -> Option<usize> {
+    let device = stage.policy.resources.device.as_deref()?;
+    device.strip_prefix("cuda:")?.parse().ok()
 }
 
 /// A stage that names no memory takes a whole GPU, so it needs an untouched one.
@@ -246,6 +296,7 @@ mod tests {
             cores_free: 4,
             memory_bytes: 100,
             memory_free: 100,
+            auto: None,
             gpus: Some(memories.iter().enumerate().map(gpu).collect()),
             taken: BTreeMap::new(),
         }
@@ -272,6 +323,35 @@ mod tests {
         slots.give_back(&b);
         slots.give_back(&whole);
         assert!(slots.fits(&pair));
+    }
+
+    #[test]
+    fn a_gpu_that_is_named_is_the_one_and_auto_is_one_of_them_where_it_is_a_gpu() {
+        let mut slots = slots(&[80, 80]);
+        let (mut second, mut auto, mut other) = (stage("second"), stage("auto"), stage("other"));
+        second.policy.resources.device = Some("cuda:1".to_owned());
+        (auto.kind, other.kind) = ("pretrain".to_owned(), "score".to_owned());
+        // Before it is settled, and where it is no GPU, a stage takes none.
+        assert_eq!((slots.take(&auto), slots.device(&auto)), (None, None));
+        slots.give_back(&auto);
+        assert!(slots.set_auto(BTreeSet::new()));
+        assert_eq!((slots.take(&auto), slots.device(&auto)), (None, None));
+        slots.give_back(&auto);
+        assert!(slots.set_auto(BTreeSet::from(["pretrain".to_owned()])));
+        assert_eq!(slots.take(&second), Some(vec!["1".into()]));
+        assert_eq!(slots.device(&second).as_deref(), Some("cuda"));
+        assert!(!slots.fits(&second) && slots.fits(&auto));
+        assert_eq!(slots.take(&auto), Some(vec!["0".into()]));
+        assert_eq!(slots.device(&auto).as_deref(), Some("cuda"));
+        assert!(!slots.fits(&auto) && slots.fits(&other));
+        assert_eq!((slots.take(&other), slots.device(&other)), (None, None));
+        second.policy.resources.device = Some("cuda:2".to_owned());
+        let problem = slots.can_ever_hold(&second).expect_err("there are two");
+        assert_eq!(problem.code, "run::no_gpu");
+        // A GPU that nobody lists cannot be shared.
+        let mut none = super::tests::slots(&[]);
+        assert!(!none.set_auto(BTreeSet::from(["pretrain".to_owned()])));
+        assert_eq!((none.take(&auto), none.device(&auto)), (None, None));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Sending ready stages out, once what they read is there. Knows nothing of how they end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::slots::is_auto;
 use super::{MOST_REMAKES, Run, Running, State};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
@@ -32,6 +33,7 @@ impl Run<'_, '_> {
         for id in due {
             self.set(id, State::Ready);
         }
+        self.settle_auto();
         while self.pool.has_room() && !self.is_ending() {
             let (planner, slots) = (&self.planner, &mut self.slots);
             let next = (self.ready.range(self.first..))
@@ -42,6 +44,41 @@ impl Run<'_, '_> {
                 Some(id) => self.start(id),
                 None => break,
             }
+        }
+    }
+
+    /// Asks what stages that name no device compute on, when the first of them is ready: looking at GPUs takes a while.
+    fn settle_auto(&mut self) {
+        let Some(ask) = self
+            .options
+            .auto_device
+            .filter(|_| !self.slots.knows_auto())
+        else {
+            return;
+        };
+        let planner = &self.planner;
+        let is_asking = |id: &StageId| {
+            let stage = planner.stage(*id);
+            is_auto(stage) && planner.uses_device(&stage.kind)
+        };
+        if !self.ready.iter().any(is_asking) {
+            return;
+        }
+        let (is_gpu, warning) = ask(&self.options.environment);
+        let kinds = match is_gpu {
+            true => planner.kinds_with_device(),
+            false => BTreeSet::new(),
+        };
+        let is_listed = self.slots.set_auto(kinds);
+        if let Some(warning) = warning {
+            self.warn(None, warning);
+        }
+        if !is_listed {
+            let message =
+                "there is a GPU, but `nvidia-smi` lists none, so that stages cannot share it";
+            let warning = Diagnostic::warning("run::no_gpu", message)
+                .help("put `nvidia-smi` on the `PATH`, or say `--device cpu`");
+            self.warn(None, warning);
         }
     }
 
@@ -93,6 +130,8 @@ impl Run<'_, '_> {
             return self.fail(id, problem, Class::Environment, End::Failed);
         }
         let gpus = self.slots.take(stage);
+        let mut policy = stage.policy.clone();
+        policy.resources.device = self.slots.device(stage);
         let job = Job {
             key,
             manifest: manifest.0,
@@ -105,7 +144,7 @@ impl Run<'_, '_> {
             inputs,
             outputs: stage.outputs.clone(),
             launch: stage.launch.clone(),
-            policy: stage.policy.clone(),
+            policy,
             gpus,
             offline: self.options.offline,
             cooperates: self.options.cooperates,

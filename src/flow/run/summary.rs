@@ -1,6 +1,7 @@
 //! What a run is asked for, and what it says it did. Runs nothing.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::diagnostic::{Class, Diagnostic};
@@ -28,6 +29,11 @@ pub struct RunOptions {
     pub confirm_over_seconds: f64,
     /// The beginning of the device's name in records of kinds that use one; others are made again. `None` takes all.
     pub accept_device: Option<String>,
+    /// What stages that leave their device to this machine compute on; asked once, when the first is ready. `None` leaves
+    /// it to the stage.
+    pub auto_device: Option<AutoDevice>,
+    /// Variables that supervisors and stages of ours see besides those of this process.
+    pub environment: Vec<(&'static str, OsString)>,
     /// No network.
     pub offline: bool,
     /// Share the work with runs on other machines: claims beside locks, and not the same stages first.
@@ -37,6 +43,10 @@ pub struct RunOptions {
     /// The command line, for the run's log.
     pub arguments: Vec<String>,
 }
+
+/// What `auto` stands for on this machine, given the variables of [`RunOptions::environment`]: whether it is a GPU, and
+/// what to say where there is one that cannot be used.
+pub type AutoDevice = fn(&[(&'static str, OsString)]) -> (bool, Option<Diagnostic>);
 
 /// What a run did with a stage.
 #[derive(Clone, Debug, serde::Serialize)]

@@ -23,9 +23,12 @@ use self::extract::Limits;
 use self::hub::{Hub, Repository};
 use self::run::Surroundings;
 
+pub(crate) use self::cuda::cuda_libraries;
+
 mod check;
 mod client;
 mod config;
+mod cuda;
 mod download;
 mod extract;
 mod folder;

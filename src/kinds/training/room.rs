@@ -5,8 +5,53 @@ use flow::event::Progress;
 use flow::kind::{StageContext, StageError};
 use flow::store::record::total_memory_bytes;
 
-/// Most tokens a device takes at once, where the pipeline does not say.
+/// Most tokens a processor takes at once, where the pipeline does not say.
 const USUAL_TOKENS: usize = 4_096;
+/// Most tokens a GPU takes at once: a batch of the paper's second phase, 256 sequences of 512.
+const MOST_ON_GPU: usize = 131_072;
+
+/// What trains, as far as memory goes.
+#[derive(Clone, Debug)]
+pub(in crate::kinds) struct Room {
+    /// `this machine`, or the GPU's name.
+    pub(in crate::kinds) who: String,
+    /// Bytes it has for training; 0 where that is not known.
+    pub(in crate::kinds) available: u64,
+    /// Bytes it has at all, where it takes as many tokens as fit; its share of a copy lies elsewhere then.
+    pub(in crate::kinds) fills: Option<u64>,
+}
+
+impl Room {
+    /// The processor's.
+    pub(in crate::kinds) fn of_machine() -> Self {
+        Self {
+            who: "this machine".to_owned(),
+            available: total_memory_bytes(),
+            fills: None,
+        }
+    }
+
+    /// Bytes that a plan takes of it: copies for checkpoints lie in the machine's memory.
+    fn needs(&self, plan: &Footprint) -> u64 {
+        match self.fills {
+            None => plan.total(),
+            Some(_) => plan.total() - plan.copy,
+        }
+    }
+
+    /// Tokens it takes at once, where the pipeline does not say. What decides is the memory of a device, never how much of it
+    /// is free at the moment, since the number shows in the last bits.
+    fn usual(&self, longest: usize, footprint: &dyn Fn(usize) -> Footprint) -> usize {
+        let Some(bytes) = self.fills else {
+            return USUAL_TOKENS.max(longest);
+        };
+        let fits = |tokens: usize| self.needs(&footprint(tokens)) <= bytes / 10 * 9;
+        let halves = std::iter::successors(Some(MOST_ON_GPU), |tokens| Some(tokens / 2));
+        let mut halves = halves.take_while(|tokens| *tokens > USUAL_TOKENS);
+        let found = halves.find(|tokens| fits(*tokens));
+        found.unwrap_or(USUAL_TOKENS).max(longest)
+    }
+}
 
 /// Tokens of a micro-batch: `resources.micro_batch` sequences of `longest` tokens, or the usual number. Says what that
 /// takes; `footprint` counts it for so many tokens.
@@ -16,13 +61,14 @@ const USUAL_TOKENS: usize = 4_096;
 pub(in crate::kinds) fn micro_tokens(
     stage: &StageContext,
     longest: usize,
+    room: &Room,
     footprint: &dyn Fn(usize) -> Footprint,
 ) -> Result<usize, StageError> {
     let tokens = match stage.micro_batch {
         Some(sequences) => (sequences as usize).saturating_mul(longest),
-        None => USUAL_TOKENS.max(longest),
+        None => room.usual(longest, footprint),
     };
-    let plan = fitting(tokens, longest, total_memory_bytes(), footprint)?;
+    let plan = fitting(tokens, longest, room, footprint)?;
     let text = format!(
         "plans {}: {}; micro-batch {tokens} tokens",
         size(plan.total()),
@@ -47,25 +93,27 @@ fn parts(plan: &Footprint) -> String {
     )
 }
 
-/// What so many tokens take, if it is at most `available` bytes (0: not known).
+/// What so many tokens take, if it is at most what there is.
 fn fitting(
     tokens: usize,
     longest: usize,
-    available: u64,
+    room: &Room,
     footprint: &dyn Fn(usize) -> Footprint,
 ) -> Result<Footprint, StageError> {
+    let available = room.available;
     // More tokens than this are beyond every machine, and beyond what may be counted.
     const MOST: usize = 1 << 32;
     let plan = footprint(tokens.min(MOST));
-    let fits = |sequences: usize| footprint(sequences * longest).total() <= available;
-    if available == 0 || plan.total() <= available {
+    let fits = |sequences: usize| room.needs(&footprint(sequences * longest)) <= available;
+    if available == 0 || room.needs(&plan) <= available {
         return Ok(plan);
     }
     let error = StageError::new(
         "engine::out_of_memory",
         format!(
-            "this machine cannot hold the training: it needs {}, there are {}",
-            size(plan.total()),
+            "{} cannot hold the training: it needs {}, there are {}",
+            room.who,
+            size(room.needs(&plan)),
             size(available)
         ),
     )
@@ -115,12 +163,43 @@ mod tests {
         Footprint::new(&plan, 1 << 18)
     }
 
+    fn room(available: u64) -> Room {
+        Room {
+            available,
+            ..Room::of_machine()
+        }
+    }
+
+    #[test]
+    fn a_gpu_takes_as_many_tokens_as_it_has_memory_for() {
+        let gpu = |bytes: u64, free: u64| Room {
+            who: "a GPU".to_owned(),
+            available: free,
+            fills: Some(bytes),
+        };
+        let usual = |bytes| gpu(bytes, 0).usual(128, &footprint);
+        assert_eq!(usual(1 << 40), 131_072);
+        // 128 MiB of activations beside 4 MiB of the rest, in nine tenths.
+        assert_eq!([usual(147 << 20), usual(146 << 20)], [131_072, 65_536]);
+        assert_eq!(usual(1 << 20), 4_096);
+        assert_eq!(gpu(1 << 20, 0).usual(5_000, &footprint), 5_000);
+        assert_eq!(room(0).usual(128, &footprint), 4_096);
+        // The copy of 3 MiB lies elsewhere.
+        assert!(fitting(4_096, 128, &gpu(1 << 30, 8 << 20), &footprint).is_ok());
+        let error = fitting(4_096, 128, &gpu(1 << 30, 7 << 20), &footprint).expect_err("too much");
+        let text = &error.diagnostic.message;
+        assert_eq!(
+            text,
+            "a GPU cannot hold the training: it needs 8.0 MiB, there are 7.0 MiB"
+        );
+    }
+
     #[test]
     fn what_does_not_fit_is_refused_with_what_does() {
-        let fits = fitting(4_096, 128, 11 << 20, &footprint).expect("4 MiB beside 7");
+        let fits = fitting(4_096, 128, &room(11 << 20), &footprint).expect("4 MiB beside 7");
         assert_eq!(fits.total(), 11 << 20);
-        assert!(fitting(1 << 20, 128, 0, &footprint).is_ok());
-        let error = fitting(4_097, 128, 11 << 20, &footprint).expect_err("too much");
+        assert!(fitting(1 << 20, 128, &room(0), &footprint).is_ok());
+        let error = fitting(4_097, 128, &room(11 << 20), &footprint).expect_err("too much");
         let help = error.diagnostic.help.as_deref().unwrap_or_default();
         assert!(
             help.starts_with("`resources.micro_batch: 32` fits"),
@@ -133,10 +212,10 @@ mod tests {
         );
         let details = error.diagnostic.details.join("\n");
         assert!(details.contains("weights 1.0 MiB") && details.contains("4097 tokens"));
-        let error = fitting(4_096, 128, 7 << 20, &footprint).expect_err("nothing fits");
+        let error = fitting(4_096, 128, &room(7 << 20), &footprint).expect_err("nothing fits");
         let help = error.diagnostic.help.unwrap_or_default();
         assert!(help.contains("smaller `size`"), "{help}");
-        let error = fitting(usize::MAX, 128, 8 << 20, &footprint).expect_err("too much");
+        let error = fitting(usize::MAX, 128, &room(8 << 20), &footprint).expect_err("too much");
         let help = error.diagnostic.help.unwrap_or_default();
         assert!(
             help.starts_with("`resources.micro_batch: 8` fits"),

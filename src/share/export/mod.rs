@@ -37,6 +37,14 @@ mod writer;
 pub(crate) const PROGRAM: &str = concat!("pipeline ", env!("CARGO_PKG_VERSION"));
 /// Files of the author's up to this size come along unasked.
 const SMALL_FILE_BYTES: u64 = 1 << 20;
+/// Outputs by their kinds that hold numbers alone, like what every stage counts: terms of texts do not reach them.
+const NUMBERS: [(&str, &str); 5] = [
+    ("pretrain", "log"),
+    ("finetune", "log"),
+    ("select", "choice"),
+    ("select", "ranking"),
+    ("select", "table"),
+];
 /// Kinds whose first output is a model.
 const MODELS: [&str; 3] = ["pretrain", "finetune", "checkpoint"];
 
@@ -218,7 +226,9 @@ fn gather(
             format!("{} of {} stages have no result yet", count, ids.len()),
         )
         .detail(missing.join(", "))
-        .help("`pipeline run FILE` makes them; or name the stages to export");
+        .help(
+            "`pipeline run FILE` makes them, and only the profiles, settings and mirrors of that run find them; or name the stages to export",
+        );
         return Err(one(diagnostic));
     }
     for id in &ids {
@@ -335,6 +345,7 @@ fn output(
     };
     let is_report = planner.is_report(&stage.kind);
     // Numbers are no copies of what they were counted from.
+    let is_numbers = NUMBERS.contains(&(stage.kind.as_str(), name));
     let is_free = is_report || name == METRICS;
     let is_model = MODELS.contains(&stage.kind.as_str()) && name != METRICS;
     let whole =
@@ -344,7 +355,7 @@ fn output(
         (false, Some(only)) => only.clone(),
         (false, None) => return Err(left_out(Why::NotAsked)),
     };
-    if is_restricted && !is_free && !wish.restricted {
+    if is_restricted && !is_free && !is_numbers && !wish.restricted {
         return Err(left_out(Why::Restricted));
     }
     Ok(Wanted {

@@ -5,6 +5,7 @@ use crate::backend::{DropoutAt, Memory, Rows};
 use crate::ops::layernorm::{NormSaved, NormWeights};
 
 mod cpu;
+pub(crate) mod cuda;
 
 /// The three tables and their normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]

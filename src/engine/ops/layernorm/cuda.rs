@@ -34,7 +34,7 @@ static BACKWARD: [Kernel; 5] = kernels![
 ];
 
 /// Which of the kernels takes rows of `width`: those for 1, 2, 3, 4 and 8 times 256.
-fn by_width(kernels: &'static [Kernel; 5], width: usize) -> &'static Kernel {
+pub(crate) fn by_width(kernels: &'static [Kernel; 5], width: usize) -> &'static Kernel {
     assert!(width <= WIDEST_ROW, "rows are at most {WIDEST_ROW} wide");
     &kernels[width.div_ceil(256).clamp(1, 5) - 1]
 }
@@ -74,17 +74,18 @@ struct NormBackwardArguments {
     rows: u32,
     width: u32,
     rows_of_block: u32,
-    unused: u32,
+    drops_dy: u32,
     dropout: DropoutArguments,
 }
 
-/// What stands before the normalisation.
+/// What stands before the normalisation, or what is dropped behind it.
 #[derive(Clone, Copy)]
 struct Before {
     h: Pointer,
     residual: Pointer,
     places: [Pointer; 2],
     dropout: DropoutArguments,
+    drops_dy: bool,
 }
 
 impl Before {
@@ -93,6 +94,7 @@ impl Before {
         residual: Pointer(0),
         places: [Pointer(0); 2],
         dropout: DropoutArguments::NOTHING,
+        drops_dy: false,
     };
 }
 
@@ -152,7 +154,7 @@ impl<D: Driver> Cuda<D> {
             rows: count(rows),
             width: count(width),
             rows_of_block: count(rows_of_block),
-            unused: 0,
+            drops_dy: u32::from(before.drops_dy),
             dropout: before.dropout,
         };
         self.launch(
@@ -173,6 +175,26 @@ impl<D: Driver> Cuda<D> {
     }
 }
 
+impl<D: Driver> Cuda<D> {
+    /// The gradient of `y = dropout(LN(z))`: `d` comes as `dy` and leaves as `dz`; gradients of gain and bias are added to.
+    pub(crate) fn norm_dropout_backward(
+        &mut self,
+        d: Act,
+        saved: NormSaved,
+        norm: NormWeights,
+        dropout: DropoutAt,
+        rows: Rows,
+    ) {
+        let before = Before {
+            places: places(self, rows),
+            dropout: self.dropout_arguments(dropout),
+            drops_dy: true,
+            ..Before::NOTHING
+        };
+        self.normalise_backward(d, saved, norm, before, rows.count, Pointer::default());
+    }
+}
+
 impl<D: Driver> LayerNorm for Cuda<D> {
     fn residual_norm(
         &mut self,
@@ -189,6 +211,7 @@ impl<D: Driver> LayerNorm for Cuda<D> {
             residual: self.act(residual),
             places: places(self, rows),
             dropout: self.dropout_arguments(dropout),
+            drops_dy: false,
         };
         self.normalise(before, norm, rows.count, saved, y);
     }

@@ -33,28 +33,15 @@ struct NormBackwardArguments {
     u32 rows;
     u32 width;
     u32 rows_of_block;
-    u32 unused;
+    u32 drops_dy;         // whether units of `d` were dropped after normalisation, and not those of `h` before it
     Dropout dropout;
 };
-
-constexpr u32 CHUNK = WARP * EIGHT;
-
-// The factors of eight neighbours: 0 where a unit is dropped. All threads of the warp ask together.
-DEVICE void drop(const Dropout &dropout, u64 block, u32 sequence, float (&values)[EIGHT]) {
-    const u32 kept = kept_eight(dropout, block, sequence);
-#pragma unroll
-    for (u32 i = 0; i < EIGHT; i++) values[i] = kept >> i & 1u ? values[i] * dropout.scale : 0.0f;
-}
-
-// Blocks of 128 units in a row.
-DEVICE u32 blocks_of(u32 width) { return (width + 127) / 128; }
 
 template <u32 CHUNKS>
 DEVICE void normalise(const NormArguments &a, u32 row) {
     const u64 at = u64(row) * a.width;
     const bool drops = a.dropout.threshold != 0;
     float z[CHUNKS][EIGHT];
-    float sum = 0.0f;
 #pragma unroll
     for (u32 c = 0; c < CHUNKS; c++) {
         const u32 first = c * CHUNK + lane() * EIGHT;
@@ -70,21 +57,8 @@ DEVICE void normalise(const NormArguments &a, u32 row) {
         } else {
             load_part(a.z + at, first, a.width, 0.0f, z[c]);
         }
-#pragma unroll
-        for (u32 i = 0; i < EIGHT; i++) sum += z[c][i];
     }
-    const float mean = warp_sum(sum) / float(a.width);
-    float squares = 0.0f;
-#pragma unroll
-    for (u32 c = 0; c < CHUNKS; c++) {
-        const u32 first = c * CHUNK + lane() * EIGHT;
-#pragma unroll
-        for (u32 i = 0; i < EIGHT; i++) {
-            const float away = first + i < a.width ? z[c][i] - mean : 0.0f;
-            squares = fmaf(away, away, squares);
-        }
-    }
-    const float rstd = 1.0f / sqrtf(warp_sum(squares) / float(a.width) + a.eps);
+    const moments of = row_moments<CHUNKS>(z, a.width, a.eps);
 #pragma unroll
     for (u32 c = 0; c < CHUNKS; c++) {
         const u32 first = c * CHUNK + lane() * EIGHT;
@@ -92,12 +66,12 @@ DEVICE void normalise(const NormArguments &a, u32 row) {
         load_part(a.gain, first, a.width, 0.0f, gain);
         load_part(a.bias, first, a.width, 0.0f, bias);
 #pragma unroll
-        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - mean) * rstd, gain[i], bias[i]);
+        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - of.mean) * of.rstd, gain[i], bias[i]);
         store_part(a.y + at, first, a.width, z[c]);
     }
     if (lane() == 0) {
-        a.mean[row] = mean;
-        a.rstd[row] = rstd;
+        a.mean[row] = of.mean;
+        a.rstd[row] = of.rstd;
     }
 }
 
@@ -115,7 +89,7 @@ FORWARD(8)
 
 template <u32 CHUNKS>
 DEVICE void backward(const NormBackwardArguments &a, float *room) {
-    const bool drops = a.dh && a.dropout.threshold != 0;
+    const bool drops = a.dropout.threshold != 0;
     float gains[CHUNKS][EIGHT], biases[CHUNKS][EIGHT];
 #pragma unroll
     for (u32 c = 0; c < CHUNKS; c++)
@@ -134,6 +108,7 @@ DEVICE void backward(const NormBackwardArguments &a, float *room) {
             float gain[EIGHT];
             load_part(a.z + at, first, a.width, mean, xhat[c]);
             load_part(a.d + at, first, a.width, 0.0f, g[c]);
+            if (drops && a.drops_dy) drop(a.dropout, u64(a.position[row]) * blocks_of(a.width) + 2 * c, a.sequence[row], g[c]);
             load_part(a.gain, first, a.width, 0.0f, gain);
 #pragma unroll
             for (u32 i = 0; i < EIGHT; i++) {

@@ -5,6 +5,7 @@ use crate::arena::{Ints, Real};
 use crate::backend::{Memory, Sequences};
 
 mod cpu;
+pub(crate) mod cuda;
 
 /// A label that does not count.
 pub const IGNORED: u32 = u32::MAX;

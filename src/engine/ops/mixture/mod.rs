@@ -5,6 +5,7 @@ use crate::backend::Memory;
 use crate::ops::losses::Choices;
 
 mod cpu;
+pub(crate) mod cuda;
 
 /// Weighted means of rows and their gradients.
 pub trait Mixture: Memory {

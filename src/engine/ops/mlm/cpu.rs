@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{MaskedLm, MlmSum, OutputWeights, SLOTS_AT_A_TIME, Sampling};
+use super::{MaskedLm, MlmSum, OutputWeights, Sampling, slots_at_a_time};
 use crate::arena::{Act, Ints, Real};
 use crate::backend::Rows;
 use crate::cpu::math::{LANES, exp, ln, tree};
@@ -138,8 +138,9 @@ impl MaskedLm for Cpu {
         let stream = sampling.map(|(s, _)| Stream::new(s.seed, Purpose::Gumbel));
         let mut samples = Vec::new();
         let (mut loss, mut correct, mut sampled) = (0.0_f64, 0_u32, 0_u32);
-        for first in (0..slots.count).step_by(SLOTS_AT_A_TIME) {
-            let count = SLOTS_AT_A_TIME.min(slots.count - first);
+        let at_a_time = slots_at_a_time(scratch, entries);
+        for first in (0..slots.count).step_by(at_a_time) {
+            let count = at_a_time.min(slots.count - first);
             let x = &x[first * width..][..count * width];
             let logits = &mut self.reals.get_mut(scratch.range())[..count * entries];
             let table = Weights::new(&self.values, weights.table);

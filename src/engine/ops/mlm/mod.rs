@@ -7,9 +7,20 @@ use crate::arena::{Act, Ints, Real, Weight};
 use crate::backend::{Memory, Rows};
 
 mod cpu;
+pub(crate) mod cuda;
 
-/// Slots whose logits are held at a time.
-pub const SLOTS_AT_A_TIME: usize = 128;
+/// Numbers from one slot's logits to the next: rows begin where vector loads and products like it.
+#[must_use]
+pub fn stride_of(entries: usize) -> usize {
+    entries.next_multiple_of(8)
+}
+
+/// Slots whose logits some scratch holds.
+fn slots_at_a_time(scratch: Real, entries: usize) -> usize {
+    let n = scratch.len() / stride_of(entries);
+    assert!(n > 0, "the scratch holds a slot's logits");
+    n
+}
 
 /// The token table (V, E) as output matrix, and its bias (V).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +64,11 @@ pub const MLM_SUMS: usize = 3;
 
 /// Masked language modelling.
 pub trait MaskedLm: Memory {
-    /// `x` (slots, E), `targets` (slots; [`IGNORED`](super::losses::IGNORED) in the tail, whose gradients are zero). `slots` gives each slot's sequence and its number among that sequence's
-    /// slots. Adds to `sums` ([`MLM_SUMS`]). Overwrites `samples` (slots) if sampling is asked for. With `gradient`
-    /// `(scale, dx)`, multiplies the summed loss by `scale`, overwrites `dx` and adds to the gradients of table and
-    /// bias. `scratch` holds [`SLOTS_AT_A_TIME`] rows of V.
+    /// `x` (slots, E), `targets` (slots; [`IGNORED`](super::losses::IGNORED) in the tail, whose gradients and samples are
+    /// zero). `slots` gives each slot's sequence and its number among that sequence's slots. Adds to `sums`
+    /// ([`MLM_SUMS`]). Overwrites `samples` (slots) if sampling is asked for. With `gradient` `(scale, dx)`, multiplies the
+    /// summed loss by `scale`, overwrites `dx` and adds to the gradients of table and bias. `scratch` holds a row of
+    /// [`stride_of`] V for each slot that is taken at a time.
     fn masked_lm(
         &mut self,
         x: Act,

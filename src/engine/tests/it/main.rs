@@ -4,6 +4,7 @@ mod bits;
 mod cuda;
 mod emulated;
 mod joint;
+mod nvidia;
 mod oracles;
 mod parity;
 mod products;

@@ -452,3 +452,56 @@ fn corpus() -> Vec<u8> {
     let hash = |i: u32| blake3::hash(&i.to_le_bytes()).to_hex().to_string();
     (0..2000_u32).flat_map(|i| hash(i).into_bytes()).collect()
 }
+
+#[test]
+fn the_libraries_of_wheels_are_laid_into_a_folder_and_nothing_else() {
+    let bench = Bench::new();
+    let wheel = zip_of(&[
+        ("nvidia/", 0o755, b""),
+        ("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", 0o644, b"a compiler"),
+        (
+            "nvidia/cuda_nvrtc/lib/libnvrtc.alt.so.12",
+            0o644,
+            b"another",
+        ),
+        (
+            "nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.8",
+            0o644,
+            b"more",
+        ),
+        ("dist-info/RECORD", 0o644, b"a list"),
+    ]);
+    let path = bench.put("nvrtc.whl", &wheel);
+    let url = url::Url::from_file_path(path).expect("a path").to_string();
+    let digest = sha256(&wheel);
+    let files = [
+        "nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
+        "nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.8",
+    ];
+    let of = |sha256| crate::kinds::fetch::cuda::Wheel {
+        name: "nvrtc",
+        url: &url,
+        sha256,
+        files: &files,
+    };
+    let around = Surroundings {
+        client: ClientOptions::default(),
+        hub: Hub::from_environment(|_| None),
+        wait: &|_| {},
+    };
+    let to = bench.root().join("carried/cuda-libs");
+    let fetch = |sha256| crate::kinds::fetch::cuda::fetch(&to, &[of(sha256)], &around, |_| {});
+    let other = "0".repeat(64);
+    let error = fetch(&other).expect_err("another file");
+    assert_eq!(error.diagnostic.code, "fetch::digest");
+    assert!(!to.join("libnvrtc.so.12").exists());
+    // Twice, since what lies there is replaced.
+    for _ in 0..2 {
+        let laid = fetch(&digest).expect("done");
+        assert_eq!(
+            laid,
+            files.map(|file| to.join(file.rsplit('/').next().expect("a name")))
+        );
+        assert_eq!(names(&to), ["libnvrtc-builtins.so.12.8", "libnvrtc.so.12"]);
+    }
+}

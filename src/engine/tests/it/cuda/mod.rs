@@ -5,8 +5,13 @@
 
 mod adamw;
 mod attention;
+mod corrupt;
+mod embedding;
 mod layernorm;
 mod linear;
+mod losses;
+mod mixture;
+mod mlm;
 mod rows;
 
 use engine::arena::{Plan, Weight};

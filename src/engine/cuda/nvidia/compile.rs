@@ -1,0 +1,260 @@
+//! Kernels' sources to what a device runs, by NVRTC. Knows no devices but their numbers.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::path::{Path, PathBuf};
+
+use super::ffi::{CompilerTable, Handle, NVRTC_ERROR_COMPILATION};
+use crate::cuda::PRELUDE;
+use crate::cuda::driver::{Element, Source};
+use crate::error::DeviceError;
+
+/// Least compute capability: below it there are no products in bf16.
+pub const LEAST: u32 = 80;
+
+/// What is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// Instructions of one architecture, such as 90 for `sm_90`.
+    Exact(u32),
+    /// PTX of an architecture, which the driver makes instructions of for newer ones.
+    Portable(u32),
+}
+
+impl Target {
+    /// NVRTC's option.
+    fn option(self) -> String {
+        match self {
+            Self::Exact(number) => format!("--gpu-architecture=sm_{number}"),
+            Self::Portable(number) => format!("--gpu-architecture=compute_{number}"),
+        }
+    }
+}
+
+/// NVRTC.
+#[derive(Debug)]
+pub struct Compiler {
+    table: CompilerTable,
+    path: PathBuf,
+    version: (u32, u32),
+    architectures: Vec<u32>,
+}
+
+impl Compiler {
+    /// The library of a file.
+    ///
+    /// # Errors
+    /// What of it cannot be loaded, or that it does not answer.
+    pub fn open(path: &Path) -> Result<Self, DeviceError> {
+        open_builtins(path);
+        let unusable = |reason: String| DeviceError::LibraryUnusable {
+            path: path.to_path_buf(),
+            reason,
+        };
+        let table = CompilerTable::open(path).map_err(unusable)?;
+        let judge = |call: &str, status: c_int| match status {
+            0 => Ok(()),
+            status => Err(unusable(format!("{call}: error {status}"))),
+        };
+        let (mut major, mut minor, mut count) = (0, 0, 0);
+        // SAFETY: each call writes the numbers it is given places for.
+        unsafe {
+            let status = (table.version)(&raw mut major, &raw mut minor);
+            judge("nvrtcVersion", status)?;
+            let status = (table.count_architectures)(&raw mut count);
+            judge("nvrtcGetNumSupportedArchs", status)?;
+        }
+        let mut architectures = vec![0; usize::try_from(count).unwrap_or(0)];
+        // SAFETY: there is room for as many as the library counted.
+        let status = unsafe { (table.architectures)(architectures.as_mut_ptr()) };
+        judge("nvrtcGetSupportedArchs", status)?;
+        let unsigned = |number: c_int| u32::try_from(number).unwrap_or(0);
+        let mut architectures: Vec<u32> = architectures.into_iter().map(unsigned).collect();
+        architectures.sort_unstable();
+        Ok(Self {
+            table,
+            path: path.to_path_buf(),
+            version: (unsigned(major), unsigned(minor)),
+            architectures,
+        })
+    }
+
+    /// Its version, which is that of CUDA.
+    pub fn version(&self) -> (u32, u32) {
+        self.version
+    }
+
+    /// Architectures it knows, oldest first.
+    pub fn architectures(&self) -> &[u32] {
+        &self.architectures
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What to compile for a device of a compute capability: its own instructions, or PTX of the newest that is known
+    /// where the device is newer than this library.
+    ///
+    /// # Errors
+    /// When the device is too old.
+    pub fn target(&self, capability: (u32, u32)) -> Result<Target, DeviceError> {
+        let number = capability.0 * 10 + capability.1;
+        if number < LEAST {
+            return Err(DeviceError::TooOld { capability });
+        }
+        if self.architectures.contains(&number) {
+            return Ok(Target::Exact(number));
+        }
+        let older = self
+            .architectures
+            .iter()
+            .rev()
+            .find(|known| **known < number);
+        let newest = older.filter(|known| **known >= LEAST);
+        let Some(newest) = newest else {
+            return Err(DeviceError::LibraryUnusable {
+                path: self.path.clone(),
+                reason: format!("it does not know architectures from {LEAST} on"),
+            });
+        };
+        Ok(Target::Portable(*newest))
+    }
+
+    /// NVRTC's options: all but the text that decides what comes out.
+    pub(super) fn options(element: Element, target: Target) -> Vec<String> {
+        let mut options = vec![target.option(), "--std=c++17".to_owned()];
+        if element == Element::Bf16 {
+            options.push("-DACT_BF16".to_owned());
+        }
+        options
+    }
+
+    /// Compiles a file of kernels; what comes out is a cubin or, for [`Target::Portable`], PTX with a zero at its end.
+    ///
+    /// # Errors
+    /// What the compiler says about it.
+    pub fn compile(
+        &self,
+        source: &Source,
+        element: Element,
+        target: Target,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let failed = |log: String| DeviceError::Compile {
+            source_name: source.name.to_owned(),
+            log,
+        };
+        let text =
+            |text: &str| CString::new(text).map_err(|_| failed("it holds a zero".to_owned()));
+        let name = text(&format!("{}.cu", source.name))?;
+        let code = text(source.text)?;
+        let header = text(PRELUDE)?;
+        let options = Self::options(element, target);
+        let options: Vec<CString> = options
+            .iter()
+            .map(|one| text(one))
+            .collect::<Result<_, _>>()?;
+        let options: Vec<*const c_char> = options.iter().map(|one| one.as_ptr()).collect();
+        let headers = [header.as_ptr()];
+        let names = [c"prelude.cuh".as_ptr()];
+        let mut program: Handle = 0;
+        // SAFETY: all texts end in zero and outlive the program, which is destroyed at the end of this function.
+        let status = unsafe {
+            (self.table.create)(
+                &raw mut program,
+                code.as_ptr(),
+                name.as_ptr(),
+                1,
+                headers.as_ptr(),
+                names.as_ptr(),
+            )
+        };
+        if status != 0 {
+            return Err(failed(format!("nvrtcCreateProgram: error {status}")));
+        }
+        let program = Program {
+            table: &self.table,
+            program,
+        };
+        let count = c_int::try_from(options.len()).expect("a handful");
+        // SAFETY: the program is alive, and so are the options.
+        match unsafe { (self.table.compile)(program.program, count, options.as_ptr()) } {
+            0 => {}
+            NVRTC_ERROR_COMPILATION => return Err(failed(program.log())),
+            status => {
+                let log = program.log();
+                return Err(failed(format!(
+                    "nvrtcCompileProgram: error {status}\n{log}"
+                )));
+            }
+        }
+        let made = match target {
+            Target::Exact(_) => program.bytes(self.table.cubin_size, self.table.cubin),
+            Target::Portable(_) => program.bytes(self.table.ptx_size, self.table.ptx),
+        };
+        made.ok_or_else(|| failed("the compiler made nothing".to_owned()))
+    }
+}
+
+/// NVRTC opens this by its name alone; opened by its path before, it is found wherever it lies.
+fn open_builtins(path: &Path) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let Ok(entries) = fs_err::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("libnvrtc-builtins.so.")
+        {
+            // SAFETY: a library of NVIDIA's beside the one that was chosen. Where it does not load, NVRTC says so itself.
+            if let Ok(library) = unsafe { libloading::Library::new(entry.path()) } {
+                std::mem::forget(library);
+            }
+        }
+    }
+}
+
+struct Program<'a> {
+    table: &'a CompilerTable,
+    program: Handle,
+}
+
+impl Program<'_> {
+    fn log(&self) -> String {
+        let bytes = self
+            .bytes(self.table.log_size, self.table.log)
+            .unwrap_or_default();
+        let text = match CStr::from_bytes_until_nul(&bytes) {
+            Ok(text) => text.to_string_lossy().into_owned(),
+            Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        text.trim_end().to_owned()
+    }
+
+    fn bytes(
+        &self,
+        size: unsafe extern "C" fn(Handle, *mut usize) -> c_int,
+        get: unsafe extern "C" fn(Handle, *mut c_char) -> c_int,
+    ) -> Option<Vec<u8>> {
+        let mut len = 0;
+        // SAFETY: the program is alive; there is room for as many bytes as the library says there are.
+        unsafe {
+            if size(self.program, &raw mut len) != 0 || len == 0 {
+                return None;
+            }
+            let mut bytes = vec![0_u8; len];
+            (get(self.program, bytes.as_mut_ptr().cast()) == 0).then_some(bytes)
+        }
+    }
+}
+
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by this table's `create`, and destroyed once.
+        unsafe {
+            (self.table.destroy)(&raw mut self.program);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! One device of the machine: its context, its one stream, and calls of the driver on them. Knows no kernels.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::Arc;
+
+use super::ffi::{
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+    CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING,
+    CUDA_ERROR_NO_DEVICE, DriverTable, Handle, Status,
+};
+use crate::cuda::driver::DeviceFacts;
+use crate::error::DeviceError;
+
+const NO_GPU: &str = "NVIDIA's driver sees no GPU";
+
+/// The driver, ready to be asked for devices.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    pub(super) table: Arc<DriverTable>,
+    /// The version of CUDA that the driver knows.
+    pub(super) version: (u32, u32),
+}
+
+impl Machine {
+    /// Wakes the driver.
+    pub(super) fn new(table: DriverTable) -> Result<Self, DeviceError> {
+        // SAFETY: the first call of a driver.
+        let status = unsafe { (table.init)(0) };
+        if status == CUDA_ERROR_NO_DEVICE {
+            return Err(no_such(0, 0));
+        }
+        judge(&table, "cuInit", status)?;
+        let mut version: c_int = 0;
+        // SAFETY: writes one number.
+        let status = unsafe { (table.version)(&raw mut version) };
+        judge(&table, "cuDriverGetVersion", status)?;
+        let version = u32::try_from(version).unwrap_or(0);
+        Ok(Self {
+            table: Arc::new(table),
+            version: (version / 1000, version % 1000 / 10),
+        })
+    }
+
+    /// How many devices there are.
+    pub(super) fn count(&self) -> Result<u32, DeviceError> {
+        let mut count: c_int = 0;
+        // SAFETY: writes one number.
+        let status = unsafe { (self.table.device_count)(&raw mut count) };
+        judge(&self.table, "cuDeviceGetCount", status)?;
+        Ok(u32::try_from(count).unwrap_or(0))
+    }
+
+    fn device(&self, index: u32) -> Result<c_int, DeviceError> {
+        let mut device: c_int = 0;
+        let ordinal = c_int::try_from(index).unwrap_or(c_int::MAX);
+        // SAFETY: writes one number.
+        let status = unsafe { (self.table.device)(&raw mut device, ordinal) };
+        judge(&self.table, "cuDeviceGet", status)?;
+        Ok(device)
+    }
+
+    /// What a device is.
+    pub(super) fn facts(&self, index: u32) -> Result<DeviceFacts, DeviceError> {
+        let device = self.device(index)?;
+        let mut name: [c_char; 256] = [0; 256];
+        let mut memory = 0;
+        // SAFETY: the driver writes at most as many bytes as there is room for, and one number.
+        unsafe {
+            let status = (self.table.device_name)(name.as_mut_ptr(), 256, device);
+            judge(&self.table, "cuDeviceGetName", status)?;
+            let status = (self.table.device_memory)(&raw mut memory, device);
+            judge(&self.table, "cuDeviceTotalMem", status)?;
+        }
+        name[255] = 0;
+        // SAFETY: the last byte is zero.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+        let attribute = |which: c_int| -> Result<u32, DeviceError> {
+            let mut value: c_int = 0;
+            // SAFETY: writes one number.
+            let status = unsafe { (self.table.device_attribute)(&raw mut value, which, device) };
+            judge(&self.table, "cuDeviceGetAttribute", status)?;
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        Ok(DeviceFacts {
+            name: name.to_string_lossy().into_owned(),
+            capability: (
+                attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+                attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+            ),
+            multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            memory: memory as u64,
+            shared_per_block: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        })
+    }
+}
+
+/// A device beyond those there are.
+pub(super) fn no_such(index: u32, count: u32) -> DeviceError {
+    let reason = match count {
+        0 => NO_GPU.to_owned(),
+        1 => format!("there is no GPU {index}: the only one is 0"),
+        _ => format!("there is no GPU {index}: they are 0 to {}", count - 1),
+    };
+    DeviceError::NoDevice { reason }
+}
+
+fn judge(table: &DriverTable, call: &str, status: Status) -> Result<(), DeviceError> {
+    table
+        .judge(call, status)
+        .map_err(|reason| DeviceError::Failed {
+            device: "the GPU".to_owned(),
+            reason,
+        })
+}
+
+/// A device that is in use: its primary context, one stream of work, and the first fault of it.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) table: Arc<DriverTable>,
+    pub(super) facts: DeviceFacts,
+    pub(super) stream: Handle,
+    number: c_int,
+    context: Handle,
+    fault: Option<String>,
+}
+
+thread_local! {
+    /// The context that this thread's calls go to. Nobody else in this process sets it.
+    static CURRENT: Cell<Handle> = const { Cell::new(0) };
+}
+
+impl Device {
+    pub(super) fn open(machine: &Machine, index: u32) -> Result<Self, DeviceError> {
+        let count = machine.count()?;
+        if index >= count {
+            return Err(no_such(index, count));
+        }
+        let number = machine.device(index)?;
+        let mut device = Self {
+            table: Arc::clone(&machine.table),
+            facts: machine.facts(index)?,
+            stream: 0,
+            number,
+            context: 0,
+            fault: None,
+        };
+        let mut context: Handle = 0;
+        // SAFETY: writes one handle; given back when the device is dropped.
+        let status = unsafe { (device.table.retain_context)(&raw mut context, number) };
+        device.result("cuDevicePrimaryCtxRetain", status)?;
+        device.context = context;
+        device.enter();
+        let mut stream: Handle = 0;
+        // SAFETY: writes one handle, destroyed with the device.
+        let status =
+            unsafe { (device.table.create_stream)(&raw mut stream, CU_STREAM_NON_BLOCKING) };
+        device.result("cuStreamCreate", status)?;
+        device.stream = stream;
+        device.whole()?;
+        Ok(device)
+    }
+
+    /// Makes this thread's calls go to this device.
+    pub(super) fn enter(&mut self) {
+        if CURRENT.get() == self.context {
+            return;
+        }
+        // SAFETY: the context is alive as long as the device.
+        let status = unsafe { (self.table.set_context)(self.context) };
+        if self.is_done("cuCtxSetCurrent", status) {
+            CURRENT.set(self.context);
+        }
+    }
+
+    /// The same where a fault is told by the call that follows.
+    pub(super) fn enter_quietly(&self) {
+        // SAFETY: the context is alive as long as the device.
+        if unsafe { (self.table.set_context)(self.context) } == 0 {
+            CURRENT.set(self.context);
+        }
+    }
+
+    /// Whether a call succeeded; its fault is kept if it is the first.
+    pub(super) fn is_done(&mut self, call: &str, status: Status) -> bool {
+        match self.table.judge(call, status) {
+            Ok(()) => true,
+            Err(reason) => {
+                self.fail(reason);
+                false
+            }
+        }
+    }
+
+    /// A call whose fault is told at once.
+    pub(super) fn result(&self, call: &str, status: Status) -> Result<(), DeviceError> {
+        let judged = self.table.judge(call, status);
+        judged.map_err(|reason| self.failed(reason))
+    }
+
+    pub(super) fn failed(&self, reason: String) -> DeviceError {
+        DeviceError::Failed {
+            device: self.facts.name.clone(),
+            reason,
+        }
+    }
+
+    pub(super) fn fail(&mut self, reason: String) {
+        self.fault.get_or_insert(reason);
+    }
+
+    /// Whether something failed: then nothing more is asked for.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// Forgets the first fault.
+    ///
+    /// # Errors
+    /// That fault.
+    pub(super) fn whole(&mut self) -> Result<(), DeviceError> {
+        match self.fault.take() {
+            None => Ok(()),
+            Some(reason) => Err(self.failed(reason)),
+        }
+    }
+
+    /// Waits for the stream.
+    pub(super) fn wait(&mut self) {
+        // SAFETY: the stream is alive.
+        let status = unsafe { (self.table.wait_for_stream)(self.stream) };
+        self.is_done("cuStreamSynchronize", status);
+    }
+
+    pub(super) fn create_event(&mut self) -> Option<Handle> {
+        let mut event: Handle = 0;
+        // SAFETY: writes one handle.
+        let status = unsafe { (self.table.create_event)(&raw mut event, CU_EVENT_DISABLE_TIMING) };
+        self.is_done("cuEventCreate", status).then_some(event)
+    }
+
+    /// Has an event happen after what was asked for so far.
+    pub(super) fn record(&mut self, event: Handle) {
+        // SAFETY: both are alive.
+        let status = unsafe { (self.table.record_event)(event, self.stream) };
+        self.is_done("cuEventRecord", status);
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if self.context == 0 {
+            return;
+        }
+        self.enter();
+        // SAFETY: all work is done before the stream goes, and nobody else has the handles.
+        unsafe {
+            if self.stream != 0 {
+                (self.table.wait_for_stream)(self.stream);
+                (self.table.destroy_stream)(self.stream);
+            }
+            (self.table.set_context)(0);
+            (self.table.release_context)(self.number);
+        }
+        CURRENT.set(0);
+    }
+}

@@ -1,0 +1,407 @@
+//! A GPU of NVIDIA's as a [`Driver`]: memory, kernels, products, recorded stretches. Knows no ops.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+
+use super::compile::{Compiler, Target};
+use super::cubins::Cubins;
+use super::device::Device;
+use super::ffi::{
+    Address, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, CUDA_ERROR_OUT_OF_MEMORY, Handle,
+};
+use super::graphs::Graphs;
+use super::products::{Products, WORKSPACE};
+use super::staging::{Reading, Staging};
+use super::{Options, open};
+use crate::cuda::PRELUDE;
+use crate::cuda::driver::{DeviceFacts, Driver, Element, Grid, Kernel, Pointer, Product, Source};
+use crate::error::DeviceError;
+
+/// A GPU that is in use.
+#[derive(Debug)]
+pub struct Nvidia {
+    device: Device,
+    compiler: Compiler,
+    target: Target,
+    cubins: Cubins,
+    modules: BTreeMap<(&'static str, Element), Handle>,
+    /// By the address of the kernel's description, of which there is one each.
+    functions: BTreeMap<(usize, Element), Function>,
+    products: Option<Products>,
+    staging: Staging,
+    reading: Reading,
+    graphs: Graphs,
+    allocated: BTreeSet<Address>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    handle: Handle,
+    /// Bytes of its arguments, where the driver says so.
+    arguments: Option<usize>,
+    /// Shared memory it may ask for at a launch.
+    shared: u32,
+}
+
+/// What a device did, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Files of kernels compiled, not found in the cache.
+    pub compiled: u32,
+    /// Shapes of products.
+    pub shapes: usize,
+    /// Graphs launched.
+    pub launches: u64,
+    /// Graphs that had to be made.
+    pub instantiated: u64,
+}
+
+impl Nvidia {
+    /// Takes a device, by its index among those that `CUDA_VISIBLE_DEVICES` leaves.
+    ///
+    /// # Errors
+    /// What is missing: a library, a driver that is new enough, the device, memory.
+    pub fn open(index: u32, options: &Options) -> Result<Self, DeviceError> {
+        let (device, found) = open(options, index)?;
+        let target = found.compiler.target(device.facts.capability)?;
+        if let Target::Portable(_) = target
+            && found.machine.version < found.compiler.version()
+        {
+            // Instructions of its own load into older drivers of the same major version; PTX does not.
+            return Err(DeviceError::DriverTooOld {
+                driver: found.machine.version,
+                library: found.compiler.path().to_path_buf(),
+                needed: found.compiler.version(),
+            });
+        }
+        let mut made = Self {
+            device,
+            compiler: found.compiler,
+            target,
+            cubins: Cubins::new(options.cubins.clone()),
+            modules: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            products: None,
+            staging: Staging::default(),
+            reading: Reading::default(),
+            graphs: Graphs::new(options.graphs),
+            allocated: BTreeSet::new(),
+        };
+        let workspace = made.allocate(WORKSPACE)?;
+        made.products = Some(Products::open(&found.products, workspace)?);
+        Ok(made)
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> Counts {
+        let (launches, instantiated) = self.graphs.counts();
+        Counts {
+            compiled: self.cubins.compiled(),
+            shapes: self.products.as_ref().map_or(0, Products::shapes),
+            launches,
+            instantiated,
+        }
+    }
+
+    /// What a file of kernels is compiled to, from the cache where it is there.
+    fn image(&self, source: &Source, element: Element) -> Result<Vec<u8>, DeviceError> {
+        let options = Compiler::options(element, self.target).join(" ");
+        let (major, minor) = self.compiler.version();
+        let version = format!("NVRTC {major}.{minor}");
+        let key = [
+            version.as_bytes(),
+            options.as_bytes(),
+            PRELUDE.as_bytes(),
+            source.text.as_bytes(),
+        ];
+        let compile = || self.compiler.compile(source, element, self.target);
+        self.cubins.get(&key, compile)
+    }
+
+    /// Launches what is recorded, so that what follows may wait.
+    fn settle(&mut self) {
+        if self.graphs.settle(&mut self.device) {
+            self.staging.launched(&mut self.device);
+        }
+    }
+
+    fn function(&mut self, kernel: &'static Kernel, element: Element) -> Option<Function> {
+        let key = (std::ptr::from_ref(kernel).addr(), element);
+        if let Some(found) = self.functions.get(&key) {
+            return Some(*found);
+        }
+        let Some(module) = self.modules.get(&(kernel.source.name, element)) else {
+            let name = kernel.source.name;
+            self.device
+                .fail(format!("the kernels of `{name}` were not prepared"));
+            return None;
+        };
+        let suffix = match element {
+            Element::F32 => "f32",
+            Element::Bf16 => "bf16",
+        };
+        let name = CString::new(format!("{}_{suffix}", kernel.name)).expect("names have no zeros");
+        let table = &self.device.table;
+        let (mut handle, mut offset, mut size): (Handle, usize, usize) = (0, 0, 0);
+        // SAFETY: writes one handle; the module is loaded as long as the device is in use.
+        let status = unsafe { (table.function)(&raw mut handle, *module, name.as_ptr()) };
+        // SAFETY: writes two numbers; a kernel that takes nothing says so by its status.
+        let arguments = table.parameter.and_then(|parameter| unsafe {
+            let status = parameter(handle, 0, &raw mut offset, &raw mut size);
+            (status == 0).then_some(size)
+        });
+        if !self.device.is_done("cuModuleGetFunction", status) {
+            return None;
+        }
+        let function = Function {
+            handle,
+            arguments,
+            shared: 0,
+        };
+        self.functions.insert(key, function);
+        Some(function)
+    }
+}
+
+impl Driver for Nvidia {
+    fn facts(&self) -> &DeviceFacts {
+        &self.device.facts
+    }
+
+    fn free_bytes(&self) -> Result<u64, DeviceError> {
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: writes two numbers; the context is set for the moment, on whatever thread this is.
+        let status = unsafe {
+            self.device.enter_quietly();
+            (self.device.table.memory_info)(&raw mut free, &raw mut total)
+        };
+        self.device.result("cuMemGetInfo", status)?;
+        Ok(free as u64)
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Pointer, DeviceError> {
+        self.device.enter();
+        self.settle();
+        let mut at: Address = 0;
+        // SAFETY: writes one address.
+        let status = unsafe { (self.device.table.allocate)(&raw mut at, bytes.max(1)) };
+        if status == CUDA_ERROR_OUT_OF_MEMORY {
+            return Err(DeviceError::OutOfMemory {
+                device: self.device.facts.name.clone(),
+                needed_bytes: bytes as u64,
+                free_bytes: self.free_bytes().unwrap_or(0),
+            });
+        }
+        self.device.result("cuMemAlloc", status)?;
+        self.allocated.insert(at);
+        self.zero(Pointer(at), bytes);
+        Ok(Pointer(at))
+    }
+
+    fn release(&mut self, at: Pointer) {
+        self.device.enter();
+        self.settle();
+        self.device.wait();
+        assert!(self.allocated.remove(&at.0), "what was allocated");
+        // SAFETY: allocated here, and no work uses it any more.
+        let status = unsafe { (self.device.table.free)(at.0) };
+        self.device.is_done("cuMemFree", status);
+    }
+
+    fn write(&mut self, to: Pointer, bytes: &[u8]) {
+        self.device.enter();
+        let recording = self.graphs.is_recording();
+        self.staging.write(&mut self.device, to.0, bytes, recording);
+    }
+
+    fn read(&mut self, from: Pointer, bytes: &mut [u8]) {
+        self.device.enter();
+        self.settle();
+        self.reading.read(&mut self.device, from.0, bytes);
+    }
+
+    fn zero(&mut self, at: Pointer, bytes: usize) {
+        self.device.enter();
+        if bytes == 0 || self.device.is_faulty() {
+            return;
+        }
+        // SAFETY: memory of this device, as the caller says.
+        let status = unsafe { (self.device.table.fill)(at.0, 0, bytes, self.device.stream) };
+        self.device.is_done("cuMemsetD8Async", status);
+    }
+
+    fn copy(&mut self, to: Pointer, from: Pointer, bytes: usize) {
+        self.device.enter();
+        if bytes == 0 || self.device.is_faulty() {
+            return;
+        }
+        // SAFETY: memory of this device, as the caller says.
+        let status =
+            unsafe { (self.device.table.copy_inside)(to.0, from.0, bytes, self.device.stream) };
+        self.device.is_done("cuMemcpyDtoDAsync", status);
+    }
+
+    fn prepare(
+        &mut self,
+        sources: &[&'static Source],
+        element: Element,
+    ) -> Result<(), DeviceError> {
+        let is_loaded = |source: &Source| self.modules.contains_key(&(source.name, element));
+        let wanted: Vec<&'static Source> = sources
+            .iter()
+            .copied()
+            .filter(|source| !is_loaded(source))
+            .collect();
+        let this = &*self;
+        let images: Vec<Result<Vec<u8>, DeviceError>> = std::thread::scope(|scope| {
+            let image = |source: &'static Source| move || this.image(source, element);
+            let threads: Vec<_> = wanted
+                .iter()
+                .map(|source| scope.spawn(image(source)))
+                .collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread
+                    .join()
+                    .unwrap_or_else(|fault| std::panic::resume_unwind(fault))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        self.device.enter();
+        for (source, image) in wanted.into_iter().zip(images) {
+            let image = image?;
+            let mut module: Handle = 0;
+            // SAFETY: the image is a whole cubin, or PTX that ends in zero, and stays during the call.
+            let status = unsafe {
+                (self.device.table.load_module)(
+                    &raw mut module,
+                    image.as_ptr().cast(),
+                    0,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                )
+            };
+            let call = format!("cuModuleLoadData of `{}`", source.name);
+            self.device.result(&call, status)?;
+            self.modules.insert((source.name, element), module);
+        }
+        Ok(())
+    }
+
+    unsafe fn launch(
+        &mut self,
+        kernel: &'static Kernel,
+        element: Element,
+        grid: Grid,
+        arguments: &[u8],
+    ) {
+        self.device.enter();
+        if self.device.is_faulty() {
+            return;
+        }
+        let Some(mut function) = self.function(kernel, element) else {
+            return;
+        };
+        if let Some(expected) = function.arguments {
+            let name = kernel.name;
+            assert_eq!(
+                expected,
+                arguments.len(),
+                "arguments of `{name}` are those of the kernel"
+            );
+        }
+        if grid.shared > function.shared {
+            let shared = i32::try_from(grid.shared).unwrap_or(i32::MAX);
+            let which = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is loaded.
+            let status = unsafe {
+                (self.device.table.set_function_attribute)(function.handle, which, shared)
+            };
+            let call = format!(
+                "cuFuncSetAttribute of `{}`, {shared} bytes of shared memory",
+                kernel.name
+            );
+            if !self.device.is_done(&call, status) {
+                return;
+            }
+            function.shared = grid.shared;
+            let key = (std::ptr::from_ref(kernel).addr(), element);
+            self.functions.insert(key, function);
+        }
+        let [x, y, z] = grid.blocks;
+        let mut parameters: [Handle; 1] = [arguments.as_ptr().addr()];
+        // SAFETY: the arguments are what the kernel takes, says the caller; the driver copies them during the call.
+        let status = unsafe {
+            (self.device.table.launch)(
+                function.handle,
+                x,
+                y,
+                z,
+                grid.threads,
+                1,
+                1,
+                grid.shared,
+                self.device.stream,
+                parameters.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        if status != 0 {
+            self.device
+                .is_done(&format!("cuLaunchKernel of `{}`", kernel.name), status);
+        }
+    }
+
+    unsafe fn product(&mut self, product: &Product) {
+        self.device.enter();
+        if self.device.is_faulty() {
+            return;
+        }
+        let products = self
+            .products
+            .as_mut()
+            .expect("there since the device was opened");
+        // SAFETY: the caller's promise.
+        unsafe { products.product(&mut self.device, product) };
+    }
+
+    fn begin_step(&mut self) {
+        self.device.enter();
+        self.graphs.begin(&mut self.device);
+    }
+
+    fn end_step(&mut self) {
+        self.device.enter();
+        self.settle();
+        self.graphs.end();
+    }
+
+    fn finish(&mut self) -> Result<(), DeviceError> {
+        self.device.enter();
+        self.settle();
+        self.device.wait();
+        self.device.whole()
+    }
+}
+
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        self.device.enter();
+        self.settle();
+        self.device.wait();
+        self.graphs.release(&mut self.device);
+        self.staging.release(&mut self.device);
+        self.reading.release(&mut self.device);
+        if let Some(mut products) = self.products.take() {
+            products.release();
+        }
+        // SAFETY: all work is done, and nobody else has these.
+        unsafe {
+            for module in self.modules.values() {
+                (self.device.table.unload_module)(*module);
+            }
+            for at in &self.allocated {
+                (self.device.table.free)(*at);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Stretches of work that are recorded as graphs and replayed. Knows nothing of what the work is.
+//!
+//! A stretch is recorded anew each time, since addresses and counters change, and laid over an executable graph of the same
+//! shape, which is cheaper than making one. What it costs the processor is hidden behind the step before.
+
+use super::device::Device;
+use super::ffi::{
+    CU_STREAM_CAPTURE_MODE_RELAXED, CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE, Handle, UpdateResult,
+};
+
+/// Executable graphs that are kept.
+const MOST: usize = 8;
+/// Stretches carried out plainly before any is recorded: libraries load what they need when they first meet it.
+const PLAIN: u32 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stretch {
+    Outside,
+    /// Carried out as it is asked for.
+    Plain,
+    Recorded,
+}
+
+#[derive(Debug)]
+struct Executable {
+    nodes: usize,
+    handle: Handle,
+    used: u64,
+}
+
+/// The graphs of a device.
+#[derive(Debug)]
+pub(super) struct Graphs {
+    stretch: Stretch,
+    plain: u32,
+    is_used: bool,
+    kept: Vec<Executable>,
+    launches: u64,
+    instantiated: u64,
+}
+
+impl Graphs {
+    pub(super) fn new(is_used: bool) -> Self {
+        Self {
+            stretch: Stretch::Outside,
+            plain: 0,
+            is_used,
+            kept: Vec::new(),
+            launches: 0,
+            instantiated: 0,
+        }
+    }
+
+    /// Whether work is being recorded.
+    pub(super) fn is_recording(&self) -> bool {
+        self.stretch == Stretch::Recorded
+    }
+
+    /// Graphs launched, and how many of them had to be made.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.launches, self.instantiated)
+    }
+
+    pub(super) fn begin(&mut self, device: &mut Device) {
+        if self.stretch != Stretch::Outside || device.is_faulty() {
+            return;
+        }
+        self.stretch = Stretch::Plain;
+        if !self.is_used {
+            return;
+        }
+        if self.plain < PLAIN {
+            self.plain += 1;
+            return;
+        }
+        // Relaxed, because cuBLASLt may load a kernel on the way.
+        // SAFETY: the stream is alive and records nothing.
+        let status =
+            unsafe { (device.table.begin_capture)(device.stream, CU_STREAM_CAPTURE_MODE_RELAXED) };
+        if device.is_done("cuStreamBeginCapture", status) {
+            self.stretch = Stretch::Recorded;
+        }
+    }
+
+    /// Launches what was recorded so far; what follows in the stretch is carried out plainly. True if there was a record.
+    pub(super) fn settle(&mut self, device: &mut Device) -> bool {
+        if self.stretch != Stretch::Recorded {
+            return false;
+        }
+        self.stretch = Stretch::Plain;
+        let mut graph: Handle = 0;
+        // SAFETY: the stream records since `begin`.
+        let status = unsafe { (device.table.end_capture)(device.stream, &raw mut graph) };
+        if device.is_done("cuStreamEndCapture", status) && graph != 0 {
+            if !device.is_faulty() {
+                self.launch(device, graph);
+            }
+            // SAFETY: executables do not need the graph they were made from.
+            unsafe { (device.table.destroy_graph)(graph) };
+        }
+        true
+    }
+
+    pub(super) fn end(&mut self) {
+        self.stretch = Stretch::Outside;
+    }
+
+    fn launch(&mut self, device: &mut Device, graph: Handle) {
+        let mut nodes = 0;
+        // SAFETY: without a place for nodes, their number is written.
+        let status =
+            unsafe { (device.table.graph_nodes)(graph, std::ptr::null_mut(), &raw mut nodes) };
+        if !device.is_done("cuGraphGetNodes", status) || nodes == 0 {
+            return;
+        }
+        let Some(executable) = self.executable(device, graph, nodes) else {
+            return;
+        };
+        // SAFETY: both are alive.
+        let status = unsafe { (device.table.launch_graph)(executable, device.stream) };
+        device.is_done("cuGraphLaunch", status);
+    }
+
+    /// An executable of this graph: one of the same shape, else a new one.
+    fn executable(&mut self, device: &mut Device, graph: Handle, nodes: usize) -> Option<Handle> {
+        self.launches += 1;
+        for kept in self.kept.iter_mut().filter(|kept| kept.nodes == nodes) {
+            let mut why = UpdateResult::default();
+            // SAFETY: both are alive; launches of before are not touched by it.
+            let status = unsafe { (device.table.update)(kept.handle, graph, &raw mut why) };
+            if status == 0 {
+                kept.used = self.launches;
+                return Some(kept.handle);
+            }
+            if status != CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE {
+                device.is_done("cuGraphExecUpdate", status);
+                return None;
+            }
+        }
+        let mut handle: Handle = 0;
+        // SAFETY: writes one handle.
+        let status = unsafe { (device.table.instantiate)(&raw mut handle, graph, 0) };
+        if !device.is_done("cuGraphInstantiate", status) {
+            return None;
+        }
+        self.instantiated += 1;
+        if self.kept.len() >= MOST {
+            let oldest = (0..self.kept.len()).min_by_key(|i| self.kept[*i].used)?;
+            let gone = self.kept.swap_remove(oldest);
+            // SAFETY: nobody launches it again; one that runs is freed when it is done.
+            unsafe { (device.table.destroy_executable)(gone.handle) };
+        }
+        self.kept.push(Executable {
+            nodes,
+            handle,
+            used: self.launches,
+        });
+        Some(handle)
+    }
+
+    /// Gives everything back.
+    pub(super) fn release(&mut self, device: &mut Device) {
+        for gone in self.kept.drain(..) {
+            // SAFETY: nobody launches it again.
+            unsafe { (device.table.destroy_executable)(gone.handle) };
+        }
+    }
+}
