@@ -465,8 +465,6 @@ impl<D: Driver> Memory for Cuda<D> {
     }
 }
 
-impl<D: Driver> Backend for Cuda<D> {}
-
 /// The nearest number of 16 bits, ties to even.
 fn round(value: f32) -> u16 {
     let bits = value.to_bits();

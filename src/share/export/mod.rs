@@ -33,6 +33,8 @@ mod metadata;
 mod readme;
 mod writer;
 
+pub(super) use metadata::uri;
+
 /// This program, as records name it.
 pub(crate) const PROGRAM: &str = concat!("pipeline ", env!("CARGO_PKG_VERSION"));
 /// Files of the author's up to this size come along unasked.
@@ -130,10 +132,7 @@ pub(crate) fn export(
         .to_string_lossy()
         .into_owned();
     let temporary = to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let done = write(
-        planner, selected, texts, settings, wish, gathered, &temporary,
-    )
-    .and_then(|exported| {
+    let done = write(planner, texts, settings, wish, gathered, &temporary).and_then(|exported| {
         if to.exists() {
             fs_err::remove_dir(&to).map_err(|error| disk(&error))?;
         }
@@ -437,7 +436,6 @@ fn author_files(
 
 fn write(
     planner: &Planner<'_>,
-    selected: &[StageId],
     texts: &Texts,
     settings: Settings,
     wish: Wish,
@@ -577,15 +575,18 @@ fn write(
             .map(|entry| entry.stage.name.clone())
             .collect(),
     };
-    let lineage = match one_file.filter(|_| bundle.unlike.is_empty()) {
-        Some(one_file) => agreement::sources(&one_file, &bundle, &gathered.records)
+    // The pages follow from what is in the bundle, so that a reader can make them again.
+    let lineage = match one_file.as_ref().filter(|_| bundle.unlike.is_empty()) {
+        Some(one_file) => agreement::sources(one_file, &bundle, &gathered.records)
             .map_err(|error| disk(&error))?,
-        None => Lineage::of_all(planner, selected).sources(),
+        None => agreement::sources_of_records(&bundle, &gathered.records),
     };
     let facts = readme::Facts {
         bundle: &bundle,
         records: &gathered.records,
-        doc: workflow.doc.as_deref(),
+        doc: one_file
+            .as_ref()
+            .and_then(|one_file| one_file.doc.as_deref()),
         lineage: &lineage,
     };
     writer

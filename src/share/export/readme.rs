@@ -9,7 +9,7 @@ use flow::store::record::Record;
 use report::card::Source;
 
 use super::super::bundle::{Bundle, LeftOut, Why, authors};
-use super::{PROGRAM, folder_of};
+use super::folder_of;
 use crate::kinds::KINDS;
 
 /// Bytes that are hashed in a second, with two digests, on a slow machine.
@@ -48,9 +48,10 @@ pub(super) fn text(facts: &Facts<'_>, bytes: u64) -> String {
     }
     let _ = writeln!(
         text,
-        "Results of the pipeline `{}`: {} stages, each with its record, written by {PROGRAM}.",
+        "Results of the pipeline `{}`: {} stages, each with its record, written by {}.",
         bundle.pipeline,
-        bundle.stages.len()
+        bundle.stages.len(),
+        bundle.program
     );
     if bundle.anonymous {
         text.push_str("People and machines were left out, and the folder was searched for them.\n");
