@@ -182,15 +182,7 @@ fn a_long_sequence_between_short_ones() {
 
 #[test]
 fn heads_of_every_size() {
-    for (count, size) in [
-        (3, 16),
-        (2, 24),
-        (2, 32),
-        (1, 128),
-        (1, 72),
-        (2, 7),
-        (1, 20),
-    ] {
+    for (count, size) in [(3, 16), (2, 24), (1, 128), (1, 72), (2, 7)] {
         let batch = Batch {
             lengths: &[31, 66],
             padding: 0,
@@ -207,7 +199,7 @@ fn heads_of_every_size() {
 fn padding_and_rows_of_no_sequence() {
     for size in [32, 20] {
         let batch = Batch {
-            lengths: &[33, 1, 0, 140, 0],
+            lengths: &[33, 1, 0, 131, 0],
             padding: 9,
             tail: 150,
             heads: heads(2, size),
