@@ -497,11 +497,6 @@ DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps
     return found;
 }
 
-// ---- Functions of numbers.
-
-// The exact GELU, x Phi(x), and its slope: Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
-DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
-
 // ---- Elementary functions in a few instructions, good to a few units in the last place.
 
 DEVICE float exp2_approx(float x) {

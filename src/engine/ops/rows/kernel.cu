@@ -2,7 +2,6 @@
 
 // Rows picked, rows put back, and units dropped: eight neighbours a thread, 256 columns a warp at a time.
 
-constexpr u32 CHUNK = WARP * EIGHT;
 constexpr u32 WARPS = 8;
 
 struct GatherArguments {
