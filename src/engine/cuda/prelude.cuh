@@ -512,7 +512,7 @@ DEVICE float reciprocal_approx(float x) {
 // polynomial in 1 / (1 + 0.4 |x|). One bell serves both, and the lower tail loses nothing to cancellation.
 DEVICE void normal(float x, float &below, float &density) {
     const float size = fabsf(x);
-    const float bell = power_of_two(-0.72134752044448170f * size * size);
+    const float bell = exp2_approx(-0.72134752044448170f * size * size);
     const float t = reciprocal_approx(fmaf(0.4f, size, 1.0f));
     float p = -0.040170833f;
     p = fmaf(p, t, 0.20309371f);
