@@ -12,6 +12,7 @@ mod linear;
 mod losses;
 mod mixture;
 mod mlm;
+mod model;
 mod rows;
 
 use engine::arena::{Plan, Weight};
