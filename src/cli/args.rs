@@ -614,6 +614,9 @@ pub struct VerifyArgs {
     /// Refuse a bundle with more bytes [default: 256GiB].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub limit: Option<u64>,
+    /// Name every stage that cannot be judged, and all that was found.
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Print the rungs as JSON on standard output.
     #[arg(long)]
     pub json: bool,

@@ -21,8 +21,11 @@ pub(super) fn import(args: &ImportArgs, console: &mut Console) -> Done {
         Failure::one(Class::Environment, diagnostic)
     })?;
     let intent = Intent::new(&opened, &store)?;
-    for line in &opened.unproven {
+    for line in opened.doubts.iter().chain(&opened.unproven) {
         console.note(line);
+    }
+    for gap in &opened.gaps {
+        console.note(&gap.line());
     }
     console.note(&format!(
         "bundle {} of `{}`: {} new, {} known here; {} with {}",

@@ -1,6 +1,9 @@
 //! Every configuration whose score on a test set of a run was ever computed into this cache, so that choosing by test sets shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use flow::content::Content;
 use flow::digest::Digest;
@@ -18,6 +21,10 @@ use super::session::Session;
 
 /// Records that are looked at; in a larger cache nothing is listed, and the page says so.
 const MOST_RECORDS: usize = 50_000;
+/// Kinds whose records are read.
+const LOOKED_AT: [&str; 3] = ["score", "predict", "finetune"];
+/// Threads that read them.
+const MOST_THREADS: usize = 8;
 /// Lines on the page.
 const MOST_LINES: usize = 100;
 /// The number that stands for a score, the first of these that it has.
@@ -28,7 +35,7 @@ const TELLING: [&str; 5] = ["f1", "mrr", "exact_match", "pearson", "strict_accur
 struct Found {
     scores: Vec<Record>,
     /// Predictions and models by the digests of their outputs.
-    makers: BTreeMap<Digest, Record>,
+    makers: BTreeMap<Digest, Arc<Record>>,
 }
 
 /// Scores with the same settings but for the seed.
@@ -90,49 +97,77 @@ pub(super) fn tested(session: &Session, summary: &RunSummary) -> Option<Tested> 
     Some(listed(&groups, computed, sets.len()))
 }
 
-/// All records that matter, of a cache that is not too large.
+/// All records that matter, of a cache that is not too large. Every run that executes something waits for this, so it is
+/// shared among threads.
 fn look(store: &Store) -> Option<Found> {
-    let mut found = Found::default();
-    let mut looked = 0;
+    let mut paths = Vec::new();
     let records = store.dir().join("records-v1");
     for folder in fs_err::read_dir(records).ok()?.flatten() {
         let Ok(files) = fs_err::read_dir(folder.path()) else {
             continue;
         };
-        for file in files.flatten() {
-            looked += 1;
-            if looked > MOST_RECORDS {
-                return None;
-            }
-            let name = file.file_name();
-            let rest = name.to_string_lossy();
-            let begin = folder.file_name();
-            let key = format!(
-                "{}{}",
-                begin.to_string_lossy(),
-                rest.trim_end_matches(".json")
-            );
-            let key = key.parse();
-            // A record that is being written or is none is passed over.
-            let Some(record) = key.ok().and_then(|key| store.find_record(&key)) else {
-                continue;
-            };
-            let kind = Manifest(record.manifest.clone());
-            let kind = kind.lines().find(|(path, _)| *path == "kind");
-            let kind = kind.and_then(|(_, kind)| kind.split(' ').next().map(str::to_owned));
-            match kind.as_deref() {
-                Some("score") => found.scores.push(record),
-                Some("predict" | "finetune") => {
-                    for content in record.outputs.values() {
-                        found.makers.insert(content.digest, record.clone());
-                    }
-                }
-                _ => {}
-            }
+        paths.extend(files.flatten().map(|file| file.path()));
+        if paths.len() > MOST_RECORDS {
+            return None;
         }
     }
+    paths.sort_unstable();
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let each = paths.len().div_ceil(threads.min(MOST_THREADS)).max(1);
+    let mut found = thread::scope(|scope| {
+        let parts: Vec<_> = (paths.chunks(each))
+            .map(|part| scope.spawn(|| part_of(part)))
+            .collect();
+        let mut found = Found::default();
+        for part in parts {
+            let part = part.join().expect("no thread panics");
+            found.scores.extend(part.scores);
+            found.makers.extend(part.makers);
+        }
+        found
+    });
     found.scores.sort_by_key(|record| record.key);
     Some(found)
+}
+
+/// What matters of some records. One that is being written or is none is passed over.
+fn part_of(paths: &[PathBuf]) -> Found {
+    let mut found = Found::default();
+    for path in paths {
+        let Ok(text) = fs_err::read_to_string(path) else {
+            continue;
+        };
+        // The line of a manifest that names the kind, before anything is parsed.
+        if !LOOKED_AT
+            .iter()
+            .any(|kind| text.contains(&format!("kind = {kind} ")))
+        {
+            continue;
+        }
+        let Some(record) = key_of(path).and_then(|key| Record::parse(&text, &key)) else {
+            continue;
+        };
+        let manifest = Manifest(record.manifest.clone());
+        let line = manifest.lines().find(|(path, _)| *path == "kind");
+        match line.and_then(|(_, kind)| kind.split(' ').next()) {
+            Some("score") => found.scores.push(record),
+            Some("predict" | "finetune") => {
+                let record = Arc::new(record);
+                for content in record.outputs.values() {
+                    found.makers.insert(content.digest, Arc::clone(&record));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The key that a record's place tells.
+fn key_of(path: &Path) -> Option<Digest> {
+    let begin = path.parent()?.file_name()?.to_str()?;
+    let rest = path.file_stem()?.to_str()?;
+    format!("{begin}{rest}").parse().ok()
 }
 
 /// The digest of the data and the name of the split of a score on a split that is for testing.
@@ -155,7 +190,9 @@ fn input(record: &Record, port: &str) -> Option<Digest> {
 
 /// What the model behind a score was set to, but for its seed: `epochs` to `3`.
 fn settings(found: &Found, score: &Record) -> BTreeMap<String, String> {
-    let of = |digest: Option<Digest>| digest.and_then(|digest| found.makers.get(&digest));
+    let of = |digest: Option<Digest>| {
+        digest.and_then(|digest| found.makers.get(&digest).map(Arc::as_ref))
+    };
     let predicted = of(input(score, "predictions"));
     let model = predicted.and_then(|one| of(input(one, "model")));
     let Some(maker) = model.or(predicted) else {

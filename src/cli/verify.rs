@@ -6,10 +6,11 @@ use super::Done;
 use super::args::VerifyArgs;
 use crate::console::terminal::{Ink, Look};
 use crate::console::{Console, format};
+use crate::share::gap::Gap;
 use crate::share::opened::LIMIT_BYTES;
 use crate::share::verify::{Request, Rung, Verdict, verify as climb};
 
-/// Lines of findings that are printed of one rung.
+/// Lines of findings that are printed of one rung unless all are asked for.
 const MOST_LINES: usize = 40;
 
 /// Climbs the ladder and prints each rung.
@@ -35,14 +36,14 @@ pub(super) fn verify(args: &VerifyArgs, console: &mut Console) -> Done {
         console.json(&rungs);
     } else {
         for rung in &rungs {
-            console.text(&shown(rung, Look::of_stdout()));
+            console.text(&shown(rung, args.verbose, Look::of_stdout()));
         }
     }
     console.report(&faults);
     Ok(if fails { Class::Stage.exit_code() } else { 0 })
 }
 
-fn shown(rung: &Rung, look: Look) -> String {
+fn shown(rung: &Rung, is_all: bool, look: Look) -> String {
     let (ink, word) = match rung.verdict {
         Verdict::Holds => (Ink::Good, "holds"),
         Verdict::Fails => (Ink::Bad, "fails"),
@@ -62,14 +63,25 @@ fn shown(rung: &Rung, look: Look) -> String {
         ));
     }
     text.push('\n');
-    for line in rung.found.iter().take(MOST_LINES) {
+    let most = if is_all { usize::MAX } else { MOST_LINES };
+    for line in rung.found.iter().take(most) {
         text.push_str(&format!("    {line}\n"));
     }
-    if rung.found.len() > MOST_LINES {
-        text.push_str(&format!(
-            "    and {} more lines\n",
-            rung.found.len() - MOST_LINES
-        ));
+    if rung.found.len() > most {
+        text.push_str(&format!("    and {} more lines\n", rung.found.len() - most));
+    }
+    for gap in &rung.gaps {
+        if is_all {
+            text.push_str(&format!("    {}\n", gap.heading()));
+            for line in gap.all() {
+                text.push_str(&format!("      {line}\n"));
+            }
+        } else {
+            text.push_str(&format!("    {}\n", gap.line()));
+        }
+    }
+    if !is_all && rung.gaps.iter().any(Gap::is_cut) {
+        text.push_str(&look.paint(Ink::Faint, "    `-v` names all of them\n"));
     }
     text.push_str(&look.paint(Ink::Faint, &format!("    does not prove {}", rung.unproven)));
     text.push('\n');

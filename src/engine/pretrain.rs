@@ -413,7 +413,8 @@ impl<B: Backend + Send> Pretrainer<B> {
                     return None;
                 }
                 let part = &batch[part];
-                let corrupted = model.run(backend, room, part, mask_id, from, None, None);
+                model.run(backend, room, part, mask_id, from, None, None);
+                let corrupted = model.corrupted(backend, room, part);
                 let tokens = corrupted.ids.iter().map(Vec::len).sum();
                 let logits = backend.read_reals(model.logits(room, tokens));
                 judge(&corrupted, &logits, &mut judged);

@@ -179,7 +179,11 @@ impl Tree {
             .ok_or(ParseTreeError { line: 1 })?;
         let mut entries = Vec::new();
         for (i, line) in body.lines().enumerate() {
-            entries.push(parse_tree_line(line).ok_or(ParseTreeError { line: i + 2 })?);
+            let entry = parse_tree_line(line).ok_or(ParseTreeError { line: i + 2 })?;
+            if !follows(&entries, &entry) {
+                return Err(ParseTreeError { line: i + 2 });
+            }
+            entries.push(entry);
         }
         Ok(Self { entries })
     }
@@ -200,6 +204,20 @@ impl Tree {
     }
 }
 
+/// Whether an entry may stand behind others: each path once, in order, and nothing lies below a file or an empty folder.
+fn follows(entries: &[TreeEntry], entry: &TreeEntry) -> bool {
+    let path = entry.path.as_bytes();
+    let is_ordered = entries
+        .last()
+        .is_none_or(|last| last.path.as_bytes() < path);
+    let mut above = entry.path.match_indices('/').map(|(at, _)| &path[..at]);
+    is_ordered
+        && above.all(|folder| {
+            let found = entries.binary_search_by(|known| known.path.as_bytes().cmp(folder));
+            found.is_err()
+        })
+}
+
 fn parse_tree_line(line: &str) -> Option<TreeEntry> {
     let (word, rest) = line.split_once(' ')?;
     let (content, path) = if word == "empty" {
@@ -218,7 +236,9 @@ fn parse_tree_line(line: &str) -> Option<TreeEntry> {
         )
     };
     let path: String = serde_json::from_str(path).ok()?;
-    is_inside(&path).then_some(TreeEntry { path, content })
+    // One spelling a path: `a//b` and `a/./b` are `a/b` as well.
+    let is_plain = path.split('/').all(|part| !part.is_empty() && part != ".");
+    (is_plain && is_inside(&path)).then_some(TreeEntry { path, content })
 }
 
 /// Whether a relative path stays inside the folder it starts from: no `..`, not absolute, not empty.
@@ -560,6 +580,20 @@ mod tests {
             assert!(Tree::parse(&listing).is_err(), "{bad}");
         }
         assert!(Tree::parse("tree v2\n").is_err());
+        // Each path once, in order, in one spelling, and nothing below what is no folder.
+        for (paths, is_good) in [
+            (["a", "b"], true),
+            (["a/b", "a0"], true),
+            (["a", "a"], false),
+            (["b", "a"], false),
+            (["a", "a/b"], false),
+            (["a//b", "a/c"], false),
+            (["a/./b", "a/c"], false),
+        ] {
+            let lines = paths.map(|path| format!("empty \"{path}\"\n"));
+            let listing = format!("tree v1\n{}", lines.concat());
+            assert_eq!(Tree::parse(&listing).is_ok(), is_good, "{paths:?}");
+        }
     }
 
     #[test]

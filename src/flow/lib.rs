@@ -11,6 +11,7 @@ pub mod graph;
 pub mod hashing;
 pub mod key;
 pub mod kind;
+mod layered;
 pub mod made_by;
 pub mod metric;
 pub mod notes;

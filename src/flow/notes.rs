@@ -21,6 +21,11 @@ pub const NUMBERS_BY_INPUT: &str = "numbers_by_input";
 /// The note in which kinds whose key knows of records find what of an input is not as the pipeline file is written.
 pub const DEPARTURES: &str = "departures";
 
+/// The note in which a stage says what settings came to that hang on its inputs, by the names of [`StageKind::in_effect`].
+///
+/// [`StageKind::in_effect`]: crate::kind::StageKind::in_effect
+pub const SETTINGS: &str = "settings";
+
 /// Adds to `into` what `from`, the notes of something it was made from, hands on:
 /// `redistribute` (false wins), `stand_in`, `licence` and `accepted` (each fact once, sorted, whatever part it is about).
 pub fn inherit(into: &mut Notes, from: &Notes) {

@@ -59,7 +59,7 @@ impl InEffect {
 }
 
 /// The number that was written, not the one that single precision made of it.
-fn decimal(value: f32) -> f64 {
+pub(super) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

@@ -25,7 +25,7 @@ pub mod score;
 pub mod select;
 pub mod speed;
 mod tasks;
-mod texts;
+pub(crate) mod texts;
 mod training;
 pub mod vocab;
 

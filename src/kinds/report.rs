@@ -8,6 +8,7 @@ use flow::kind::{
 };
 use flow::made_by::MadeBy;
 use flow::metric::MetricRow;
+use flow::notes::{Notes, SETTINGS};
 use flow::spec::METRICS;
 use report::claims::Verdict;
 use report::input::Departure;
@@ -65,8 +66,9 @@ impl StageKind for Report {
     const NAME: &'static str = "report";
     /// 1: first. 2: claims about numbers over repetitions are judged by a test of equivalence. 3: deviations in cells, a
     /// picture of the repetitions, a page of parts. 4: what departs is told together, claims that are not judged stay out.
-    /// 5: the style of tables of settings.
-    const VERSION: u32 = 5;
+    /// 5: the style of tables of settings. 6: curves of one point, whole numbers on axes, kinds of error on telephones; what
+    /// a page says on paper.
+    const VERSION: u32 = 6;
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;
@@ -412,17 +414,34 @@ fn instance(port: &str, item: &InputItem, path: PathBuf) -> Instance {
         device: item.device.clone(),
         departures: report::input::departures(&item.notes),
         notes: item.notes.clone(),
-        settings: item.made_by.as_ref().map(settings),
+        settings: item
+            .made_by
+            .as_ref()
+            .map(|made| settings(made, &item.notes)),
     }
 }
 
-/// What a record's configuration amounts to. Of another version of the kind only what was written is known.
-fn settings(made: &MadeBy) -> StageSettings {
+/// What a record's configuration amounts to, and what the stage noted of settings that hang on its inputs. Of another
+/// version of the kind only what was written is known.
+fn settings(made: &MadeBy, notes: &Notes) -> StageSettings {
     let kind = (super::KINDS.iter())
         .find(|entry| entry.name == made.kind && entry.version == made.version);
     let in_effect = kind.and_then(|entry| (entry.in_effect)(&made.config));
+    let mut in_effect = in_effect.unwrap_or_else(|| made.config.clone());
+    if let (Some(Value::Object(noted)), Value::Object(known)) =
+        (notes.get(SETTINGS), &mut in_effect)
+    {
+        for (name, value) in noted {
+            let is_open = known
+                .get(name)
+                .is_none_or(|known| known.get("as").is_some());
+            if is_open {
+                known.insert(name.clone(), serde_json::json!({ "is": value }));
+            }
+        }
+    }
     StageSettings {
-        in_effect: in_effect.unwrap_or_else(|| made.config.clone()),
+        in_effect,
         written: made.config.clone(),
     }
 }

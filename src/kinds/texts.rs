@@ -13,6 +13,8 @@ use flow::kind::{ConfigProblem, StageContext, StageInput};
 use super::dataset::{files_below, listed, mismatch};
 use super::fetch::decompressed;
 
+pub(crate) use data::wordpiece::{composed, decomposed};
+
 /// Endings of text in folders.
 const ENDINGS: [&str; 3] = [".txt", ".txt.gz", ".txt.zst"];
 

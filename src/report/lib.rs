@@ -19,6 +19,7 @@ pub mod options;
 pub mod outcome;
 pub mod page;
 pub mod paired;
+pub mod paper;
 mod parts;
 pub mod published;
 pub mod render;

@@ -11,6 +11,7 @@ use crate::measure::Data;
 use crate::number::Style;
 use crate::options::{Format, Options};
 use crate::outcome::Outcome;
+use crate::paper::Paper;
 use crate::sections::Part;
 use crate::stats::INTERVAL_FORMULA;
 use crate::table::Table;
@@ -56,6 +57,8 @@ pub struct Page {
     pub equivalence_formula: &'static str,
     /// What many tests at once mean; none without a test.
     pub multiplicity: Option<Multiplicity>,
+    /// What stands once on paper, where the screen has it at each number and input.
+    pub paper: Paper,
     /// What departs from the pipeline file as written, by stage.
     pub departures: Vec<Departed>,
 }
@@ -187,6 +190,8 @@ pub struct ClaimLine {
     pub source: Option<String>,
     /// Why it is neither reproduced nor differs, and what explains the difference; one sentence each.
     pub remarks: Vec<String>,
+    /// The mark of each remark that stands once on paper.
+    pub marks: Vec<Option<String>>,
     /// What it was judged by.
     #[serde(skip)]
     pub raw: Judged,
@@ -215,6 +220,8 @@ pub struct Source {
     pub facts: Vec<String>,
     /// How many rows it gave; none where a part of the page reads it as it is.
     pub rows: Option<usize>,
+    /// Marks of what is said of it on paper.
+    pub marks: Vec<String>,
 }
 
 impl ClaimLine {
@@ -255,6 +262,7 @@ impl ClaimLine {
             word: judged.verdict.word(),
             source: judged.claim.source.clone(),
             remarks,
+            marks: Vec::new(),
             raw: judged.clone(),
         }
     }
@@ -268,6 +276,7 @@ impl Source {
             "numbers_by_input",
             "origin",
             "redistribute",
+            "settings",
             "stand_in",
         ];
         let facts = instance
@@ -293,6 +302,7 @@ impl Source {
             origins: instance.note("origin"),
             facts,
             rows,
+            marks: Vec::new(),
         }
     }
 }
@@ -326,7 +336,7 @@ impl Page {
         } = body;
         let given = data.instances.iter().zip(rows_of);
         let given = given.map(|(instance, rows)| (instance, Some(*rows)));
-        let sources: Vec<Source> = (1..)
+        let mut sources: Vec<Source> = (1..)
             .zip(given.chain(files.iter().map(|instance| (instance, None))))
             .map(|(number, (instance, rows))| Source::of(number, instance, rows))
             .collect();
@@ -340,6 +350,8 @@ impl Page {
             let lines = tables.iter().flat_map(|table| &table.lines);
             lines.flat_map(|line| line.cells.iter().flatten()).any(is)
         };
+        let mut claims: Vec<ClaimLine> = judged.iter().map(ClaimLine::of).collect();
+        let paper = Paper::of(&mut claims, &mut sources);
         Self {
             title: options
                 .title
@@ -356,7 +368,8 @@ impl Page {
             tables,
             charts,
             charts_first: options.charts_first,
-            claims: judged.iter().map(ClaimLine::of).collect(),
+            claims,
+            paper,
             counts: Counts::of(judged.iter().map(|one| one.verdict)),
             multiplicity: Multiplicity::of(judged),
             departures: departures(&data.instances),

@@ -9,6 +9,8 @@ use crate::render::html;
 
 /// How many stages the timeline draws at most.
 const TIMELINE_ROWS: usize = 60;
+/// Letters of a name beside a bar.
+const LONGEST_LABEL: usize = 36;
 
 /// A finished or interrupted run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -291,13 +293,34 @@ fn tone(state: &str) -> &'static str {
     }
 }
 
+/// A stage's name as it stands beside a bar: values of axes without their names, since what tells instances apart stands
+/// last, and cut in the middle.
+fn label(name: &str) -> String {
+    let short = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+        Some((stage, axes)) => {
+            let values = axes
+                .split(',')
+                .map(|axis| axis.split_once('=').map_or(axis, |axis| axis.1));
+            format!("{stage}[{}]", values.collect::<Vec<_>>().join(", "))
+        }
+        None => name.to_owned(),
+    };
+    let letters: Vec<char> = short.chars().collect();
+    if letters.len() <= LONGEST_LABEL {
+        return short;
+    }
+    let begin = letters.iter().take(LONGEST_LABEL / 2 - 1);
+    let end = letters.iter().skip(letters.len() - LONGEST_LABEL / 2);
+    begin.chain(&['…']).chain(end).collect()
+}
+
 /// Bars from start to end, one a stage.
 fn timeline(ran: &[(&StageLine, f64, f64)]) -> String {
     const WIDTH: f64 = 900.0;
     const ROW: f64 = 22.0;
     let names = ran
         .iter()
-        .map(|(stage, ..)| stage.name.chars().count().min(36))
+        .map(|(stage, ..)| label(&stage.name).chars().count())
         .max()
         .unwrap_or(0) as f64
         * 6.9
@@ -331,11 +354,7 @@ fn timeline(ran: &[(&StageLine, f64, f64)]) -> String {
             "missing" => "var(--gone)",
             _ => "var(--link)",
         };
-        let name: String = if stage.name.chars().count() > 36 {
-            stage.name.chars().take(35).chain(['…']).collect()
-        } else {
-            stage.name.clone()
-        };
+        let name = label(&stage.name);
         let _ = writeln!(
             svg,
             r#"<text x="{:.1}" y="{:.1}" text-anchor="end" style="fill:var(--ink)">{}</text><rect x="{x:.1}" y="{:.1}" width="{width:.1}" height="{:.1}" rx="2" style="fill:{color}"><title>{}: {}, {}</title></rect><text x="{:.1}" y="{:.1}" style="fill:var(--faint)">{}</text>"#,
@@ -370,6 +389,18 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_tell_instances_apart() {
+        assert_eq!(label("pack"), "pack");
+        assert_eq!(
+            label("re-tuning[task=chemprot,epochs=1,seed=4]"),
+            "re-tuning[chemprot, 1, 4]"
+        );
+        let long = label("ner-dev-predictions[task=ncbi-disease,epochs=10,seed=4]");
+        assert_eq!(long, "ner-dev-predictio…bi-disease, 10, 4]");
+        assert_eq!(long.chars().count(), LONGEST_LABEL);
+    }
 
     #[test]
     fn durations() {

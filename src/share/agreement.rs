@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flow::digest::Digest;
 use flow::exec::job::entry_of;
-use flow::notes::DEPARTURES;
+use flow::notes::{DEPARTURES, Notes, of_output};
 use flow::plan::{Known, Planner};
 use flow::restate::RestatedInput;
 use flow::spec::load::{LoadFailure, LoadOptions, load_alone};
@@ -17,7 +17,7 @@ use report::card::Source;
 use serde_json::json;
 
 use super::bundle::{Bundle, BundleStage};
-use super::lineage::Lineage;
+use super::lineage::{Lineage, lines};
 use crate::kinds::KINDS;
 
 /// Lines of a manifest that machines and versions of this program decide, and those of inputs, which are looked at apart.
@@ -180,13 +180,13 @@ impl<'a> Sides<'a> {
                     return false;
                 };
                 let made = self.records[&entry.key].outputs.get(&output.output);
-                let mut departures = self.departures.get(name).cloned().unwrap_or_default();
-                for choice in &reader.choices {
-                    let chooser = self.workflow.stages[choice.stage.index()].name.as_str();
-                    departures.extend(self.departures.get(chooser).into_iter().flatten().cloned());
-                }
-                departures.sort_unstable();
-                departures.dedup();
+                let of = |name: &str| self.departures.get(name).map_or(&[][..], Vec::as_slice);
+                let choosers = reader.choices.iter().map(|choice| choice.stage.index());
+                let departures = Departure::beside(
+                    reader,
+                    of(name),
+                    choosers.map(|chooser| of(&self.workflow.stages[chooser].name)),
+                );
                 let stated = item.notes.get(DEPARTURES);
                 let is_told = match departures.is_empty() {
                     true => stated.is_none(),
@@ -252,4 +252,63 @@ pub(super) fn sources(
         selected.push(id);
     }
     Ok(Lineage::of_all(&planner, &selected).sources())
+}
+
+/// The same by the records alone, for a bundle whose file has other stages than they.
+pub(super) fn sources_of_records(
+    bundle: &Bundle,
+    records: &BTreeMap<Digest, Record>,
+) -> Vec<Source> {
+    let mut sources: Vec<Source> = Vec::new();
+    let mut named: BTreeMap<Digest, usize> = BTreeMap::new();
+    for entry in &bundle.stages {
+        let reader = &entry.stage.stage;
+        for item in entry.stage.inputs.iter().flat_map(|input| &input.items) {
+            match item.key.and_then(|key| named.get(&key)) {
+                Some(at) => read_by(&mut sources[*at], reader),
+                None if item.key.is_some() => {}
+                None => {
+                    let mut files = bundle.sources.iter();
+                    if let Some(file) = files.find(|file| file.content == item.content) {
+                        let at = source(&mut sources, &file.path);
+                        sources[at].origins = vec!["a file beside the pipeline".to_owned()];
+                        read_by(&mut sources[at], reader);
+                    }
+                }
+            }
+        }
+        let notes = &records[&entry.key].notes;
+        if entry.stage.kind != "fetch" && !notes.contains_key("licence") {
+            continue;
+        }
+        let mut facts = Notes::new();
+        for output in &entry.stage.outputs {
+            flow::notes::inherit(&mut facts, &of_output(notes, &output.name));
+        }
+        let at = source(&mut sources, &entry.stage.name);
+        named.insert(entry.key, at);
+        sources[at].licences = lines(facts.get("licence"));
+        sources[at].origins = lines(notes.get("origin"));
+        sources[at].stand_ins = lines(facts.get("stand_in"));
+        sources[at].is_restricted = facts.get("redistribute") == Some(&json!(false));
+    }
+    sources
+}
+
+/// The place of the source with a name, which is added where it is not known.
+fn source(sources: &mut Vec<Source>, name: &str) -> usize {
+    let known = sources.iter().position(|source| source.name == name);
+    known.unwrap_or_else(|| {
+        sources.push(Source {
+            name: name.to_owned(),
+            ..Source::default()
+        });
+        sources.len() - 1
+    })
+}
+
+fn read_by(source: &mut Source, reader: &str) {
+    if !source.read_by.iter().any(|known| known == reader) {
+        source.read_by.push(reader.to_owned());
+    }
 }

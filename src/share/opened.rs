@@ -10,11 +10,10 @@ use flow::digest::{Digest, Use};
 use flow::store::record::{RECORD_VERSION, Record};
 use walkdir::WalkDir;
 
-use super::bundle::{
-    B3SUMS, BUNDLE, Bundle, CRATE, README, RECORDS, RESOLVED, SHA256SUMS, VERSION,
-};
+use super::bundle::{B3SUMS, BUNDLE, Bundle, RECORDS, SHA256SUMS, VERSION};
+use super::gap::Gap;
 use super::sums::{self, Sum};
-use super::{agreement, chain, export, noted, pins, places};
+use super::{chain, noted, pages, pins, places};
 
 /// The most bytes a bundle may have unless another limit is given.
 pub(crate) const LIMIT_BYTES: u64 = 256 << 30;
@@ -48,6 +47,10 @@ pub(crate) struct Opened {
     pub(crate) bytes: u64,
     /// What of it could not be held against anything, a line each.
     pub(crate) unproven: Vec<String>,
+    /// What is otherwise than it should be and may be so honestly, a line each.
+    pub(crate) doubts: Vec<String>,
+    /// Stages of which the same holds, by reason.
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// A message about a bundle.
@@ -109,88 +112,19 @@ pub(crate) fn open(dir: &Path, limit_bytes: u64) -> Result<Opened, Failure> {
         files,
         bytes: found.values().sum(),
         unproven: Vec::new(),
+        doubts: Vec::new(),
+        gaps: Vec::new(),
     };
     refuse(chain::faults(&opened, &found))?;
     refuse(noted::faults(&opened))?;
     let (faults, open) = pins::look(&opened, &sha);
     refuse(faults)?;
-    opened.unproven.extend(open);
+    opened.gaps.extend(open);
     refuse(places::faults(&opened))?;
-    let open = pages(&opened, &found, &sha)?;
-    opened.unproven.extend(open);
+    let looked = pages::look(&opened, &found, &sha)?;
+    opened.unproven.extend(looked.unproven);
+    opened.doubts = looked.doubts;
     Ok(opened)
-}
-
-/// Holds the pipeline file against the records, and the pages against both; what of them could not be compared.
-fn pages(
-    opened: &Opened,
-    found: &BTreeMap<String, u64>,
-    sha256: &BTreeMap<String, String>,
-) -> Result<Vec<String>, Failure> {
-    let bundle = &opened.bundle;
-    let mut open = Vec::new();
-    if found.keys().any(|path| path.starts_with("original/")) {
-        open.push("not compared: `original/`, the texts as the author says they were".to_owned());
-    }
-    if found.contains_key(RESOLVED) {
-        open.push(format!(
-            "not compared: `{RESOLVED}`, which is there to be read"
-        ));
-    }
-    let pages = format!(
-        "`{}`, `{README}` and `{CRATE}` with the records",
-        bundle.file
-    );
-    if bundle.program != export::PROGRAM {
-        open.push(format!(
-            "not compared: {pages}, since they were written by {}, and this is {}",
-            bundle.program,
-            export::PROGRAM
-        ));
-        return Ok(open);
-    }
-    if !bundle.unlike.is_empty() {
-        open.push(format!(
-            "not compared: {pages}, since its author says that as one file the pipeline has {} otherwise",
-            match bundle.unlike.as_slice() {
-                [one] => format!("`{one}`"),
-                [first, rest @ ..] => format!("`{first}` and {} more stages", rest.len()),
-                [] => String::new(),
-            }
-        ));
-        return Ok(open);
-    }
-    let workflow = agreement::pipeline(&opened.root, bundle).map_err(|failure| {
-        let first = failure.failure.diagnostics.first();
-        let why = first
-            .map(|diagnostic| diagnostic.message.as_str())
-            .unwrap_or_default();
-        let why: String = why.escape_debug().take(500).collect();
-        let message = format!("`{}` is no pipeline that stands alone", bundle.file);
-        refuse(vec![fault("share::pipeline", message).detail(why)]).expect_err("one fault")
-    })?;
-    let unlike = agreement::unlike(&workflow, bundle, &opened.records);
-    let of_stage = |name: &String| {
-        fault(
-            "share::pipeline",
-            format!("`{}` has another `{name}` than the records", bundle.file),
-        )
-    };
-    refuse(unlike.iter().map(of_stage).collect())?;
-    let sources = agreement::sources(&workflow, bundle, &opened.records)
-        .map_err(|error| super::workshop::trouble(&error))?;
-    let doc = workflow.doc.as_deref();
-    let mut faults = Vec::new();
-    for (path, expected) in export::pages(bundle, &opened.records, doc, &sources, found, sha256) {
-        if opened.files.get(path) != Some(&Use::File.digest(&expected)) {
-            faults.push(fault(
-                "share::pages",
-                format!("`{path}` is not what follows from the records"),
-            ));
-        }
-    }
-    refuse(faults)?;
-    Ok(open)
 }
 
 impl Opened {

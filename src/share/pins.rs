@@ -6,6 +6,7 @@ use flow::content::{Content, Form};
 use flow::diagnostic::Diagnostic;
 use flow::store::record::Record;
 
+use super::gap::{Gap, add};
 use super::opened::{Opened, fault};
 use crate::kinds::fetch::{Pinned, pinned};
 
@@ -19,11 +20,11 @@ enum Held {
     Open,
 }
 
-/// Downloads with other bytes than their keys say, and a line for each stage whose downloads cannot be compared.
+/// Downloads with other bytes than their keys say, and the stages whose downloads cannot be compared.
 pub(super) fn look(
     opened: &Opened,
     sha256: &BTreeMap<String, String>,
-) -> (Vec<Diagnostic>, Vec<String>) {
+) -> (Vec<Diagnostic>, Vec<Gap>) {
     let (mut faults, mut open) = (Vec::new(), Vec::new());
     for record in opened.records.values() {
         let mut missing = false;
@@ -52,10 +53,13 @@ pub(super) fn look(
             }
         }
         if missing {
-            open.push(format!(
-                "not compared: the downloads of `{}` with their digests, since their bytes are not in it as they were downloaded",
-                record.stage
-            ));
+            add(
+                &mut open,
+                ("download", ["is not compared", "are not compared"]),
+                "their bytes are not in it as they were downloaded",
+                &record.stage,
+                "",
+            );
         }
     }
     (faults, open)

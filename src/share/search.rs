@@ -7,6 +7,7 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 use crate::kinds::fetch::{Unpacked, unpacked};
+use crate::kinds::texts::{composed, decomposed};
 
 /// The most bytes that come out of one file.
 const MOST_UNPACKED_BYTES: u64 = 8 << 30;
@@ -22,6 +23,8 @@ pub(super) struct Needle {
     pub(super) what: &'static str,
     /// As [`folded`].
     text: String,
+    /// As programs write letters that are not ASCII in ASCII: with `\u` in JSON, with `%` in addresses.
+    escaped: Vec<String>,
     begins_word: bool,
     ends_word: bool,
     /// Whether it may mean somebody else, or nobody: then it is told and forbids nothing.
@@ -38,12 +41,50 @@ pub(super) struct Found {
 }
 
 /// A text whose letters are all small, those of every script: character by character, since where a letter stands in a
-/// word must not count, and by way of capitals, since `ß` has two of them.
+/// word must not count, and by way of capitals, since `ß` has two of them. Accents stand apart (NFD) before and after, so
+/// that a name is found however its letters are put together.
 fn folded(text: &str) -> String {
-    text.chars()
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let small: String = decomposed(text)
+        .chars()
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
-        .collect()
+        .collect();
+    decomposed(&small)
+}
+
+/// A text that is not ASCII as JSON and addresses have it, small: as it is, all small and all capital, with letters
+/// and accents as one character and apart.
+fn escaped(text: &str) -> Vec<String> {
+    if text.is_ascii() {
+        return Vec::new();
+    }
+    let mut forms = Vec::new();
+    for cased in [text.to_owned(), text.to_lowercase(), text.to_uppercase()] {
+        for form in [composed(&cased), decomposed(&cased)] {
+            let mut json = String::new();
+            for unit in form.encode_utf16() {
+                match u8::try_from(unit).ok().filter(u8::is_ascii) {
+                    Some(byte) => json.push(char::from(byte)),
+                    None => json.push_str(&format!("\\u{unit:04x}")),
+                }
+            }
+            let mut address = String::new();
+            for byte in form.bytes() {
+                match byte {
+                    b' ' => address.push_str("%20"),
+                    byte if byte.is_ascii() => address.push(char::from(byte)),
+                    byte => address.push_str(&format!("%{byte:02x}")),
+                }
+            }
+            forms.extend([json, address].map(|form| form.to_ascii_lowercase()));
+        }
+    }
+    forms.sort();
+    forms.dedup();
+    forms
 }
 
 impl Needle {
@@ -52,6 +93,7 @@ impl Needle {
         Self {
             what,
             text: folded(text.trim()),
+            escaped: escaped(text.trim()),
             begins_word: false,
             ends_word: false,
             is_doubtful: false,
@@ -88,15 +130,29 @@ impl Needle {
         self.text.len()
     }
 
+    /// Whether it stands in a text that is folded.
     fn is_in(&self, haystack: &[u8]) -> bool {
-        let needle = self.text.as_bytes();
+        self.stands(&self.text, haystack)
+    }
+
+    /// Whether it stands escaped in a text whose ASCII letters are small.
+    fn is_escaped_in(&self, haystack: &[u8]) -> bool {
+        self.escaped.iter().any(|form| self.stands(form, haystack))
+    }
+
+    fn stands(&self, text: &str, haystack: &[u8]) -> bool {
+        let needle = text.as_bytes();
         let part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let mut from = 0;
         while let Some(at) = find(&haystack[from..], needle) {
             let (start, end) = (from + at, from + at + needle.len());
             let before = start.checked_sub(1).and_then(|at| haystack.get(at));
-            let is_part =
-                self.begins_word && part(before) || self.ends_word && part(haystack.get(end));
+            // In a text inside of a text the letter before may be that of an escaped end of line.
+            let is_escape = start >= 2
+                && haystack[start - 2] == b'\\'
+                && matches!(haystack[start - 1], b'n' | b'r' | b't' | b'b' | b'f');
+            let is_part = self.begins_word && part(before) && !is_escape
+                || self.ends_word && part(haystack.get(end));
             if !is_part {
                 return true;
             }
@@ -135,7 +191,7 @@ pub(super) fn search(root: &Path, needles: &[Needle]) -> std::io::Result<Found> 
         let shown = path.display().to_string();
         let name = folded(&shown);
         for needle in needles {
-            if needle.is_in(name.as_bytes()) {
+            if needle.is_in(name.as_bytes()) || needle.is_escaped_in(name.as_bytes()) {
                 found.tell(needle, |what| format!("the name of a file: {what}"));
             }
         }
@@ -203,7 +259,14 @@ fn parquet(path: &Path) -> Option<Result<Vec<u8>, String>> {
 /// Looks through a stream piece by piece, each overlapping the one before it.
 fn scan(stream: &mut dyn Read, needles: &[Needle], hits: &mut [bool]) -> std::io::Result<()> {
     // A letter may have more bytes than its small one, at most three times as many.
+    let escaped = needles.iter().flat_map(|needle| &needle.escaped);
     let longest = needles.iter().map(Needle::len).max().unwrap_or(0);
+    let longest = longest.max(
+        escaped
+            .map(|form| form.len().div_ceil(3))
+            .max()
+            .unwrap_or(0),
+    );
     let overlap = 3 * longest + 8;
     let has_letters = needles.iter().any(|needle| !needle.text.is_ascii());
     let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES + overlap);
@@ -221,7 +284,7 @@ fn scan(stream: &mut dyn Read, needles: &[Needle], hits: &mut [bool]) -> std::io
         {
             *hit = match needle.text.is_ascii() {
                 true => needle.is_in(&small),
-                false => needle.is_in(&letters),
+                false => needle.is_in(&letters) || needle.is_escaped_in(&small),
             };
         }
         if read < PIECE_BYTES {

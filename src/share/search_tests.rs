@@ -24,6 +24,8 @@ fn words_are_found_as_words_in_any_case_and_across_pieces() {
         " ".repeat(PIECE_BYTES)
     );
     assert!(has(&word, &far));
+    // As JSON has a text of several lines.
+    assert!(has(&word, r"by\nAda\n") && has(&word, r"\tada\r") && !has(&word, r"nAda"));
     let folder = Needle::folder("x", "/home/ada");
     assert!(has(&folder, "file:///home/ada/x") && !has(&folder, "/home/adam"));
 }
@@ -115,6 +117,32 @@ fn letters_of_any_script_are_found_in_any_case() {
         assert!(has(&word, &(far + &" ".repeat(PIECE_BYTES))), "{needle}");
     }
     assert!(!has(&Needle::word("x", "Zoë"), "Zoe"));
+}
+
+#[test]
+fn a_name_is_found_however_its_letters_are_put_together() {
+    let whole = "Zo\u{eb} M\u{fc}ller-\u{1e69}";
+    let apart = "Zoe\u{308} Mu\u{308}ller-s\u{323}\u{307}";
+    // Accents in another order, capitals, and as programs escape them.
+    let texts = [
+        whole,
+        apart,
+        "Zoe\u{308} Mu\u{308}ller-s\u{307}\u{323}",
+        "ZOE\u{308} MU\u{308}LLER-S\u{323}\u{307}",
+        r"Zo\u00eb M\u00fcller-\u1e69",
+        r"Zoe\u0308 Mu\u0308ller-s\u0323\u0307",
+        r"ZO\u00CB M\u00DCLLER-\u1E68",
+        "Zo%C3%AB%20M%c3%bcller-%E1%B9%A9",
+    ];
+    for needle in [whole, apart] {
+        for text in texts {
+            let word = Needle::word("x", needle);
+            assert!(has(&word, &format!("by {text}.")), "{needle}: {text}");
+            let far = format!("{}{text}", "e\u{301}".repeat(PIECE_BYTES / 3 - 3));
+            assert!(has(&word, &far), "{needle}: {text}");
+        }
+        assert!(!has(&Needle::word("x", needle), "Zoe Muller-s"));
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::bundle::BundleStage;
 use super::compare::{Likeness, compare};
+use super::gap::{self, Gap};
 use super::opened::{Opened, open};
-use super::workshop::{Again, Reads, Workshop};
+use super::workshop::{Again, Reads, Reason, Workshop};
 use crate::kinds::KINDS;
 
 /// What is to be looked at.
@@ -62,12 +63,15 @@ pub(crate) struct Rung {
     pub(crate) seconds: f64,
     /// What was found, a line each.
     pub(crate) found: Vec<String>,
+    /// What could not be looked at or is not there, by reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gaps: Vec<Gap>,
     /// What it does not prove.
     pub(crate) unproven: &'static str,
 }
 
-/// Stages that one line names.
-const MOST_NAMED: usize = 5;
+/// What holds of stages that were not carried out.
+const UNJUDGED: [&str; 2] = ["cannot be judged here"; 2];
 
 const DIGESTS: &str = "digests, and keys, inputs and outputs that agree";
 const TABLES: &str = "tables of the report from the numbers";
@@ -89,6 +93,7 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
                 verdict: Verdict::Fails,
                 seconds: started.elapsed().as_secs_f64(),
                 found: Vec::new(),
+                gaps: Vec::new(),
                 unproven: "anything: the other rungs stand on this one",
             };
             let rungs = [(2, TABLES), (3, SCORES)]
@@ -125,7 +130,7 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
         "that the predictions came from the models, or the labels from the data sets",
         None,
     )?;
-    rung.found.extend(other_numbers(&opened));
+    rung.gaps.extend(other_numbers(&opened));
     rungs.push(rung);
     if request.random > 0 || !request.named.is_empty() {
         rungs.push(judge(
@@ -158,6 +163,7 @@ fn unjudged(level: u8, what: &'static str, why: &str) -> Rung {
         verdict: Verdict::Unjudged,
         seconds: 0.0,
         found: vec![why.to_owned()],
+        gaps: Vec::new(),
         unproven: "anything",
     }
 }
@@ -171,24 +177,31 @@ fn first(opened: &Opened, started: Instant) -> Rung {
         stages(opened.bundle.stages.len()),
         opened.id.short()
     )];
+    found.extend(opened.doubts.iter().chain(&opened.unproven).cloned());
+    let mut gaps = Vec::new();
     for out in &opened.bundle.left_out {
-        let output = match out.output.as_str() {
-            "" => String::new(),
-            output => format!(".{output}"),
+        let (what, name) = match out.output.as_str() {
+            "" => ("author's file", out.what.clone()),
+            output => ("output", format!("{}.{output}", out.what)),
         };
-        found.push(format!(
-            "not in it: `{}{output}`, {}",
-            out.what,
-            out.why.words()
-        ));
+        let holds = ["is not in it", "are not in it"];
+        let detail = match out.count {
+            0 | 1 => format!("{} bytes", out.bytes),
+            count => format!("{count} instances, {} bytes", out.bytes),
+        };
+        gap::add(&mut gaps, (what, holds), out.why.words(), &name, detail);
     }
-    found.extend(opened.unproven.iter().cloned());
+    gaps.extend(opened.gaps.iter().cloned());
     Rung {
         level: 1,
         what: DIGESTS,
-        verdict: Verdict::Holds,
+        verdict: match opened.doubts.is_empty() {
+            true => Verdict::Holds,
+            false => Verdict::Partly,
+        },
         seconds: started.elapsed().as_secs_f64(),
         found,
+        gaps,
         unproven: "who made it, or that anything of it was ever run",
     }
 }
@@ -198,49 +211,26 @@ fn kind_of(entry: &BundleStage) -> Option<&'static KindEntry> {
     KINDS.iter().find(|kind| kind.name == entry.stage.kind)
 }
 
-/// Stages that gave numbers and that no rung makes again unasked, a line for each kind.
-fn other_numbers(opened: &Opened) -> Vec<String> {
-    let mut by_kind: Vec<(&str, Vec<&str>)> = Vec::new();
+/// Stages that gave numbers and that no rung makes again unasked, by kind.
+fn other_numbers(opened: &Opened) -> Vec<Gap> {
+    let mut gaps = Vec::new();
     for entry in &opened.bundle.stages {
         let is_judged = kind_of(entry).is_none_or(|kind| kind.derives || kind.is_report);
         let numbers = opened.records[&entry.key].outputs.get(METRICS);
         if is_judged || numbers.is_none_or(|numbers| numbers.bytes == 0) {
             continue;
         }
-        let name = entry.stage.stage.as_str();
-        match by_kind
-            .iter_mut()
-            .find(|(kind, _)| *kind == entry.stage.kind)
-        {
-            Some((_, names)) if names.contains(&name) => {}
-            Some((_, names)) => names.push(name),
-            None => by_kind.push((&entry.stage.kind, vec![name])),
-        }
-    }
-    let lines = by_kind.into_iter().map(|(kind, names)| {
-        let what = match kind {
-            "command" => "programs of the author's".to_owned(),
-            kind => format!("the kind `{kind}`"),
+        let why = match entry.stage.kind.as_str() {
+            "command" => "numbers of a program of the author's".to_owned(),
+            kind => format!("numbers of the kind `{kind}`"),
         };
-        format!(
-            "numbers by {what} are judged by `--rerun` alone: {}",
-            some(&names)
-        )
-    });
-    lines.collect()
-}
-
-/// The first few names, and how many more there are.
-fn some(names: &[&str]) -> String {
-    let mut text: Vec<String> = names
-        .iter()
-        .take(MOST_NAMED)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    if names.len() > MOST_NAMED {
-        text.push(format!("and {} more", names.len() - MOST_NAMED));
+        let holds = [
+            "is judged by `--rerun` alone",
+            "are judged by `--rerun` alone",
+        ];
+        gap::add(&mut gaps, ("stage", holds), why, &entry.stage.name, "");
     }
-    text.join(", ")
+    gaps
 }
 
 /// Carries stages out again and holds what comes against the bundle. With a request numbers may differ a little.
@@ -257,7 +247,7 @@ fn judge(
     }
     let (mut same, mut failed, mut open) = (0, 0, 0);
     let mut found = Vec::new();
-    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut gaps = Vec::new();
     for entry in chosen {
         let record = workshop.record(entry);
         let manifest = Manifest(record.manifest.clone());
@@ -273,12 +263,9 @@ fn judge(
         let name = &entry.stage.name;
         let tolerance = request.map(|request| request.tolerance);
         match workshop.again(&entry.stage, &manifest, reads)? {
-            Again::Cannot(why) => {
+            Again::Cannot(Reason { why, detail }) => {
                 open += 1;
-                match reasons.iter_mut().find(|(known, _)| *known == why) {
-                    Some((_, names)) => names.push(name),
-                    None => reasons.push((why, vec![name])),
-                }
+                gap::add(&mut gaps, ("stage", UNJUDGED), why, name, detail);
             }
             Again::Failed(diagnostic) => {
                 failed += 1;
@@ -332,13 +319,6 @@ fn judge(
             format!("chosen with seed {} from the bundle's digest", request.seed),
         );
     }
-    for (why, names) in reasons {
-        found.push(format!(
-            "{} cannot be judged here: {why}: {}",
-            stages(names.len()),
-            some(&names)
-        ));
-    }
     Ok(Rung {
         level,
         what,
@@ -350,6 +330,7 @@ fn judge(
         },
         seconds: started.elapsed().as_secs_f64(),
         found,
+        gaps,
         unproven,
     })
 }

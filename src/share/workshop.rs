@@ -60,9 +60,30 @@ pub(super) enum Again {
     /// Its outputs.
     Made(IndexEntry),
     /// It was not tried: something is not here, or this program makes something else.
-    Cannot(String),
+    Cannot(Reason),
     /// It was tried, and failed.
     Failed(Diagnostic),
+}
+
+/// Why a stage is not carried out again.
+pub(super) struct Reason {
+    /// In words that are the same for all stages with this reason.
+    pub(super) why: String,
+    /// What is to be said of this stage alone; may be empty.
+    pub(super) detail: String,
+}
+
+impl Reason {
+    fn new(why: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            detail: detail.into(),
+        }
+    }
+
+    fn plain(why: impl Into<String>) -> Self {
+        Self::new(why, "")
+    }
 }
 
 impl<'a> Workshop<'a> {
@@ -121,7 +142,7 @@ impl<'a> Workshop<'a> {
                 None => "its configuration is not in the bundle",
                 Some(_) => "this program does not know its kind or its configuration",
             };
-            return Ok(Again::Cannot(why.to_owned()));
+            return Ok(Again::Cannot(Reason::plain(why)));
         };
         let line = |name: &str| {
             let mut lines = manifest.lines();
@@ -132,17 +153,17 @@ impl<'a> Workshop<'a> {
         let made_by = line("kind").unwrap_or_default();
         let this = format!("{} {}", kind.name, kind.version);
         if made_by != this {
-            return Ok(Again::Cannot(format!(
+            return Ok(Again::Cannot(Reason::plain(format!(
                 "made by `{made_by}`, and this program has `{this}`"
-            )));
+            ))));
         }
         let numerics = bound.numerics.as_ref();
         if line("numerics")
             != numerics.map(|text| serde_json::Value::from(text.as_str()).to_string())
         {
-            return Ok(Again::Cannot(
-                "this program computes such numbers in another way".to_owned(),
-            ));
+            return Ok(Again::Cannot(Reason::plain(
+                "this program computes such numbers in another way",
+            )));
         }
         if let Some(why) = self.too_much(stage, reads) {
             return Ok(Again::Cannot(why));
@@ -175,23 +196,23 @@ impl<'a> Workshop<'a> {
         Ok(match outcome {
             Outcome::Recorded { entry, .. } | Outcome::Shared { entry } => Again::Made(entry),
             Outcome::Failed { diagnostic, .. } if diagnostic.code == "run::sandbox" => {
-                Again::Cannot(
-                    "programs are run in a sandbox only, and there is none here".to_owned(),
-                )
+                Again::Cannot(Reason::plain(
+                    "programs are run in a sandbox only, and there is none here",
+                ))
             }
             Outcome::Failed { diagnostic, .. } => Again::Failed(diagnostic),
             Outcome::InputMissing { .. } => {
-                Again::Cannot("an input went away meanwhile".to_owned())
+                Again::Cannot(Reason::plain("an input went away meanwhile"))
             }
             Outcome::Stopped { .. } | Outcome::Busy { .. } | Outcome::InputChanged { .. } => {
-                Again::Cannot("it was stopped".to_owned())
+                Again::Cannot(Reason::plain("it was stopped"))
             }
         })
     }
 
     /// Why the inputs of a stage are not brought: a listing may name one object any number of times, and each name is a
     /// file in the stage's folder. Sizes are those of the files that are there, whatever a listing says of them.
-    fn too_much(&self, stage: &Restated, reads: Reads<'_>) -> Option<String> {
+    fn too_much(&self, stage: &Restated, reads: Reads<'_>) -> Option<Reason> {
         let (mut files, mut bytes, mut repeated) = (0_usize, 0_u64, 0_u64);
         let mut seen = BTreeSet::new();
         for input in stage.inputs.iter().filter(|input| !input.place.is_empty()) {
@@ -218,16 +239,25 @@ impl<'a> Workshop<'a> {
         }
         let free = free_bytes(self.folder.path());
         if files > MOST_FILES {
-            return Some(format!("its inputs list more than {MOST_FILES} files"));
+            return Some(Reason::plain(format!(
+                "its inputs list more than {MOST_FILES} files"
+            )));
         }
         if repeated > MOST_REPEATED_BYTES {
-            return Some(format!(
-                "its inputs repeat the same files over {repeated} bytes, and the limit is {MOST_REPEATED_BYTES}"
+            return Some(Reason::new(
+                format!(
+                    "its inputs repeat the same files over more than {MOST_REPEATED_BYTES} bytes"
+                ),
+                format!("{repeated} bytes"),
             ));
         }
         // Once in the temporary cache, once in the stage's folder.
-        (bytes.saturating_mul(2).saturating_add(SPARE_BYTES) > free)
-            .then(|| format!("its inputs have {bytes} bytes, and the temporary folder has {free}"))
+        (bytes.saturating_mul(2).saturating_add(SPARE_BYTES) > free).then(|| {
+            Reason::new(
+                "the temporary folder has no room for its inputs",
+                format!("they have {bytes} bytes, and there are {free}"),
+            )
+        })
     }
 
     /// The listing of a folder, in the bundle or in the reader's cache.
@@ -256,7 +286,7 @@ impl<'a> Workshop<'a> {
         &self,
         input: &mut RestatedInput,
         reads: Reads<'_>,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<Reason>, Failure> {
         for item in &mut input.items {
             let content = item.content;
             let producer = item
@@ -267,8 +297,9 @@ impl<'a> Workshop<'a> {
                 |stage| format!("`{stage}`"),
             );
             let missing = || {
-                Ok(Some(format!(
-                    "{what} is neither in the bundle nor in a cache here"
+                Ok(Some(Reason::new(
+                    "an input is neither in the bundle nor in a cache here",
+                    format!("what it reads of {what}"),
                 )))
             };
             if content.form != Form::Tree {

@@ -28,6 +28,8 @@ fn sources() -> Vec<(PathBuf, String)> {
 const DOORS: &[(&str, &str)] = &[
     ("base64", "src/kinds/fetch/client.rs"),
     ("bytemuck", "src/data/packed/read.rs"),
+    // Numbers as the bytes that devices and processes hand each other.
+    ("bytemuck", "src/engine/"),
     ("clap", "src/cli/"),
     ("crc32c", "src/kinds/training/tfevents.rs"),
     ("csv", "src/flow/numbers.rs"),

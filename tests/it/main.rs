@@ -50,6 +50,7 @@ mod serve;
 mod sharing;
 mod sharing_forged;
 mod sharing_hostile;
+mod sharing_odd;
 mod shell;
 mod shipped;
 mod space;

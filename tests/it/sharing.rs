@@ -102,7 +102,7 @@ pub(crate) fn rungs(space: &Space, more: &[&str]) -> BTreeMap<u64, (String, Stri
     assert_eq!(ran.code, Some(i32::from(fails)), "{}", ran.stderr);
     let of = |rung: &Value| {
         let verdict = rung["verdict"].as_str().expect("a word").to_owned();
-        let found = format!("{}\n{}", rung["found"], ran.stderr);
+        let found = format!("{}\n{}\n{}", rung["found"], rung["gaps"], ran.stderr);
         (rung["level"].as_u64().expect("a number"), (verdict, found))
     };
     rungs.iter().map(of).collect()
@@ -123,7 +123,7 @@ fn what_was_tested_under_other_settings_stands_on_the_page_of_a_run() {
     let with = "lines: lines, logs: { all: model, output: log } }
     with:
       checklist: true
-      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }, { key: adam_beta1, stated: 0.9 }, { key: dropout, stated: 0.1 }] } }]";
+      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }, { key: adam_beta1, stated: 0.9 }, { key: dropout, stated: 0.1 }, { key: attention_dropout, stated: 0.1 }, { key: max_length, stated: 128 }] } }]";
     space.write(
         "p.yaml",
         space.read("p.yaml").replace("lines: lines }", with),
@@ -181,6 +181,14 @@ fn what_was_tested_under_other_settings_stands_on_the_page_of_a_run() {
         report.contains("| adam beta1 | 0.9 (by default; Paper 0.9, as stated) |"),
         "{report}"
     );
+    // What hangs on the model that training begins from, the stage notes.
+    for line in [
+        "| dropout | 0.1 (Paper 0.1, as stated) |",
+        "| attention dropout | 0.1 (Paper 0.1, as stated) |",
+        "| max length | 16 (Paper 128, differs) |",
+    ] {
+        assert!(report.contains(line), "{line}: {report}");
+    }
 }
 
 #[test]
@@ -315,6 +323,18 @@ fn what_must_not_be_passed_on_stays_behind_and_is_named() {
             .contains("neither in the bundle nor in a cache here"),
         "{found:?}"
     );
+    // One line a reason with two examples; all of them on request, and always as data.
+    let shown = reader.call(&["verify", "bundle"]).exits(0).stdout;
+    let line = "    2 stages cannot be judged here: an input is neither in the bundle nor in a cache here: `score[seed=1]`, `score[seed=2]`\n";
+    assert!(shown.contains(line), "{shown}");
+    let all = reader.call(&["verify", "bundle", "-v"]).exits(0).stdout;
+    for seed in [1, 2] {
+        let line = format!("\n      `score[seed={seed}]`: what it reads of `data`\n");
+        assert!(all.contains(&line), "{all}");
+    }
+    let json = reader.call(&["verify", "bundle", "--json"]).exits(0).stdout;
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json[2]["gaps"][0]["of"][1]["name"], "score[seed=2]");
     // Who has the data can judge.
     let cache = space.path("cache").display().to_string();
     let found = rungs(&reader, &["--cache", &cache]);
@@ -329,6 +349,48 @@ fn what_must_not_be_passed_on_stays_behind_and_is_named() {
     );
     assert!(
         found[&4].1.contains("`model[seed=2]`: bit-exact"),
+        "{found:?}"
+    );
+}
+
+/// A log holds numbers alone, so that a report of restricted data can be made again by who has none of it.
+#[test]
+fn numbers_of_what_must_not_be_passed_on_come_along() {
+    let space = author("licence: for members only\n      redistribute: false");
+    let with = "lines: lines, logs: { all: model, output: log } }
+    with:
+      sections: [{ settings: { title: Settings, from: [logs], rows: [{ key: learning_rate, stated: 1.0e-3 }] } }]";
+    let text = space.read("p.yaml").replace("lines: lines }", with);
+    space.write("p.yaml", text);
+    space.run(&[]).exits(0);
+    export(&space, &[]).exits(0).says("`data.examples`");
+    assert!(space.exists("out/results/model/seed=1/log.jsonl"));
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(
+        verdicts(&found),
+        ["holds", "holds", "unjudged"],
+        "{found:?}"
+    );
+}
+
+/// A file that is run with a profile is, as one file, still that of the records: a reader is told so and can hold them
+/// against each other.
+#[test]
+fn with_a_profile_the_one_file_has_the_stages_of_the_records() {
+    let space = author("licence: CC BY 4.0");
+    let shrunk = "profiles: { short: { stages: { model: { with: { batch: 1 } } } } }\nstages:\n";
+    let text = space.read("p.yaml").replacen("stages:\n", shrunk, 1);
+    space.write("p.yaml", text);
+    space.run(&["--profile", "short"]).exits(0);
+    let told = export(&space, &["--profile", "short"])
+        .exits(0)
+        .stderr
+        .clone();
+    assert!(!told.contains("share::flat"), "{told}");
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(verdicts(&found), ["holds", "holds", "holds"], "{found:?}");
+    assert!(
+        !found[&1].1.contains("not compared: `pipeline/"),
         "{found:?}"
     );
 }

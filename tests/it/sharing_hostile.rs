@@ -11,7 +11,7 @@ use crate::sharing::{author, carried, export, rungs};
 use crate::space::{Space, contents, files_below};
 
 /// Writes both lists of digests anew, as somebody does who wants nothing to be noticed.
-fn seal(bundle: &Path) {
+pub(crate) fn seal(bundle: &Path) {
     let lists = ["B3SUMS", "SHA256SUMS"];
     for name in lists {
         let mut text = String::new();
@@ -43,14 +43,14 @@ fn seal(bundle: &Path) {
     }
 }
 
-fn edit_json(space: &Space, path: &str, edit: impl Fn(&mut Value)) {
+pub(crate) fn edit_json(space: &Space, path: &str, edit: impl Fn(&mut Value)) {
     let mut value: Value = serde_json::from_str(&space.read(path)).expect("JSON");
     edit(&mut value);
     space.write(path, value.to_string());
 }
 
 /// The path of the record of a stage in a bundle.
-fn record_of(space: &Space, stage: &str) -> String {
+pub(crate) fn record_of(space: &Space, stage: &str) -> String {
     let is_it = |path: &std::path::PathBuf| {
         let text = fs_err::read_to_string(path).expect("a record");
         serde_json::from_str::<Value>(&text).expect("JSON")["stage"] == stage
@@ -65,7 +65,7 @@ fn record_of(space: &Space, stage: &str) -> String {
         .to_string()
 }
 
-fn verdict(space: &Space, level: u64) -> (String, String) {
+pub(crate) fn verdict(space: &Space, level: u64) -> (String, String) {
     rungs(space, &[]).remove(&level).expect("a rung")
 }
 
@@ -109,23 +109,9 @@ fn a_flipped_bit_falls_at_the_first_rung() {
     assert_eq!(verdict(&reader, 1).0, "holds");
 }
 
-#[test]
-fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung() {
-    let space = author("licence: CC BY 4.0");
-    export(&space, &[]).exits(0);
-    let reader = carried(&space);
-    let path = "bundle/reports/table/report/tables/rows.csv";
-    let old = reader.read(path);
-    let new = old.replacen(",0", ",9", 1).replacen("f1", "f2", 1);
-    assert_ne!(old, new);
-    reader.write(path, &new);
-    seal(&reader.path("bundle"));
-    // The lists agree; the record does not.
-    let (word, found) = verdict(&reader, 1);
-    assert_eq!(word, "fails");
-    assert!(found.contains("rows.csv` is not what"), "{found}");
-
-    // Now the author forged it at home: the file, the listing of its folder, the record and all pages tell the same tale.
+/// Gives the table of a report in the author's cache another text: the file, the listing of its folder, the record and all
+/// pages of the next bundle tell the same tale.
+fn forge_table(space: &Space, new: &str) {
     let object = |digest: &str| {
         let (top, rest) = digest.split_at(2);
         let path = space.path(&format!("cache/objects-v1/{top}/{rest}"));
@@ -153,13 +139,33 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
         (content.digest, content.bytes) = (is, new.len() as u64);
     }
     let forged: Content = listing.content();
-    fs_err::write(object(&is.to_string()), &new).expect("written");
+    fs_err::write(object(&is.to_string()), new).expect("written");
     fs_err::write(object(&forged.digest.to_string()), listing.listing()).expect("written");
-    edit_json(&space, &record, |record| {
+    edit_json(space, &record, |record| {
         record["outputs"]["report"] = json!(forged);
     });
     fs_err::remove_file(space.path("cache/records-v1/index")).expect("removed");
     fs_err::remove_dir_all(space.path("out")).expect("removed");
+}
+
+#[test]
+fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    let reader = carried(&space);
+    let path = "bundle/reports/table/report/tables/rows.csv";
+    let old = reader.read(path);
+    let new = old.replacen(",0", ",9", 1).replacen("f1", "f2", 1);
+    assert_ne!(old, new);
+    reader.write(path, &new);
+    seal(&reader.path("bundle"));
+    // The lists agree; the record does not.
+    let (word, found) = verdict(&reader, 1);
+    assert_eq!(word, "fails");
+    assert!(found.contains("rows.csv` is not what"), "{found}");
+
+    // Now the author forged it at home.
+    forge_table(&space, &new);
     export(&space, &[]).exits(0);
     let reader = carried(&space);
     let found = rungs(&reader, &[]);
@@ -172,6 +178,98 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
         "{found:?}"
     );
     assert_eq!(found[&3].0, "holds", "{found:?}");
+}
+
+/// Gives the files in the RO-Crate of a bundle the sizes and digests that they have.
+pub(crate) fn retell(space: &Space) {
+    let root = space.path("bundle");
+    edit_json(space, "bundle/ro-crate-metadata.json", |document| {
+        for entity in document["@graph"].as_array_mut().expect("a list") {
+            let Some(bytes) = entity["sha256"].as_str().map(|_| {
+                let name = entity["name"].as_str().expect("a path");
+                fs_err::read(root.join(name)).expect("a file")
+            }) else {
+                continue;
+            };
+            entity["contentSize"] = bytes.len().to_string().into();
+            let digest = sha2::Sha256::digest(&bytes);
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            entity["sha256"] = hex.into();
+        }
+    });
+}
+
+/// A forger may say of a bundle what they like: that another version wrote it, that its file is otherwise.
+#[test]
+fn no_claim_of_the_author_switches_a_comparison_off() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    let rows = space.read("out/reports/table/report/tables/rows.csv");
+    forge_table(
+        &space,
+        &rows.replacen(",0", ",9", 1).replacen("f1", "f2", 1),
+    );
+    export(&space, &[]).exits(0);
+    let claim = |reader: &Space, program: &str, unlike: &[&str]| {
+        edit_json(reader, "bundle/bundle.json", |bundle| {
+            bundle["program"] = program.into();
+            bundle["unlike"] = json!(unlike);
+        });
+        retell(reader);
+        seal(&reader.path("bundle"));
+    };
+    // Stages that are as in the file are not to be called otherwise.
+    let reader = carried(&space);
+    let program: Value = serde_json::from_str(&reader.read("bundle/bundle.json")).expect("JSON");
+    let program = program["program"].as_str().expect("a name").to_owned();
+    claim(&reader, &program, &["table"]);
+    let (word, found) = verdict(&reader, 1);
+    assert_eq!(word, "fails", "{found}");
+    let said = "`bundle.json` says that `pipeline/p.yaml` has another `table`";
+    assert!(found.contains(said), "{found}");
+
+    // Under another version's name the same is said, and the table falls all the same.
+    claim(&reader, "pipeline 0.0.9", &["table"]);
+    let found = rungs(&reader, &[]);
+    assert_eq!(found[&1].0, "partly", "{found:?}");
+    assert!(found[&1].1.contains(said), "{found:?}");
+    assert_eq!(found[&2].0, "fails", "{found:?}");
+    assert!(
+        found[&2].1.contains("rows.csv` has other bytes"),
+        "{found:?}"
+    );
+    reader.call(&["import", "bundle"]).exits(0).says(said);
+
+    // A file that has really other stages is named as such; a stage that is otherwise unnamed is a fault.
+    let reader = carried(&space);
+    let file = reader.read("bundle/pipeline/p.yaml");
+    let other = file.replace("wc -l", "wc -c");
+    assert_ne!(file, other);
+    reader.write("bundle/pipeline/p.yaml", &other);
+    for (unlike, word) in [(vec!["lines"], "fails"), (vec![], "fails")] {
+        claim(&reader, &program, &unlike);
+        let (is, found) = verdict(&reader, 1);
+        assert_eq!(is, word, "{found}");
+    }
+    claim(&reader, "pipeline 0.0.9", &["lines", "table"]);
+    let (is, found) = verdict(&reader, 1);
+    assert_eq!(is, "partly", "{found}");
+    assert!(found.contains("not compared: `lines`"), "{found}");
+
+    // A page of another version may read otherwise, which is said; sizes and digests of files may not be others.
+    let reader = carried(&space);
+    claim(&reader, "pipeline 0.0.9", &[]);
+    reader.write("bundle/README.md", "# All is well\n");
+    seal(&reader.path("bundle"));
+    let (is, found) = verdict(&reader, 1);
+    assert_eq!(is, "fails", "{found}");
+    assert!(found.contains("gives `README.md` another size"), "{found}");
+    retell(&reader);
+    seal(&reader.path("bundle"));
+    let (is, found) = verdict(&reader, 1);
+    assert_eq!(is, "partly", "{found}");
+    assert!(found.contains("`README.md` is not what follows"), "{found}");
+    assert!(found.contains("pipeline 0.0.9 wrote it"), "{found}");
 }
 
 /// Gives an output of a record in the author's own cache other bytes; what follows is made from them.
@@ -356,6 +454,43 @@ const HARMS: &[Harm] = &[
                         place["bytes"] = forged.len().into();
                     }
                 }
+            });
+            seal(&space.path("bundle"));
+        },
+    ),
+    (
+        "a listing that names a file twice",
+        "is not the listing it stands for",
+        |space| {
+            let is_it = |path: &std::path::PathBuf| {
+                let text = fs_err::read_to_string(path).expect("a listing");
+                text.contains("tables/rows.csv")
+            };
+            let mut listings = files_below(&space.path("bundle/trees")).into_iter();
+            let path = listings.find(is_it).expect("the report's");
+            let text = fs_err::read_to_string(&path).expect("a listing");
+            // Whoever reads the second one sees other rows than whoever reads the first.
+            let twice: String = text
+                .lines()
+                .map(|line| match line.contains("tables/rows.csv") {
+                    true => format!("{line}\n{line}\n"),
+                    false => format!("{line}\n"),
+                })
+                .collect();
+            let old = path
+                .file_name()
+                .expect("named")
+                .to_string_lossy()
+                .into_owned();
+            let new = Use::Tree.digest(twice.as_bytes()).to_string();
+            fs_err::remove_file(&path).expect("removed");
+            space.write(&format!("bundle/trees/{new}"), &twice);
+            let record = record_of(space, "table");
+            for path in ["bundle/bundle.json", &record] {
+                space.write(path, space.read(path).replace(&old, &new));
+            }
+            edit_json(space, "bundle/bundle.json", |bundle| {
+                bundle["objects"][&new]["bytes"] = twice.len().into();
             });
             seal(&space.path("bundle"));
         },

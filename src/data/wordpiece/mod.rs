@@ -8,7 +8,7 @@ mod trie;
 pub(crate) mod unicode;
 
 pub use encode::{Encoder, Piece, Splitter};
-pub use unicode::is_word;
+pub use unicode::{composed, decomposed, is_word};
 
 use trie::Trie;
 

@@ -121,6 +121,18 @@ pub(crate) fn is_decomposed(text: &str) -> bool {
     text.nfd().filter(|c| !is_accent(*c)).eq(text.chars())
 }
 
+/// A text with every letter apart from its accents (NFD), so that two texts that read the same are the same.
+#[must_use]
+pub fn decomposed(text: &str) -> String {
+    text.nfd().collect()
+}
+
+/// The same with every letter and its accents as one character where there is one (NFC).
+#[must_use]
+pub fn composed(text: &str) -> String {
+    text.nfc().collect()
+}
+
 /// The blocks that BERT surrounds with spaces; neither Hangul nor Kana.
 fn is_ideograph(c: char) -> bool {
     matches!(

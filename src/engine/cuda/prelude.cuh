@@ -354,18 +354,6 @@ DEVICE u32 forget(u32 value) {
     return value;
 }
 
-// Without subnormal results; 0 for -infinity.
-DEVICE float power_of_two(float value) {
-#ifdef EMULATED
-    const float power = exp2f(value);
-    return power < 1.17549435e-38f ? 0.0f : power;
-#else
-    float power;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(value));
-    return power;
-#endif
-}
-
 // The signs of bytes: byte `i` of the result is all ones where the byte that digit `i` of the selector names has its highest bit
 // set, else 0. Digits 8 to 11 name the bytes of the first word, 12 to 15 those of the second.
 DEVICE u32 signs_of_bytes(u32 first, u32 second, u32 selector) {
@@ -499,11 +487,6 @@ DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps
 
 // ---- Functions of numbers.
 
-// The exact GELU, x Phi(x), and its slope: Hendrycks & Gimpel 2016. ELECTRA's is not the tanh form.
-DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
-
-// ---- Elementary functions in a few instructions, good to a few units in the last place.
-
 DEVICE float exp2_approx(float x) {
 #ifdef EMULATED
     return exp2f(x);
@@ -514,6 +497,7 @@ DEVICE float exp2_approx(float x) {
 #endif
 }
 
+// Good to a unit in the last place.
 DEVICE float reciprocal_approx(float x) {
 #ifdef EMULATED
     return 1.0f / x;

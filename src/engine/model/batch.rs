@@ -92,6 +92,11 @@ impl BatchPlan {
         self.ids.len()
     }
 
+    /// Where the ids of the first `tokens` tokens lie.
+    pub(crate) fn ids(&self, tokens: usize) -> Ints {
+        self.ids.first(tokens)
+    }
+
     /// Most sequences of a batch.
     #[must_use]
     pub fn sequences(&self) -> usize {

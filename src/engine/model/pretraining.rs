@@ -9,6 +9,7 @@ use crate::model::encoder::{Encoder, EncoderSaved, EncoderScratch, add_embedding
 use crate::model::heads::{
     MaskedLmHead, MaskedLmSaved, ReplacedTokenHead, ReplacedTokenSaved, Slots,
 };
+use crate::ops::corrupt::Drawn;
 use crate::ops::losses::{IGNORED, RTD_SUMS};
 use crate::ops::mlm::{MLM_SUMS, Sampling};
 use crate::parameters::Parameters;
@@ -44,6 +45,8 @@ pub struct PretrainingPlan {
     slot_number: Ints,
     samples: Ints,
     labels: Ints,
+    original_ids: Ints,
+    real_rows: Ints,
     /// Sums of the masked language model, by [`MlmSum`](crate::ops::mlm::MlmSum).
     pub mlm_sums: Real,
     /// Sums of the discriminator, by [`RtdSum`](crate::ops::losses::RtdSum).
@@ -166,6 +169,8 @@ impl PretrainingModel {
             slot_number: plan.ints(slots),
             samples: plan.ints(slots),
             labels: plan.ints(tokens),
+            original_ids: plan.ints(tokens),
+            real_rows: plan.ints(tokens),
             mlm_sums,
             rtd_sums,
             norm,
@@ -173,7 +178,7 @@ impl PretrainingModel {
     }
 
     /// Both passes of both networks for a micro-batch; adds to gradients and sums. Without `scales`, only forward
-    /// passes and sums: evaluation. Returns the discriminator's input.
+    /// passes and sums: evaluation. Nothing is read from the device on the way.
     pub fn run<B: Backend>(
         &self,
         backend: &mut B,
@@ -183,7 +188,7 @@ impl PretrainingModel {
         replacements: Replacements<'_>,
         scales: Option<Scales>,
         padded_to: Option<usize>,
-    ) -> Corrupted {
+    ) {
         let masked = masked_ids(batch, mask_id);
         let inputs: Vec<Sequence<'_>> = batch
             .iter()
@@ -194,23 +199,53 @@ impl PretrainingModel {
             })
             .collect();
         let on_device = plan.batch.write(backend, &inputs, padded_to);
+        let originals = write_originals(backend, plan, batch, on_device.rows.count, padded_to);
         let slots = self.write_slots(backend, plan, batch, padded_to);
+        if let Replacements::Given(samples) = replacements {
+            backend.write_ints(plan.samples.first(samples.len()), samples);
+        }
+        backend.begin_step();
         self.generate(backend, plan, &on_device, slots, replacements, scales);
-        let samples = match replacements {
-            Replacements::Sampled(_) => backend.read_ints(plan.samples.first(slots.place.count)),
-            Replacements::Given(samples) => samples.to_vec(),
+        let n_drawn = batch.iter().map(|one| one.positions.len()).sum();
+        let drawn = Drawn {
+            rows: slots.rows.first(n_drawn),
+            samples: plan.samples.first(n_drawn),
         };
-        let corrupted = corrupt(batch, &samples);
-        let inputs: Vec<Sequence<'_>> = batch
-            .iter()
-            .zip(&corrupted.ids)
-            .map(|(sequence, ids)| Sequence {
-                ids,
-                ..sequence.original
-            })
-            .collect();
-        let on_device = plan.batch.write(backend, &inputs, padded_to);
-        self.discriminate(backend, plan, &on_device, &corrupted, scales, padded_to);
+        let labels = plan.labels.first(on_device.rows.count);
+        // The generator is done with its ids.
+        backend.corrupt(
+            originals.ids,
+            drawn,
+            originals.real,
+            on_device.inputs.ids,
+            labels,
+        );
+        self.discriminate(backend, plan, &on_device, labels, scales);
+        backend.end_step();
+    }
+
+    /// The discriminator's input of the last run, which was of this batch without padding. Waits for the device.
+    pub fn corrupted<B: Backend>(
+        &self,
+        backend: &mut B,
+        plan: &PretrainingPlan,
+        batch: &[MaskedSequence<'_>],
+    ) -> Corrupted {
+        let tokens = batch.iter().map(|one| one.original.ids.len()).sum();
+        let ids = backend.read_ints(plan.batch.ids(tokens));
+        let labels = backend.read_ints(plan.labels.first(tokens));
+        let mut corrupted = Corrupted {
+            ids: Vec::with_capacity(batch.len()),
+            replaced: Vec::with_capacity(batch.len()),
+        };
+        let mut first = 0;
+        for one in batch {
+            let rows = first..first + one.original.ids.len();
+            first = rows.end;
+            corrupted.ids.push(ids[rows.clone()].to_vec());
+            let replaced = labels[rows].iter().map(|label| *label == 1);
+            corrupted.replaced.push(replaced.collect());
+        }
         corrupted
     }
 
@@ -302,20 +337,11 @@ impl PretrainingModel {
         backend: &mut B,
         plan: &PretrainingPlan,
         batch: &Batch,
-        corrupted: &Corrupted,
+        labels: Ints,
         scales: Option<Scales>,
-        padded_to: Option<usize>,
     ) {
         let config = self.discriminator.config();
         let tokens = batch.rows.count;
-        let mut labels = Vec::with_capacity(tokens);
-        for replaced in &corrupted.replaced {
-            labels.extend(replaced.iter().map(|is| u32::from(*is)));
-            let pad = padded_to.unwrap_or(0).saturating_sub(replaced.len());
-            labels.extend(std::iter::repeat_n(IGNORED, pad));
-        }
-        labels.resize(tokens, IGNORED);
-        backend.write_ints(plan.labels.first(tokens), &labels);
         self.discriminator
             .forward(backend, batch, &plan.discriminator, &plan.scratch);
         let x = plan.discriminator.output(config, tokens);
@@ -324,7 +350,7 @@ impl PretrainingModel {
         let logits = saved.logits.first(tokens);
         let d = saved.d_logits.first(tokens);
         let gradient = scales.map(|scales| (scales.rtd, d));
-        backend.replaced_token(logits, plan.labels.first(tokens), gradient, plan.rtd_sums);
+        backend.replaced_token(logits, labels, gradient, plan.rtd_sums);
         if scales.is_some() {
             let dx = plan.scratch.gradient(config, tokens);
             let spare = plan.scratch.spare(config, tokens);
@@ -365,34 +391,38 @@ fn masked_ids(batch: &[MaskedSequence<'_>], mask_id: u32) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// Puts samples in place. Where a position was drawn more than once, Google's code writes the average id (spec D.2).
-fn corrupt(batch: &[MaskedSequence<'_>], samples: &[u32]) -> Corrupted {
-    let mut samples = samples.iter();
-    let mut corrupted = Corrupted {
-        ids: Vec::new(),
-        replaced: Vec::new(),
-    };
+/// A batch before it was masked, by row.
+struct Originals {
+    ids: Ints,
+    /// 1 on rows of tokens, 0 on those of padding and of the tail.
+    real: Ints,
+}
+
+fn write_originals<B: Backend>(
+    backend: &mut B,
+    plan: &PretrainingPlan,
+    batch: &[MaskedSequence<'_>],
+    rows: usize,
+    padded_to: Option<usize>,
+) -> Originals {
+    let (mut ids, mut real) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     for sequence in batch {
-        let original = sequence.original.ids;
-        let mut sums = vec![(0_u64, 0_u64); original.len()];
-        for position in &sequence.positions {
-            let sum = &mut sums[*position as usize];
-            sum.0 += u64::from(*samples.next().expect("one sample a slot"));
-            sum.1 += 1;
-        }
-        let ids: Vec<u32> = original
-            .iter()
-            .zip(&sums)
-            .map(|(id, (sum, count))| match count {
-                0 => *id,
-                _ => u32::try_from(sum / count).expect("an average of ids"),
-            })
-            .collect();
-        let replaced = ids.iter().zip(original).map(|(a, b)| a != b).collect();
-        corrupted.ids.push(ids);
-        corrupted.replaced.push(replaced);
+        let own = sequence.original.ids;
+        ids.extend_from_slice(own);
+        real.extend(std::iter::repeat_n(1, own.len()));
+        let end = ids.len() + padded_to.unwrap_or(0).saturating_sub(own.len());
+        ids.resize(end, 0);
+        real.resize(end, 0);
     }
-    corrupted
+    ids.resize(rows, 0);
+    real.resize(rows, 0);
+    let written = Originals {
+        ids: plan.original_ids.first(rows),
+        real: plan.real_rows.first(rows),
+    };
+    backend.write_ints(written.ids, &ids);
+    backend.write_ints(written.real, &real);
+    written
 }
 
 #[cfg(test)]

@@ -435,18 +435,12 @@ impl<'a> Planner<'a> {
             )));
         };
         let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
-        // What is read, and what is asked of it, is the reader's; which result it reads may hang on a choice.
-        let mut departures = self.departures[output.stage.index()].clone();
-        // Inputs that are a person's files have no record to tell it by, so every item has all of it.
-        departures.extend(reader.departures.iter().map(|one| Departure {
-            port: one.what.strip_prefix("needs.").map(str::to_owned),
-            ..one.clone()
-        }));
-        for choice in &reader.choices {
-            departures.extend_from_slice(&self.departures[choice.stage.index()]);
-        }
-        departures.sort_unstable();
-        departures.dedup();
+        let choosers = reader.choices.iter().map(|choice| choice.stage.index());
+        let departures = Departure::beside(
+            reader,
+            &self.departures[output.stage.index()],
+            choosers.map(|chooser| self.departures[chooser].as_slice()),
+        );
         if !departures.is_empty() {
             // It travels by the plan, not by records: one result may be as written in one run and not in another.
             notes.insert(DEPARTURES.to_owned(), json!(departures));

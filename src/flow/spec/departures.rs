@@ -25,6 +25,28 @@ pub struct Departure {
     pub port: Option<String>,
 }
 
+impl Departure {
+    /// What is told beside an item of an input: what its producer, and all that it was made from, has otherwise, what
+    /// the reader itself has, and what those have that chose for the reader.
+    pub fn beside<'a>(
+        reader: &StageSpec,
+        producer: &[Self],
+        choosers: impl Iterator<Item = &'a [Self]>,
+    ) -> Vec<Self> {
+        let mut all = producer.to_vec();
+        // What is read, and what is asked of it, is the reader's; which result it reads may hang on a choice. Inputs that
+        // are a person's files have no record to tell it by, so every item has all of it.
+        all.extend(reader.departures.iter().map(|one| Self {
+            port: one.what.strip_prefix("needs.").map(str::to_owned),
+            ..one.clone()
+        }));
+        all.extend(choosers.flatten().cloned());
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 /// Characters of a value that are shown.
 const SHOWN: usize = 60;
 /// Between the number of instances of a fan-in and their names.
@@ -38,11 +60,24 @@ pub(super) fn mark(workflow: &mut Workflow, written: &Workflow) {
     for stage in &written.stages {
         cells.entry(cell_of(stage)).or_default().push(stage);
     }
+    let lost = workflow.stages.iter();
+    let lost: BTreeSet<&str> = lost
+        .filter(|stage| !cells.contains_key(&cell_of(stage)))
+        .map(|stage| stage.stage.as_str())
+        .collect();
+    let mut like: BTreeMap<&str, Like> = BTreeMap::new();
+    for stage in &written.stages {
+        if lost.contains(stage.stage.as_str()) {
+            like.entry(&stage.stage).or_default().add(stage, written);
+        }
+    }
     let mut found: Vec<(Vec<Departure>, Vec<Vec<Departure>>)> = Vec::new();
     for stage in &workflow.stages {
+        let like = like.get(stage.stage.as_str());
         let siblings = cells.get(&cell_of(stage)).map_or(&[][..], Vec::as_slice);
-        let compare =
-            |one: &StageSpec, chosen: &[String]| own(one, chosen, workflow, siblings, written);
+        let compare = |one: &StageSpec, chosen: &[String]| {
+            own(one, chosen, workflow, (siblings, like), written)
+        };
         found.push(match stage.variants.is_empty() {
             true => (compare(stage, &[]), Vec::new()),
             false => {
@@ -88,12 +123,12 @@ fn cell_of(stage: &StageSpec) -> Cell {
 }
 
 /// What `stage` has otherwise than its like among `siblings`, the stages of its cell in the file as written.
-/// `chosen` are the values of other stages' choices that it stands for.
+/// `chosen` are the values of other stages' choices that it stands for. Where its cell is empty, `like` tells of the others.
 fn own(
     stage: &StageSpec,
     chosen: &[String],
     workflow: &Workflow,
-    siblings: &[&StageSpec],
+    (siblings, like): (&[&StageSpec], Option<&Like>),
     written: &Workflow,
 ) -> Vec<Departure> {
     let departure = |what: String, here: &str, there: &str| {
@@ -121,7 +156,7 @@ fn own(
         }
     };
     let Some(first) = siblings.first() else {
-        return unlike(stage, written, departure);
+        return unlike(stage, workflow, like, departure);
     };
     let Some(there) = of_variant(first, chosen) else {
         return vec![departure(
@@ -146,28 +181,83 @@ fn own(
     found
 }
 
-/// What an instance has that the file as written has not: values of axes, or none in common, or the stage itself.
+/// What the instances of a stage are in the file as written: of each axis and each setting every value.
+#[derive(Default)]
+struct Like {
+    axes: BTreeMap<String, Vec<String>>,
+    settings: BTreeMap<String, Vec<String>>,
+    /// How many instances write each setting.
+    writers: BTreeMap<String, usize>,
+    count: usize,
+}
+
+impl Like {
+    fn add(&mut self, stage: &StageSpec, written: &Workflow) {
+        self.count += 1;
+        for axis in &stage.axes {
+            let values = self.axes.entry(axis.name.clone()).or_default();
+            if !values.contains(&axis.text) {
+                values.push(axis.text.clone());
+            }
+        }
+        for (path, value) in without_axes(stage, written) {
+            *self.writers.entry(path.clone()).or_default() += 1;
+            let values = self.settings.entry(path).or_default();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+    }
+
+    /// Every value of a setting, its default among them where an instance does not write it.
+    fn values(&self, path: &str) -> Vec<&str> {
+        let written = self.settings.get(path).into_iter().flatten();
+        let is_left_out = self
+            .writers
+            .get(path)
+            .is_none_or(|count| *count < self.count);
+        let default = is_left_out.then_some(DEFAULT);
+        written.map(String::as_str).chain(default).collect()
+    }
+}
+
+/// [`described`] with the names of the stages that inputs come from: which of their instances follows from the axes.
+fn without_axes(stage: &StageSpec, workflow: &Workflow) -> BTreeMap<String, String> {
+    let mut all = described(stage, workflow);
+    for input in &stage.inputs {
+        let name = |output: &OutputRef| {
+            let stage = &workflow.stages[output.stage.index()].stage;
+            format!("{stage}.{}", output.output)
+        };
+        let from = match &input.origin {
+            Origin::Stage(output) => name(output),
+            Origin::Many(outputs) => {
+                let names: BTreeSet<String> = outputs.iter().map(name).collect();
+                names.into_iter().collect::<Vec<_>>().join(" ")
+            }
+            _ => continue,
+        };
+        all.insert(format!("needs.{}", input.port), from);
+    }
+    all
+}
+
+/// What an instance has that the file as written has not: values of axes, and settings that no instance of its stage has
+/// there; or none in common, or the stage itself.
 fn unlike(
     stage: &StageSpec,
-    written: &Workflow,
+    workflow: &Workflow,
+    like: Option<&Like>,
     departure: impl Fn(String, &str, &str) -> Departure,
 ) -> Vec<Departure> {
-    let like: Vec<&StageSpec> = (written.stages.iter())
-        .filter(|one| one.stage == stage.stage)
-        .collect();
-    if like.is_empty() {
+    let Some(like) = like else {
         return vec![departure("stage".to_owned(), "added", "no such stage")];
-    }
+    };
     let (_, axes) = cell_of(stage);
     let mut found = Vec::new();
     for (name, value) in &axes {
-        let mut values: Vec<&str> = Vec::new();
-        for axis in like.iter().flat_map(|one| &one.axes) {
-            if axis.name == *name && !values.contains(&axis.text.as_str()) {
-                values.push(&axis.text);
-            }
-        }
-        if !values.contains(&value.as_str()) {
+        let values = like.axes.get(name).map_or(&[][..], Vec::as_slice);
+        if !values.contains(value) {
             let there = match values.is_empty() {
                 true => "no such axis".to_owned(),
                 false => values.join(", "),
@@ -176,12 +266,26 @@ fn unlike(
         }
     }
     if found.is_empty() {
-        let (names, values): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
+        let (names, values): (Vec<_>, Vec<_>) = axes.iter().cloned().unzip();
         let there = match names.is_empty() {
             true => "instances on axes",
             false => "no such instance",
         };
         found.push(departure(names.join(", "), &values.join(", "), there));
+    }
+    let ours = without_axes(stage, workflow);
+    let paths: BTreeSet<&String> = ours.keys().chain(like.settings.keys()).collect();
+    for path in paths {
+        let what = path.strip_prefix("config.").unwrap_or(path);
+        // A setting that an axis gives is told by the axis.
+        if axes.iter().any(|(name, _)| name == what) {
+            continue;
+        }
+        let here = ours.get(path).map_or(DEFAULT, String::as_str);
+        let values = like.values(path);
+        if !values.contains(&here) {
+            found.push(departure(what.to_owned(), here, &values.join(", ")));
+        }
     }
     found
 }

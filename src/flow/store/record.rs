@@ -146,6 +146,15 @@ impl Imported {
 /// In the folder of records: says that some of them were imported, so that nobody else need look.
 const IMPORTS_MARK: &str = "imports";
 
+impl Record {
+    /// The record of that key from its file's text; `None` where the text is none, or a later version's.
+    #[must_use]
+    pub fn parse(text: &str, key: &Digest) -> Option<Self> {
+        let record: Self = serde_json::from_str(text).ok()?;
+        (record.version <= RECORD_VERSION && record.key == *key).then_some(record)
+    }
+}
+
 impl Store {
     /// Whether records of others were ever imported.
     #[must_use]
@@ -174,9 +183,7 @@ impl Store {
     /// The record of a key, if there is a readable one.
     #[must_use]
     pub fn find_record(&self, key: &Digest) -> Option<Record> {
-        let text = fs_err::read_to_string(self.record_path(key)).ok()?;
-        let record: Record = serde_json::from_str(&text).ok()?;
-        (record.version <= RECORD_VERSION && record.key == *key).then_some(record)
+        Record::parse(&fs_err::read_to_string(self.record_path(key)).ok()?, key)
     }
 
     /// Writes a record, whole or not at all.

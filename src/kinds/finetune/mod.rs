@@ -23,7 +23,7 @@ use flow::diagnostic::Diagnostic;
 use flow::kind::{ConfigProblem, Ports, StageContext, StageError, StageKind, StageReport};
 
 use super::dataset::{mismatch, stage_error};
-use super::in_effect::InEffect;
+use super::in_effect::{InEffect, decimal};
 use super::model::{self, weights_error};
 use super::pretrain::Sizes;
 use super::tasks::{Encoding, Head, Input, Reading, Rows, is_hf};
@@ -343,6 +343,15 @@ impl Finetune {
             config.classifier_dropout = None;
         }
         config
+    }
+
+    /// What the settings came to that hang on the model and the task.
+    fn settled(config: &ElectraConfig, reading: &Reading) -> serde_json::Value {
+        serde_json::json!({
+            "dropout": decimal(config.hidden_dropout_prob),
+            "attention_dropout": decimal(config.attention_probs_dropout_prob),
+            "max_length": reading.max_length,
+        })
     }
 
     fn reading(&self, folder: &Path) -> Result<Reading, DataError> {

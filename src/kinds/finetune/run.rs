@@ -19,6 +19,7 @@ use engine::weights;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError, StageReport};
 use flow::metric::MetricRow;
+use flow::notes::SETTINGS;
 
 use super::{Begin, Data, Finetune, Keep};
 use crate::kinds::dataset::stage_error;
@@ -470,6 +471,11 @@ impl<'a> Run<'a> {
         Ok(StageReport {
             numbers,
             warnings: self.data.warnings,
+            notes: [(
+                SETTINGS.to_owned(),
+                Finetune::settled(&self.begin.config, self.reading),
+            )]
+            .into(),
             ..StageReport::default()
         })
     }

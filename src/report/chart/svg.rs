@@ -200,10 +200,24 @@ fn x_axis(drawing: &Drawing, paper: &Paper) -> (String, f64) {
         let are_curves = !drawing.thin.is_empty();
         ticks.sort_by(|left, right| left.0.total_cmp(&right.0));
         ticks.dedup();
-        let rounded: Vec<String> = scale.ticks.iter().map(|tick| style.show(*tick)).collect();
+        // Of what is counted, such as epochs, nothing lies between.
+        let is_counted = are_curves && points(&drawing.series).all(|point| point.x.fract() == 0.0);
+        let (kept, style) = match is_counted {
+            true => (
+                (scale.ticks.iter().copied())
+                    .filter(|tick| tick.fract() == 0.0)
+                    .collect(),
+                Style {
+                    decimals: 0,
+                    ..style
+                },
+            ),
+            false => (scale.ticks.clone(), style),
+        };
+        let rounded: Vec<String> = kept.iter().map(|tick| style.show(*tick)).collect();
         if are_curves || ticks.len() > 8 {
             let names = rounded.iter().map(String::as_str);
-            ticks = scale.ticks.iter().copied().zip(names).collect();
+            ticks = kept.iter().copied().zip(names).collect();
         }
         for (tick, name) in ticks {
             let x = paper.left + paper.width() * scale.share(tick);
@@ -301,7 +315,17 @@ fn curves(svg: &mut String, drawing: &Drawing, paper: &Paper) {
     for (at, (series, thin)) in drawing.series.iter().zip(&drawing.thin).enumerate() {
         let color = at % PALETTE.len();
         let alone = thin.len() == 1;
+        // A line of one point has no length.
+        let dot = |points: &[(f64, f64)], radius: f64| match points {
+            [one] => format!(
+                r#"<circle cx="{:.1}" cy="{:.1}" r="{radius}" style="fill:var(--c{color})"/>"#,
+                x(one.0),
+                paper.y(one.1)
+            ),
+            _ => String::new(),
+        };
         for curve in thin.iter().filter(|_| !alone) {
+            svg.push_str(&dot(curve, 2.0));
             let _ = writeln!(
                 svg,
                 r#"<path d="{}" style="fill:none;stroke:var(--c{color});stroke-width:1;opacity:.45"/>"#,
@@ -313,6 +337,7 @@ fn curves(svg: &mut String, drawing: &Drawing, paper: &Paper) {
             .map(|point| (point.x, point.measure.summary.mean))
             .collect();
         if !mean.is_empty() {
+            svg.push_str(&dot(&mean, 3.5));
             let _ = writeln!(
                 svg,
                 r#"<path d="{}" style="fill:none;stroke:var(--c{color});stroke-width:2.2;stroke-linejoin:round"/>"#,

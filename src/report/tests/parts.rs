@@ -242,6 +242,31 @@ fn equal_inputs_give_equal_bytes() {
     assert!(longest <= Some(200), "thinned: {longest:?}");
 }
 
+/// Curves of one point are seen, and nothing is marked between two epochs.
+#[test]
+fn short_curves_are_seen_and_epochs_are_whole() {
+    let mut fixture = Fixture::new();
+    let svg = |fixture: &mut Fixture, epochs: u32| {
+        let scores = [json!({"metric": "f1", "split": "test", "value": 90.0})];
+        let scores = instance(fixture, "scores", "ner", None, &scores);
+        let log: Vec<Value> = (1..=epochs)
+            .map(|epoch| json!({"epoch": epoch, "dev": 3.0 + f64::from(epoch)}))
+            .collect();
+        let log = instance(fixture, "logs", "ner", None, &log);
+        let options = json!({"tables": [], "charts": [], "sections": [{"curves": {"title": "Dev", "from": "logs", "x": "epoch", "y": "dev"}}]});
+        let report = build(options, vec![scores, log]).expect("builds");
+        text(&report, "charts/dev.svg")
+    };
+    let one = svg(&mut fixture, 1);
+    assert_eq!(one.matches("<circle").count(), 1, "{one}");
+    let two = svg(&mut fixture, 2);
+    assert_eq!(two.matches("<circle").count(), 0, "{two}");
+    assert!(
+        two.contains(">1<") && two.contains(">2<") && !two.contains(">1."),
+        "{two}"
+    );
+}
+
 #[test]
 fn what_is_not_there_is_refused_with_the_next_action() {
     let mut fixture = Fixture::new();

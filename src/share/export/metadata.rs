@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::bundle::{BundleStage, README, authors};
 use super::readme::Facts;
 use super::writer::Listed;
-use super::{PROGRAM, file_of, folder_of};
+use super::{file_of, folder_of};
 use crate::kinds::KINDS;
 
 /// Profiles that a bundle is of.
@@ -109,7 +109,7 @@ fn moment(text: &str) -> String {
 }
 
 /// A path as the id of a file or a folder: what URIs have other uses for is encoded.
-fn uri(path: &str) -> String {
+pub(crate) fn uri(path: &str) -> String {
     let mut text = String::new();
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/=,".contains(&byte) {
@@ -262,11 +262,11 @@ impl Crate<'_> {
         self.add(workflow);
         self.add(json!({
             "@id": "#language", "@type": "ComputerLanguage", "name": "pipeline", "alternateName": "pipeline file",
-            "version": env!("CARGO_PKG_VERSION"), "url": "https://yaml.org/",
+            "version": version_of(&bundle.program), "url": "https://yaml.org/",
         }));
         self.add(json!({
-            "@id": "#program", "@type": "SoftwareApplication", "name": PROGRAM,
-            "softwareVersion": env!("CARGO_PKG_VERSION"), "description": "The program that ran the pipeline",
+            "@id": "#program", "@type": "SoftwareApplication", "name": bundle.program,
+            "softwareVersion": version_of(&bundle.program), "description": "The program that ran the pipeline",
         }));
         for kind in kinds {
             let known = KINDS.iter().find(|known| known.name == kind);
@@ -463,7 +463,7 @@ impl Crate<'_> {
         self.agent(&mut run);
         self.add(run);
         let mut organize = json!({
-            "@id": "#organize", "@type": "OrganizeAction", "name": format!("run by {PROGRAM}"),
+            "@id": "#organize", "@type": "OrganizeAction", "name": format!("run by {}", self.facts.bundle.program),
             "instrument": id("#program"), "object": actions, "result": id("#run"),
             "startTime": started, "endTime": ended,
         });
@@ -535,6 +535,11 @@ fn times(record: &Record) -> (String, String) {
         .last()
         .map_or(&record.finished, |attempt| &attempt.started);
     (moment(started), moment(&record.finished))
+}
+
+/// The version in a program's name.
+fn version_of(program: &str) -> &str {
+    program.rsplit(' ').next().unwrap_or_default()
 }
 
 fn format_of(path: &str) -> &'static str {

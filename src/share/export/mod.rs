@@ -33,10 +33,20 @@ mod metadata;
 mod readme;
 mod writer;
 
+pub(super) use metadata::uri;
+
 /// This program, as records name it.
 pub(crate) const PROGRAM: &str = concat!("pipeline ", env!("CARGO_PKG_VERSION"));
 /// Files of the author's up to this size come along unasked.
 const SMALL_FILE_BYTES: u64 = 1 << 20;
+/// Outputs by their kinds that hold numbers alone, like what every stage counts: terms of texts do not reach them.
+const NUMBERS: [(&str, &str); 5] = [
+    ("pretrain", "log"),
+    ("finetune", "log"),
+    ("select", "choice"),
+    ("select", "ranking"),
+    ("select", "table"),
+];
 /// Kinds whose first output is a model.
 const MODELS: [&str; 3] = ["pretrain", "finetune", "checkpoint"];
 
@@ -122,10 +132,7 @@ pub(crate) fn export(
         .to_string_lossy()
         .into_owned();
     let temporary = to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let done = write(
-        planner, selected, texts, settings, wish, gathered, &temporary,
-    )
-    .and_then(|exported| {
+    let done = write(planner, texts, settings, wish, gathered, &temporary).and_then(|exported| {
         if to.exists() {
             fs_err::remove_dir(&to).map_err(|error| disk(&error))?;
         }
@@ -218,7 +225,9 @@ fn gather(
             format!("{} of {} stages have no result yet", count, ids.len()),
         )
         .detail(missing.join(", "))
-        .help("`pipeline run FILE` makes them; or name the stages to export");
+        .help(
+            "`pipeline run FILE` makes them, and only the profiles, settings and mirrors of that run find them; or name the stages to export",
+        );
         return Err(one(diagnostic));
     }
     for id in &ids {
@@ -335,6 +344,7 @@ fn output(
     };
     let is_report = planner.is_report(&stage.kind);
     // Numbers are no copies of what they were counted from.
+    let is_numbers = NUMBERS.contains(&(stage.kind.as_str(), name));
     let is_free = is_report || name == METRICS;
     let is_model = MODELS.contains(&stage.kind.as_str()) && name != METRICS;
     let whole =
@@ -344,7 +354,7 @@ fn output(
         (false, Some(only)) => only.clone(),
         (false, None) => return Err(left_out(Why::NotAsked)),
     };
-    if is_restricted && !is_free && !wish.restricted {
+    if is_restricted && !is_free && !is_numbers && !wish.restricted {
         return Err(left_out(Why::Restricted));
     }
     Ok(Wanted {
@@ -426,7 +436,6 @@ fn author_files(
 
 fn write(
     planner: &Planner<'_>,
-    selected: &[StageId],
     texts: &Texts,
     settings: Settings,
     wish: Wish,
@@ -566,15 +575,18 @@ fn write(
             .map(|entry| entry.stage.name.clone())
             .collect(),
     };
-    let lineage = match one_file.filter(|_| bundle.unlike.is_empty()) {
-        Some(one_file) => agreement::sources(&one_file, &bundle, &gathered.records)
+    // The pages follow from what is in the bundle, so that a reader can make them again.
+    let lineage = match one_file.as_ref().filter(|_| bundle.unlike.is_empty()) {
+        Some(one_file) => agreement::sources(one_file, &bundle, &gathered.records)
             .map_err(|error| disk(&error))?,
-        None => Lineage::of_all(planner, selected).sources(),
+        None => agreement::sources_of_records(&bundle, &gathered.records),
     };
     let facts = readme::Facts {
         bundle: &bundle,
         records: &gathered.records,
-        doc: workflow.doc.as_deref(),
+        doc: one_file
+            .as_ref()
+            .and_then(|one_file| one_file.doc.as_deref()),
         lineage: &lineage,
     };
     writer

@@ -9,7 +9,7 @@ use flow::store::record::Record;
 use report::card::Source;
 
 use super::super::bundle::{Bundle, LeftOut, Why, authors};
-use super::{PROGRAM, folder_of};
+use super::folder_of;
 use crate::kinds::KINDS;
 
 /// Bytes that are hashed in a second, with two digests, on a slow machine.
@@ -48,9 +48,10 @@ pub(super) fn text(facts: &Facts<'_>, bytes: u64) -> String {
     }
     let _ = writeln!(
         text,
-        "Results of the pipeline `{}`: {} stages, each with its record, written by {PROGRAM}.",
+        "Results of the pipeline `{}`: {} stages, each with its record, written by {}.",
         bundle.pipeline,
-        bundle.stages.len()
+        bundle.stages.len(),
+        bundle.program
     );
     if bundle.anonymous {
         text.push_str("People and machines were left out, and the folder was searched for them.\n");
@@ -58,7 +59,7 @@ pub(super) fn text(facts: &Facts<'_>, bytes: u64) -> String {
     text.push('\n');
     reports(&mut text, facts);
     checks(&mut text, facts, bytes);
-    text.push_str(CONTENT);
+    content(&mut text, bundle);
     let settings = &bundle.settings;
     if settings.mirrors > 0 {
         let _ = writeln!(
@@ -149,21 +150,54 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
     );
 }
 
-const CONTENT: &str = "\
-## What is here
-
-| place | holds |
-| --- | --- |
-| `reports/`, `results/` | outputs of stages, by stage and axes; `metrics.jsonl` are numbers |
-| `records/` | what each key produced, where and when; the manifest in it is what the key is the digest of |
-| `pipeline/` | the pipeline as one file, as it was written, its lock, and files of the author's that stages read |
-| `resolved.yaml` | the same with the profiles and settings of this run, to be read |
-| `original/` | the texts as they were written |
-| `bundle.json`, `trees/` | the stages for `pipeline verify`, and listings of outputs that are folders |
-| `ro-crate-metadata.json` | all of it for programs, as an RO-Crate |
-| `B3SUMS`, `SHA256SUMS` | digests of every file |
-
-";
+/// Texts as they were written name people, so an anonymous bundle has none of them.
+fn content(text: &mut String, bundle: &Bundle) {
+    let settings = &bundle.settings;
+    let is_resolved = !settings.profiles.is_empty() || !settings.set.is_empty();
+    let rows = [
+        (
+            true,
+            "`reports/`, `results/`",
+            "outputs of stages, by stage and axes; `metrics.jsonl` are numbers",
+        ),
+        (
+            true,
+            "`records/`",
+            "what each key produced, where and when; the manifest in it is what the key is the digest of",
+        ),
+        (
+            true,
+            "`pipeline/`",
+            "the pipeline as one file, as it was written, its lock, and files of the author's that stages read",
+        ),
+        (
+            is_resolved,
+            "`resolved.yaml`",
+            "the same with the profiles and settings of this run, to be read",
+        ),
+        (
+            !bundle.anonymous,
+            "`original/`",
+            "the texts as they were written",
+        ),
+        (
+            true,
+            "`bundle.json`, `trees/`",
+            "the stages for `pipeline verify`, and listings of outputs that are folders",
+        ),
+        (
+            true,
+            "`ro-crate-metadata.json`",
+            "all of it for programs, as an RO-Crate",
+        ),
+        (true, "`B3SUMS`, `SHA256SUMS`", "digests of every file"),
+    ];
+    text.push_str("## What is here\n\n| place | holds |\n| --- | --- |\n");
+    for (_, place, what) in rows.iter().filter(|(is_here, ..)| *is_here) {
+        let _ = writeln!(text, "| {place} | {what} |");
+    }
+    text.push('\n');
+}
 
 fn terms(text: &mut String, facts: &Facts<'_>) {
     text.push_str("## Terms\n\n");

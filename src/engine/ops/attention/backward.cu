@@ -19,15 +19,12 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
         clear_rows(a.d_qkv, third(a, place, 0), place, a.size);
         return;
     }
-    const Part keys = third(a, place, 1), values = third(a, place, 2);
     const u32 g = lane() / 4, t = lane() % 4;
     const u32 first = place.first + warp() * 16 * PARTS;
     const bool is_idle = first >= place.length;
     const bool drops = a.dropout.threshold != 0;
 
-    fetch<D>(tiles, a.qkv, keys, 0, place.keys, a.size);
-    fetch<D>(tiles + S::TILE_SIZE, a.qkv, values, 0, place.keys, a.size);
-    copies_end();
+    fetch_keys<D>(tiles, a, place, 0);
     u32 q[PARTS][D / 16][4], d_out[PARTS][D / 16][4];
     float delta[PARTS][2] = {}, lse[PARTS][2];
     load_rows<D>(q, a.context, whole(a, place), first, place.length, a.size);
@@ -58,15 +55,10 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
     for (u32 m = 0; m < PARTS; m++) kept[m][0] = kept[m][1] = ~0u;
     const u32 n_tiles = (place.keys + TILE - 1) / TILE;
     for (u32 tile = 0; tile < n_tiles; tile++) {
-        bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
+        const bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
         copies_wait<0>();
         __syncthreads();
-        if (tile + 1 < n_tiles) {
-            bf16 *next = tiles + (tile + 1) % 2 * (2 * S::TILE_SIZE);
-            fetch<D>(next, a.qkv, keys, (tile + 1) * TILE, place.keys, a.size);
-            fetch<D>(next + S::TILE_SIZE, a.qkv, values, (tile + 1) * TILE, place.keys, a.size);
-            copies_end();
-        }
+        if (tile + 1 < n_tiles) fetch_keys<D>(tiles, a, place, tile + 1);
         if (is_idle) continue;
         if (drops && tile % 2 == 0) {
 #pragma unroll
@@ -114,7 +106,7 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
                     float made[2];
 #pragma unroll
                     for (u32 j = 0; j < 2; j++) {
-                        const float p = power_of_two(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[m][half]));
+                        const float p = exp2_approx(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[m][half]));
                         const float left = as_float(as_bits(p) & kept_one(own, 2 * n + j));
                         made[j] = score_gradient(p, left, d[m][n][2 * half + j], delta[m][half]);
                     }
@@ -164,43 +156,44 @@ template <u32 D>
 DEVICE void differentiate_keys(const AttentionArguments &a) {
     using S = Shape<D>;
     constexpr u32 PARTS = S::PARTS;
-    SHARED(float, rows, 2 * 2 * TILE);   // by stage: logarithms, deltas
-    SHARED(u32, words, 2 * TILE * 4);    // by stage: what is kept
-    SHARED(Place, own, 1);               // `place` once more, for copies: registers are scarce
-    SHARED_REST(bf16, tiles);            // by stage: queries, gradients of their outputs
-    Place place;
-    if (!find_place(a, place)) return;
-    if (place.first >= place.keys) {
-        // Rows that are no keys, or of no sequence.
-        clear_rows(a.d_qkv, third(a, place, 1), place, a.size);
-        clear_rows(a.d_qkv, third(a, place, 2), place, a.size);
-        return;
+    SHARED(float, rows, 2 * 2 * TILE);  // by stage: logarithms, deltas
+    SHARED(u32, words, 2 * TILE * 4);   // by stage: what is kept
+    SHARED(Place, own, 1);              // not in registers, which are scarce
+    SHARED_REST(bf16, tiles);           // by stage: queries, gradients of their outputs
+    {
+        Place place;
+        if (!find_place(a, place)) return;
+        if (place.first >= place.keys) {
+            // Rows that are no keys, or of no sequence.
+            clear_rows(a.d_qkv, third(a, place, 1), place, a.size);
+            clear_rows(a.d_qkv, third(a, place, 2), place, a.size);
+            return;
+        }
+        if (threadIdx.x == 0) *own = place;
+        __syncthreads();
     }
-    const u32 g = lane() / 4, t = lane() % 4;
-    const u32 first = place.first + warp() * 16 * PARTS;
     const bool drops = a.dropout.threshold != 0;
-
-    auto begin = [&](u32 tile, const Place &place) {
+    auto first = [&] { return own->first + warp() * 16 * PARTS; };
+    auto begin = [&](u32 tile) {
         const u32 from = tile * TILE;
         bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
-        fetch<D>(stage, a.qkv, third(a, place, 0), from, place.length, a.size);
-        fetch<D>(stage + S::TILE_SIZE, a.d_context, whole(a, place), from, place.length, a.size);
+        fetch<D>(stage, a.qkv, third(a, *own, 0), from, own->length, a.size);
+        fetch<D>(stage + S::TILE_SIZE, a.d_context, whole(a, *own), from, own->length, a.size);
         copies_end();
         if (threadIdx.x < 2 * TILE) {
             const u32 row = from + threadIdx.x % TILE;
-            const bool is_lse = threadIdx.x < TILE, is_there = row < place.length;
+            const bool is_lse = threadIdx.x < TILE, is_there = row < own->length;
             float value = is_lse ? infinity() : 0.0f;
-            const u64 number = u64(place.head) * a.tokens + place.start + row;
+            const u64 number = u64(own->head) * a.tokens + own->start + row;
             if (is_there) value = is_lse ? a.lse[number] * LOG2_E : a.delta[number];
             rows[tile % 2 * (2 * TILE) + threadIdx.x] = value;
         }
-        if (drops) keep_queries<S::THREADS>(words + tile % 2 * (TILE * 4), a, place, from);
+        if (drops) keep_queries<S::THREADS>(words + tile % 2 * (TILE * 4), a, *own, from);
     };
-    begin(0, place);
-    if (threadIdx.x == 0) *own = place;
+    begin(0);
     u32 k_rows[PARTS][D / 16][4], v_rows[PARTS][D / 16][4];
-    load_rows<D>(k_rows, a.qkv, third(a, place, 1), first, place.keys, a.size);
-    load_rows<D>(v_rows, a.qkv, third(a, place, 2), first, place.keys, a.size);
+    load_rows<D>(k_rows, a.qkv, third(a, *own, 1), first(), own->keys, a.size);
+    load_rows<D>(v_rows, a.qkv, third(a, *own, 2), first(), own->keys, a.size);
     float dk[PARTS][D / 8][4] = {}, dv[PARTS][D / 8][4] = {};
     for (u32 tile = 0; tile == 0 || tile * TILE < own->length; tile++) {
         const bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
@@ -208,8 +201,8 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
         const u32 *kept = words + tile % 2 * (TILE * 4);
         copies_wait<0>();
         __syncthreads();
-        if ((tile + 1) * TILE < own->length) begin(tile + 1, *own);
-        if (own->first + warp() * 16 * PARTS >= own->keys) continue;
+        if ((tile + 1) * TILE < own->length) begin(tile + 1);
+        if (first() >= own->keys) continue;
         const bf16 *query_rows = stage + offset_of_rows<D>(), *out_rows = query_rows + S::TILE_SIZE;
         const bf16 *query_columns = stage + offset_of_columns<D>(), *out_columns = query_columns + S::TILE_SIZE;
         const u32 end = min(TILE, own->length - tile * TILE);
@@ -229,6 +222,7 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
                         tensor_product(d[m][n], v_rows[m][k], c[2 * n], c[2 * n + 1]);
                     }
             }
+            const u32 g = lane() / 4, t = lane() % 4;
             u32 word[2] = {~0u, ~0u};
             if (drops) {
                 word[0] = kept[(step + g) * 4 + t];
@@ -245,7 +239,7 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
 #pragma unroll
                     for (u32 j = 0; j < 2; j++) {
                         const u32 query = step + 8 * n + 2 * t + j;
-                        const float whole = power_of_two(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[query]));
+                        const float whole = exp2_approx(fmaf(s[m][n][2 * half + j], a.by_of_two, -lse[query]));
                         p[j] = as_float(as_bits(whole) & kept_one(bits, 2 * n + j));
                         made[j] = score_gradient(whole, p[j], d[m][n][2 * half + j], delta[query]);
                     }
@@ -267,7 +261,7 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
             }
         }
     }
-    const u32 from = own->first + warp() * 16 * PARTS;
+    const u32 from = first();
     if (from >= own->length) return;
     if (from + 16 * PARTS > own->keys) {
         // Rows behind the keys had zeros for keys, and probabilities that mean nothing.

@@ -14,23 +14,19 @@ DEVICE void attend(const AttentionArguments &a) {
     SHARED_REST(bf16, tiles);  // by stage: keys, values
     Place place;
     if (!find_place(a, place)) return;
-    float *lse = a.lse + u64(place.head) * a.tokens + place.start;
     if (place.keys == 0) {
         clear_rows(a.context, whole(a, place), place, a.size);
         const u32 row = place.first + threadIdx.x;
-        if (threadIdx.x < ROWS && row < place.length) lse[row] = 0.0f;
+        if (threadIdx.x < ROWS && row < place.length) a.lse[u64(place.head) * a.tokens + place.start + row] = 0.0f;
         return;
     }
-    const Part keys = third(a, place, 1), values = third(a, place, 2);
     const u32 g = lane() / 4, t = lane() % 4;
     const u32 first = place.first + warp() * 16 * PARTS;
     // Such a warp only helps with copies.
     const bool is_idle = first >= place.length;
     const bool drops = a.dropout.threshold != 0;
 
-    fetch<D>(tiles, a.qkv, keys, 0, place.keys, a.size);
-    fetch<D>(tiles + S::TILE_SIZE, a.qkv, values, 0, place.keys, a.size);
-    copies_end();
+    fetch_keys<D>(tiles, a, place, 0);
     u32 q[PARTS][D / 16][4];
     load_rows<D>(q, a.qkv, third(a, place, 0), first, place.length, a.size);
     float out[PARTS][D / 8][4] = {}, top[PARTS][2], sum[PARTS][2];
@@ -45,15 +41,10 @@ DEVICE void attend(const AttentionArguments &a) {
         }
     const u32 n_tiles = (place.keys + TILE - 1) / TILE;
     for (u32 tile = 0; tile < n_tiles; tile++) {
-        bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
+        const bf16 *stage = tiles + tile % 2 * (2 * S::TILE_SIZE);
         copies_wait<0>();
         __syncthreads();
-        if (tile + 1 < n_tiles) {
-            bf16 *next = tiles + (tile + 1) % 2 * (2 * S::TILE_SIZE);
-            fetch<D>(next, a.qkv, keys, (tile + 1) * TILE, place.keys, a.size);
-            fetch<D>(next + S::TILE_SIZE, a.qkv, values, (tile + 1) * TILE, place.keys, a.size);
-            copies_end();
-        }
+        if (tile + 1 < n_tiles) fetch_keys<D>(tiles, a, place, tile + 1);
         if (is_idle) continue;
         if (drops && tile % 2 == 0) {
 #pragma unroll
@@ -99,7 +90,7 @@ DEVICE void attend(const AttentionArguments &a) {
                 most = max_of_four(most);
                 // The first tile has a key at least, so that `most` is finite.
                 const bool is_much = (most - top[m][half]) * a.by_of_two > SLACK;
-                shrink[m][half] = is_much ? power_of_two((top[m][half] - most) * a.by_of_two) : 1.0f;
+                shrink[m][half] = is_much ? exp2_approx((top[m][half] - most) * a.by_of_two) : 1.0f;
                 top[m][half] = is_much ? most : top[m][half];
                 grows = grows || is_much;
             }
@@ -125,7 +116,7 @@ DEVICE void attend(const AttentionArguments &a) {
                 for (u32 n = 0; n < TILE / 8; n++)
 #pragma unroll
                     for (u32 i = 2 * half; i < 2 * half + 2; i++) {
-                        s[m][n][i] = power_of_two(fmaf(s[m][n][i], a.by_of_two, -less));
+                        s[m][n][i] = exp2_approx(fmaf(s[m][n][i], a.by_of_two, -less));
                         sum[m][half] += s[m][n][i];
                     }
             }
@@ -154,16 +145,18 @@ DEVICE void attend(const AttentionArguments &a) {
         }
     }
     if (is_idle) return;
+    const u32 from = forget(first);
 #pragma unroll
     for (u32 m = 0; m < PARTS; m++)
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const float all = sum_of_four(sum[m][half]);
-            const u32 row = first + 16 * m + g + 8 * half;
-            if (t == 0 && row < place.length) lse[row] = fmaf(top[m][half], a.by, logf(all));
+            const u32 row = from + 16 * m + g + 8 * half;
+            const u64 number = u64(place.head) * a.tokens + place.start + row;
+            if (t == 0 && row < place.length) a.lse[number] = fmaf(top[m][half], a.by, logf(all));
             sum[m][half] = a.dropout.scale / all;
         }
-    store_rows<D>(a.context, whole(a, place), forget(first), place.length, a.size, out, sum);
+    store_rows<D>(a.context, whole(a, place), from, place.length, a.size, out, sum);
 }
 
 KERNEL(attention_forward_16, AttentionArguments) { attend<16>(a); }

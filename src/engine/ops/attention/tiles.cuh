@@ -58,15 +58,26 @@ DEVICE Part whole(const AttentionArguments &a, const Place &place) {
 template <u32 D>
 DEVICE void fetch(bf16 *tile, const bf16 *from, const Part &part, u32 first, u32 count, u32 size) {
     using S = Shape<D>;
-    constexpr u32 PIECES = D / EIGHT;
+    constexpr u32 PIECES = D / EIGHT, AT_ONCE = S::THREADS / PIECES < TILE ? S::THREADS / PIECES : TILE;
+    const u32 row = threadIdx.x / PIECES, column = threadIdx.x % PIECES * EIGHT;
+    // Small tiles have fewer pieces than a block has threads.
+    if (AT_ONCE < S::THREADS / PIECES && row >= TILE) return;
+    const bf16 *at = from + offset(part, first + row, column);
+    bf16 *to = tile + row * S::STRIDE + column;
 #pragma unroll
-    for (u32 i = 0; i < TILE * PIECES; i += S::THREADS) {
-        const u32 row = (i + threadIdx.x) / PIECES, column = (i + threadIdx.x) % PIECES * EIGHT;
-        // Few threads have something to do where a tile is smaller than a block of threads has places.
-        if (TILE * PIECES % S::THREADS != 0 && row >= TILE) break;
-        const bool is_there = first + row < count && (S::IS_EXACT || column < size);
-        copy_later(tile + row * S::STRIDE + column, is_there ? from + offset(part, first + row, column) : from, is_there);
+    for (u32 i = 0; i < TILE; i += AT_ONCE) {
+        copy_later(to + i * S::STRIDE, at, first + row + i < count && (S::IS_EXACT || column < size));
+        at += u64(AT_ONCE) * part.stride;
     }
+}
+
+// Begins to copy a tile of keys and values into its stage, of which there are two.
+template <u32 D>
+DEVICE void fetch_keys(bf16 *tiles, const AttentionArguments &a, const Place &place, u32 tile) {
+    bf16 *stage = tiles + tile % 2 * (2 * Shape<D>::TILE_SIZE);
+    fetch<D>(stage, a.qkv, third(a, place, 1), tile * TILE, place.keys, a.size);
+    fetch<D>(stage + Shape<D>::TILE_SIZE, a.qkv, third(a, place, 2), tile * TILE, place.keys, a.size);
+    copies_end();
 }
 
 // Rows from `first` on as the left side of products, straight from memory; zeros for rows from `count` on.

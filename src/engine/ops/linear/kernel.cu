@@ -2,8 +2,6 @@
 
 // What stands beside the products of dense layers: the exact GELU, sums over rows, and layers of few outputs.
 
-constexpr u32 CHUNK = WARP * EIGHT;
-
 struct GeluArguments {
     const act *u;
     act *g;

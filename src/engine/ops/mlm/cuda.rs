@@ -211,8 +211,7 @@ impl<D: Driver> MaskedLm for Cuda<D> {
                 stride,
             };
             let product = part.logits(self.value(weights.bias));
-            // SAFETY: all of it lies in the pools, in sizes that the handles have; a row of logits is `stride` long.
-            unsafe { self.driver_mut().product(&product) };
+            self.product(&product);
             let of = |ints: Ints| self.int(ints.part(first, n));
             let arguments = SlotsArguments {
                 logits: part.logits,
@@ -242,8 +241,7 @@ impl<D: Driver> MaskedLm for Cuda<D> {
                 part.table_gradient(self.gradient(weights.table)),
             ];
             for product in products {
-                // SAFETY: as above.
-                unsafe { self.driver_mut().product(&product) };
+                self.product(&product);
             }
             self.add_to_bias(&part, found.offset(found_bytes));
         }

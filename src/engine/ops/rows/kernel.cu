@@ -2,7 +2,6 @@
 
 // Rows picked, rows put back, and units dropped: eight neighbours a thread, 256 columns a warp at a time.
 
-constexpr u32 CHUNK = WARP * EIGHT;
 constexpr u32 WARPS = 8;
 
 struct GatherArguments {
@@ -118,26 +117,30 @@ KERNEL(rows_scatter, ScatterArguments) {
             store_part(dx, first, a.width, to);
         }
     }
-    // Long runs take all warps of the block, whose sums are added in order.
+    // A long run takes all warps of the block, whose sums are added in order. No block has the beginnings of two.
     if (lane() == 0) ends[warp()] = end;
     __syncthreads();
+    u32 begin = blockIdx.x * WARPS;
+    end = 0;
+#pragma unroll
     for (u32 w = 0; w < WARPS; w++) {
         if (ends[w] == 0) continue;
-        const u32 begin = blockIdx.x * WARPS + w;
-        float sums[EIGHT] = {};
-#pragma unroll 4
-        for (u32 row = begin + warp(); row < ends[w]; row += WARPS) add_row(a, row, first, sums);
-        store_eight(room + warp() * CHUNK + lane() * EIGHT, sums);
-        __syncthreads();
-        const u32 column = chunk + threadIdx.x;
-        if (column < a.width) {
-            act *dx = a.dx + u64(a.index[begin]) * a.width + column;
-            float all = to_float(*dx);
-            for (u32 other = 0; other < WARPS; other++) all += room[other * CHUNK + threadIdx.x];
-            *dx = to_act(all);
-        }
-        __syncthreads();
+        begin += w;
+        end = ends[w];
     }
+    if (end == 0) return;
+    float sums[EIGHT] = {};
+#pragma unroll 4
+    for (u32 row = begin + warp(); row < end; row += WARPS) add_row(a, row, first, sums);
+    store_eight(room + warp() * CHUNK + lane() * EIGHT, sums);
+    __syncthreads();
+    const u32 column = chunk + threadIdx.x;
+    if (column >= a.width) return;
+    act *dx = a.dx + u64(a.index[begin]) * a.width + column;
+    float all = to_float(*dx);
+#pragma unroll
+    for (u32 w = 0; w < WARPS; w++) all += room[w * CHUNK + threadIdx.x];
+    *dx = to_act(all);
 }
 
 struct DropoutArguments {
@@ -155,17 +158,13 @@ KERNEL(rows_dropout, DropoutArguments) {
     if (row >= a.rows) return;
     const bool drops = a.dropout.threshold != 0;
     const u64 at = u64(row) * a.width;
-    const u64 block = u64(a.position[row]) * ((a.width + 127) / 128);
+    const u64 block = u64(a.position[row]) * blocks_of(a.width);
     const u32 sequence = a.sequence[row];
     for (u32 chunk = 0; chunk < a.width; chunk += CHUNK) {
         const u32 first = chunk + lane() * EIGHT;
         float values[EIGHT];
         load_part(a.x + at, first, a.width, 0.0f, values);
-        if (drops) {
-            const u32 kept = kept_eight(a.dropout, block + chunk / 128, sequence);
-#pragma unroll
-            for (u32 i = 0; i < EIGHT; i++) values[i] = kept >> i & 1u ? values[i] * a.dropout.scale : 0.0f;
-        }
+        if (drops) drop(a.dropout, block + chunk / 128, sequence, values);
         store_part(a.y + at, first, a.width, values);
     }
 }

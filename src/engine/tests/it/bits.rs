@@ -92,8 +92,8 @@ fn train(threads: usize, micro: usize, precision: Precision) -> Outcome {
         cpu.on_threads(|cpu| {
             cpu.zero_gradients();
             for part in batch.chunks(micro) {
-                let made = model.run(cpu, &room, part, 4, from, Some(scales), None);
-                replaced.extend(made.replaced);
+                model.run(cpu, &room, part, 4, from, Some(scales), None);
+                replaced.extend(model.corrupted(cpu, &room, part).replaced);
             }
             if step == 0 {
                 gradients = save(cpu, &model.parameters, Array::Gradient);

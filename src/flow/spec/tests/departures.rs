@@ -91,6 +91,34 @@ fn other_repetitions_depart_and_so_does_what_reads_fewer() {
     assert_eq!(lines(&both, "t[set=a,seed=1]"), ["t: epochs = 1 (3)"]);
 }
 
+/// Who tries other values and shrinks each of them says both.
+#[test]
+fn an_instance_that_the_file_has_not_says_what_else_is_changed() {
+    let main = "
+params: { tried: [3, 5] }
+profiles:
+  small: { params: { tried: [1] }, stages: { t: { with: { layer_decay: 0.5 }, needs: { data: ./less.txt } } } }
+  fewer: { params: { tried: [1] } }
+stages:
+  t: { kind: train, matrix: { epochs: '${params.tried}' }, needs: { data: ./main.yaml }, with: { epochs: '${matrix.epochs}' } }
+  u: { kind: tool, matrix: { from: t }, needs: { made: t }, with: { argv: [y] }, outputs: { out: out } }
+";
+    let scene = Scene::new(&[("main.yaml", main), ("less.txt", "x")]);
+    let loaded = scene.load(Some("fewer"), &[]).expect("loads");
+    assert_eq!(lines(&loaded, "t[epochs=1]"), ["t: epochs = 1 (3, 5)"]);
+    let loaded = scene.load(Some("small"), &[]).expect("loads");
+    assert_eq!(
+        lines(&loaded, "t[epochs=1]"),
+        [
+            "t: epochs = 1 (3, 5)",
+            "t: layer_decay = 0.5 (its default)",
+            "t: needs.data = less.txt (main.yaml)",
+        ]
+    );
+    // Of which instance another is made follows from its axes.
+    assert_eq!(lines(&loaded, "u[epochs=1]"), ["u: epochs = 1 (3, 5)"]);
+}
+
 #[test]
 fn instances_and_inputs_that_the_file_has_not_depart() {
     let loaded = scene().load(Some("other"), &[]).expect("loads");

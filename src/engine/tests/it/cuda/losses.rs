@@ -34,7 +34,7 @@ fn rows<B: Losses>(device: &mut B, n: usize, classes: usize) -> Outputs {
     device.write_reals(sums, &[0.5; RTD_SUMS]);
     let label = |i: usize, classes: usize| match i % 5 {
         3 => IGNORED,
-        _ => (i * 7 % classes) as u32,
+        _ => ((i * 7 + 1) % classes) as u32,
     };
     let of = |classes: usize| (0..n).map(|i| label(i, classes)).collect::<Vec<u32>>();
     device.write_ints(binary, &of(2));
