@@ -214,6 +214,15 @@ fn a_device_that_is_not_there_is_said_with_what_to_do() {
         .exits(3)
         .says("`cuda:1` cannot be computed on: ")
         .says("--device cpu");
+    // Where a folder is named, nothing else is looked into: this is so with a GPU and without.
+    fs_err::create_dir(space.path("no-libraries")).expect("made");
+    space
+        .run(&["--device", "cuda", "--cuda-libs", "no-libraries"])
+        .exits(3)
+        .says("`cuda` cannot be computed on: ")
+        .says("is not on this machine: no `lib")
+        .says("/no-libraries/lib64")
+        .says("--device cpu");
     space
         .run(&["--device", "tpu"])
         .exits(2)
@@ -236,10 +245,20 @@ fn a_device_that_is_not_there_is_said_with_what_to_do() {
         .says("leave `clip.every` out");
     // `auto` is the processor here, and what was made on another device is made again where it is not accepted.
     space.write("p.yaml", of("    resources: { device: auto }\n"));
-    assert_eq!(space.run(&["--json"]).exits(0).counts(), [3, 1, 2, 0, 0]);
+    let without = ["--json", "--cuda-libs", "no-libraries"];
+    assert_eq!(space.run(&without).exits(0).counts(), [3, 1, 2, 0, 0]);
+    let log = space.call(&["log", "p.yaml", "pretrain"]).exits(0).stdout;
+    let said = log.matches("computes on the processor: ").count();
+    assert_eq!(said, 1, "{log}");
     let accept = |device| {
         space
-            .run(&["--json", "--accept-device", device])
+            .run(&[
+                "--json",
+                "--cuda-libs",
+                "no-libraries",
+                "--accept-device",
+                device,
+            ])
             .exits(0)
             .counts()
     };

@@ -66,8 +66,9 @@ pub(super) fn fetch(
             "url": wheel.url,
             "sha256": wheel.sha256,
             "unpack": "zip",
-            "only": wheel.files,
+            // Entries are compared by what is left of their names.
             "strip": 3,
+            "only": wheel.files.iter().map(|file| name_of(file)).collect::<Vec<_>>(),
         });
         files.insert(wheel.name.to_owned(), of);
     }
@@ -95,7 +96,7 @@ pub(super) fn fetch(
     let mut laid = Vec::new();
     for wheel in wheels {
         for file in wheel.files {
-            let name = file.rsplit('/').next().unwrap_or(file);
+            let name = name_of(file);
             let path = to.join(name);
             fs_err::rename(folder.path().join(wheel.name).join(name), &path)?;
             laid.push(path);
@@ -104,4 +105,8 @@ pub(super) fn fetch(
     drop(folder);
     fs_err::remove_dir_all(&place)?;
     Ok(laid)
+}
+
+fn name_of(file: &str) -> &str {
+    file.rsplit('/').next().unwrap_or(file)
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ffi::{
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
@@ -123,12 +124,16 @@ pub(super) struct Device {
     pub(super) stream: Handle,
     number: c_int,
     context: Handle,
+    /// Each use of a device has its own, since contexts of before may have had the same handle.
+    turn: u64,
     fault: Option<String>,
 }
 
+static TURNS: AtomicU64 = AtomicU64::new(1);
+
 thread_local! {
-    /// The context that this thread's calls go to. Nobody else in this process sets it.
-    static CURRENT: Cell<Handle> = const { Cell::new(0) };
+    /// The device that this thread's calls go to, by its number in this process; 0 is none. Nobody else sets contexts here.
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Device {
@@ -144,6 +149,7 @@ impl Device {
             stream: 0,
             number,
             context: 0,
+            turn: TURNS.fetch_add(1, Ordering::Relaxed),
             fault: None,
         };
         let mut context: Handle = 0;
@@ -164,13 +170,13 @@ impl Device {
 
     /// Makes this thread's calls go to this device.
     pub(super) fn enter(&mut self) {
-        if CURRENT.get() == self.context {
+        if CURRENT.get() == self.turn {
             return;
         }
         // SAFETY: the context is alive as long as the device.
         let status = unsafe { (self.table.set_context)(self.context) };
         if self.is_done("cuCtxSetCurrent", status) {
-            CURRENT.set(self.context);
+            CURRENT.set(self.turn);
         }
     }
 
@@ -178,7 +184,7 @@ impl Device {
     pub(super) fn enter_quietly(&self) {
         // SAFETY: the context is alive as long as the device.
         if unsafe { (self.table.set_context)(self.context) } == 0 {
-            CURRENT.set(self.context);
+            CURRENT.set(self.turn);
         }
     }
 

@@ -95,8 +95,9 @@ impl Surroundings {
     pub fn of_process(named: Option<PathBuf>) -> Self {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let program = std::env::current_exe().ok();
+        let named = named.or_else(|| set(VARIABLE).map(PathBuf::from));
         Self {
-            named: named.or_else(|| set(VARIABLE).map(PathBuf::from)),
+            named: named.map(|folder| std::path::absolute(&folder).unwrap_or(folder)),
             variables: VARIABLES
                 .into_iter()
                 .filter_map(|name| Some((name, set(name)?)))
