@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ffi::{
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING,
-    CUDA_ERROR_NO_DEVICE, DriverTable, Handle, Status,
+    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, CU_EVENT_DEFAULT, CU_EVENT_DISABLE_TIMING,
+    CU_STREAM_NON_BLOCKING, CUDA_ERROR_NO_DEVICE, DriverTable, Handle, Status,
 };
 use crate::cuda::driver::DeviceFacts;
 use crate::error::DeviceError;
@@ -240,10 +240,31 @@ impl Device {
     }
 
     pub(super) fn create_event(&mut self) -> Option<Handle> {
+        self.event(CU_EVENT_DISABLE_TIMING)
+    }
+
+    /// One that says when it happened.
+    pub(super) fn create_timed_event(&mut self) -> Option<Handle> {
+        self.event(CU_EVENT_DEFAULT)
+    }
+
+    fn event(&mut self, flags: u32) -> Option<Handle> {
         let mut event: Handle = 0;
         // SAFETY: writes one handle.
-        let status = unsafe { (self.table.create_event)(&raw mut event, CU_EVENT_DISABLE_TIMING) };
+        let status = unsafe { (self.table.create_event)(&raw mut event, flags) };
         self.is_done("cuEventCreate", status).then_some(event)
+    }
+
+    /// Seconds between two timed events that have happened.
+    pub(super) fn between(&self, first: Handle, second: Handle) -> Result<f64, DeviceError> {
+        let Some(between) = self.table.between_events else {
+            return Err(self.failed("the driver has no `cuEventElapsedTime`".to_owned()));
+        };
+        let mut milliseconds: f32 = 0.0;
+        // SAFETY: writes one number; both events are alive.
+        let status = unsafe { between(&raw mut milliseconds, first, second) };
+        self.result("cuEventElapsedTime", status)?;
+        Ok(f64::from(milliseconds) / 1e3)
     }
 
     /// Has an event happen after what was asked for so far.

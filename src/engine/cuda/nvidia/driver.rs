@@ -14,7 +14,9 @@ use super::products::{Products, WORKSPACE};
 use super::staging::{Reading, Staging};
 use super::{Options, open};
 use crate::cuda::PRELUDE;
-use crate::cuda::driver::{DeviceFacts, Driver, Element, Grid, Kernel, Pointer, Product, Source};
+use crate::cuda::driver::{
+    DeviceFacts, Driver, Element, Grid, Kernel, Moments, Pointer, Product, Source,
+};
 use crate::error::DeviceError;
 
 /// A GPU that is in use.
@@ -31,7 +33,15 @@ pub struct Nvidia {
     staging: Staging,
     reading: Reading,
     graphs: Graphs,
+    marks: Marks,
     allocated: BTreeSet<Address>,
+}
+
+/// Events that say when they happened: those that were marked, in order, and those that may be marked again.
+#[derive(Debug, Default)]
+struct Marks {
+    made: Vec<Handle>,
+    spare: Vec<Handle>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +95,7 @@ impl Nvidia {
             staging: Staging::default(),
             reading: Reading::default(),
             graphs: Graphs::new(options.graphs),
+            marks: Marks::default(),
             allocated: BTreeSet::new(),
         };
         let workspace = made.allocate(WORKSPACE)?;
@@ -383,6 +394,31 @@ impl Driver for Nvidia {
     }
 }
 
+impl Moments for Nvidia {
+    fn mark(&mut self) {
+        self.device.enter();
+        if self.device.is_faulty() {
+            return;
+        }
+        self.settle();
+        let spare = self.marks.spare.pop();
+        if let Some(event) = spare.or_else(|| self.device.create_timed_event()) {
+            self.device.record(event);
+            self.marks.made.push(event);
+        }
+    }
+
+    fn intervals(&mut self) -> Result<Vec<f64>, DeviceError> {
+        self.finish()?;
+        let made = std::mem::take(&mut self.marks.made);
+        let pairs = made.windows(2);
+        let intervals = pairs.map(|pair| self.device.between(pair[0], pair[1]));
+        let intervals = intervals.collect();
+        self.marks.spare.extend(made);
+        intervals
+    }
+}
+
 impl Drop for Nvidia {
     fn drop(&mut self) {
         self.device.enter();
@@ -396,6 +432,9 @@ impl Drop for Nvidia {
         }
         // SAFETY: all work is done, and nobody else has these.
         unsafe {
+            for event in self.marks.made.iter().chain(&self.marks.spare) {
+                (self.device.table.destroy_event)(*event);
+            }
             for module in self.modules.values() {
                 (self.device.table.unload_module)(*module);
             }

@@ -113,6 +113,7 @@ table! {
     }
     where there {
         parameter: cuFuncGetParamInfo(Handle, usize, *mut usize, *mut usize);
+        between_events: cuEventElapsedTime(*mut f32, Handle, Handle);
     }
 }
 
@@ -220,6 +221,7 @@ constants! { c_int:
 }
 constants! { u32:
     CU_STREAM_NON_BLOCKING = 1;
+    CU_EVENT_DEFAULT = 0;
     CU_EVENT_DISABLE_TIMING = 2;
     CUBLASLT_EPILOGUE_BIAS = 4;
     CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2;
@@ -283,6 +285,7 @@ mod tests {
             cuda::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES => CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
             cuda::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED => CU_STREAM_CAPTURE_MODE_RELAXED,
             cuda::CUstream_flags_enum::CU_STREAM_NON_BLOCKING => CU_STREAM_NON_BLOCKING,
+            cuda::CUevent_flags_enum::CU_EVENT_DEFAULT => CU_EVENT_DEFAULT,
             cuda::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING => CU_EVENT_DISABLE_TIMING,
             cudarc::nvrtc::sys::nvrtcResult::NVRTC_ERROR_COMPILATION => NVRTC_ERROR_COMPILATION,
             Data::CUDA_R_32F => CUDA_R_32F,
