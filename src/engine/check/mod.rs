@@ -21,7 +21,9 @@ use crate::error::DeviceError;
 use crate::random::{Draw, Purpose, Stream, unit};
 
 /// What came out: names and numbers.
-pub type Outputs = Vec<(String, Vec<f32>)>;
+pub type Outputs = Vec<Output>;
+/// A tensor of it.
+pub type Output = (String, Vec<f32>);
 
 /// How far numbers may lie apart, as a share of the largest of their tensor.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +111,7 @@ pub fn compare(
     found: &Outputs,
 ) -> Vec<Difference> {
     assert_eq!(expected.len(), found.len(), "as many tensors");
-    let one = |((name, expected), (other, found)): (&(String, Vec<f32>), &(String, Vec<f32>))| {
+    let one = |((name, expected), (other, found)): (&Output, &Output)| {
         assert_eq!(name, other, "the same tensors");
         assert_eq!(expected.len(), found.len(), "{name}");
         let most = expected.iter().fold(floor, |most, v| most.max(v.abs()));
@@ -117,7 +119,7 @@ pub fn compare(
         for (i, (e, f)) in expected.iter().zip(found).enumerate() {
             let apart = (e - f).abs() / most;
             // What is not a number is further than anything.
-            if !(apart <= share) {
+            if apart > share || apart.is_nan() {
                 (index, share) = (i, apart);
             }
             if share.is_nan() {
@@ -142,7 +144,7 @@ pub fn compare(
 /// The first tensor whose bits are not the same twice.
 #[must_use]
 pub fn other_bits(one: &Outputs, other: &Outputs) -> Option<String> {
-    let differs = |((name, a), (_, b)): (&(String, Vec<f32>), &(String, Vec<f32>))| {
+    let differs = |((name, a), (_, b)): (&Output, &Output)| {
         let is_same =
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
         (!is_same).then(|| name.clone())

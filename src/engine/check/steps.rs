@@ -104,7 +104,7 @@ impl Training {
                 // Every step moves the weights.
                 schedule: Schedule {
                     warmup: 2,
-                    ..settings.schedule.clone()
+                    ..settings.schedule
                 },
                 ..settings
             },

@@ -72,7 +72,7 @@ impl Arguments {
         if !made.help && made.out.as_os_str().is_empty() {
             return Err("`--out` is missing".to_owned());
         }
-        if !(made.minutes > 0.0) {
+        if made.minutes.is_nan() || made.minutes <= 0.0 {
             return Err("`--minutes` is more than 0".to_owned());
         }
         Ok(made)
