@@ -77,7 +77,7 @@ fn every_kernel_compiles() {
             .map_or(1, usize::from)
             .min(8)
         {
-            scope.spawn(&work);
+            scope.spawn(work);
         }
     });
     let with_kernels = with_kernels.into_inner().expect("no panic");
