@@ -145,14 +145,15 @@ impl Nvidia {
         let (mut handle, mut offset, mut size): (Handle, usize, usize) = (0, 0, 0);
         // SAFETY: writes one handle; the module is loaded as long as the device is in use.
         let status = unsafe { (table.function)(&raw mut handle, *module, name.as_ptr()) };
+        if !self.device.is_done("cuModuleGetFunction", status) {
+            return None;
+        }
+        let table = &self.device.table;
         // SAFETY: writes two numbers; a kernel that takes nothing says so by its status.
         let arguments = table.parameter.and_then(|parameter| unsafe {
             let status = parameter(handle, 0, &raw mut offset, &raw mut size);
             (status == 0).then_some(size)
         });
-        if !self.device.is_done("cuModuleGetFunction", status) {
-            return None;
-        }
         let function = Function {
             handle,
             arguments,
@@ -361,7 +362,8 @@ impl Driver for Nvidia {
             .as_mut()
             .expect("there since the device was opened");
         // SAFETY: the caller's promise.
-        unsafe { products.product(&mut self.device, product) };
+        let number = unsafe { products.product(&mut self.device, product) };
+        self.graphs.met(number);
     }
 
     fn begin_step(&mut self) {

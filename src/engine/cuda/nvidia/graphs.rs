@@ -1,15 +1,14 @@
 //! Stretches of work that are recorded as graphs and replayed. Knows nothing of what the work is.
 //!
 //! A stretch is recorded anew each time, since addresses and counters change, and laid over an executable graph of the same
-//! shape, which is cheaper than making one. What it costs the processor is hidden behind the step before.
+//! shape, which is cheaper than making one. Of the same shape are those with as many nodes and the same choices of products:
+//! an update carries arguments and grids over, but not the sizes of clusters, which libraries launch some products with.
 
 use super::device::Device;
-use super::ffi::{
-    CU_STREAM_CAPTURE_MODE_RELAXED, CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE, Handle, UpdateResult,
-};
+use super::ffi::{CU_STREAM_CAPTURE_MODE_RELAXED, Handle, UpdateResult};
 
 /// Executable graphs that are kept.
-const MOST: usize = 8;
+const MOST: usize = 64;
 /// Stretches carried out plainly before any is recorded: libraries load what they need when they first meet it.
 const PLAIN: u32 = 1;
 
@@ -24,6 +23,7 @@ enum Stretch {
 #[derive(Debug)]
 struct Executable {
     nodes: usize,
+    products: u64,
     handle: Handle,
     used: u64,
 }
@@ -34,6 +34,8 @@ pub(super) struct Graphs {
     stretch: Stretch,
     plain: u32,
     is_used: bool,
+    /// The choices of the products of this stretch, in order, as a number.
+    products: u64,
     kept: Vec<Executable>,
     launches: u64,
     instantiated: u64,
@@ -45,6 +47,7 @@ impl Graphs {
             stretch: Stretch::Outside,
             plain: 0,
             is_used,
+            products: 0,
             kept: Vec::new(),
             launches: 0,
             instantiated: 0,
@@ -54,6 +57,12 @@ impl Graphs {
     /// Whether work is being recorded.
     pub(super) fn is_recording(&self) -> bool {
         self.stretch == Stretch::Recorded
+    }
+
+    /// A product was asked for, whose choice has this number.
+    pub(super) fn met(&mut self, number: u64) {
+        // FNV-1a by words.
+        self.products = (self.products ^ number).wrapping_mul(0x0000_0100_0000_01b3);
     }
 
     /// Graphs launched, and how many of them had to be made.
@@ -66,6 +75,7 @@ impl Graphs {
             return;
         }
         self.stretch = Stretch::Plain;
+        self.products = 0xcbf2_9ce4_8422_2325;
         if !self.is_used {
             return;
         }
@@ -124,7 +134,9 @@ impl Graphs {
     /// An executable of this graph: one of the same shape, else a new one.
     fn executable(&mut self, device: &mut Device, graph: Handle, nodes: usize) -> Option<Handle> {
         self.launches += 1;
-        for kept in self.kept.iter_mut().filter(|kept| kept.nodes == nodes) {
+        let products = self.products;
+        let same = |kept: &&mut Executable| (kept.nodes, kept.products) == (nodes, products);
+        for kept in self.kept.iter_mut().filter(same) {
             let mut why = UpdateResult::default();
             // SAFETY: both are alive; launches of before are not touched by it.
             let status = unsafe { (device.table.update)(kept.handle, graph, &raw mut why) };
@@ -132,10 +144,7 @@ impl Graphs {
                 kept.used = self.launches;
                 return Some(kept.handle);
             }
-            if status != CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE {
-                device.is_done("cuGraphExecUpdate", status);
-                return None;
-            }
+            // Whatever stands against it, a new one can be made.
         }
         let mut handle: Handle = 0;
         // SAFETY: writes one handle.
@@ -152,6 +161,7 @@ impl Graphs {
         }
         self.kept.push(Executable {
             nodes,
+            products,
             handle,
             used: self.launches,
         });

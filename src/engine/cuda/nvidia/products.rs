@@ -70,6 +70,8 @@ struct Plan {
     operation: Handle,
     layouts: [Handle; 3],
     algorithm: Algorithm,
+    /// Another for each choice: where it is the same, so are the kernels that the library launches.
+    number: u64,
 }
 
 /// The library with what was chosen for each shape.
@@ -79,6 +81,7 @@ pub(super) struct Products {
     handle: Handle,
     workspace: Pointer,
     plans: BTreeMap<Shape, Plan>,
+    numbered: u64,
 }
 
 /// A call that failed.
@@ -121,6 +124,7 @@ impl Products {
                 handle,
                 workspace,
                 plans: BTreeMap::new(),
+                numbered: 0,
             }),
             status => Err(unusable(format!(
                 "cublasLtCreate: error {status}, {}",
@@ -138,7 +142,7 @@ impl Products {
     ///
     /// # Safety
     /// The matrices lie in memory of the device.
-    pub(super) unsafe fn product(&mut self, device: &mut Device, product: &Product) {
+    pub(super) unsafe fn product(&mut self, device: &mut Device, product: &Product) -> u64 {
         assert_eq!(product.a.element, product.b.element, "factors of one type");
         assert!(
             product.c.element == product.a.element || product.c.element == Element::F32,
@@ -149,27 +153,33 @@ impl Products {
             "a plain result of a sum"
         );
         if product.rows == 0 || product.columns == 0 {
-            return;
+            return 0;
         }
         // SAFETY: the caller's promise.
-        if let Err(Failed(name, status)) = unsafe { self.ask(device, product) } {
-            let [rows, columns, inner] = Shape::new(product).sizes;
-            device.fail(format!(
-                "{name}: error {status}, {} (a product of {rows} x {inner} and {inner} x {columns})",
-                words(status)
-            ));
+        match unsafe { self.ask(device, product) } {
+            Ok(number) => number,
+            Err(Failed(name, status)) => {
+                let [rows, columns, inner] = Shape::new(product).sizes;
+                device.fail(format!(
+                    "{name}: error {status}, {} (a product of {rows} x {inner} and {inner} x {columns})",
+                    words(status)
+                ));
+                0
+            }
         }
     }
 
     /// # Safety
     /// As `product`.
-    unsafe fn ask(&mut self, device: &Device, product: &Product) -> Result<(), Failed> {
+    unsafe fn ask(&mut self, device: &Device, product: &Product) -> Result<u64, Failed> {
         let shape = Shape::new(product);
         if !self.plans.contains_key(&shape) {
             if self.plans.len() >= MOST {
                 self.forget();
             }
-            let plan = self.plan(&shape)?;
+            let mut plan = self.plan(&shape)?;
+            self.numbered += 1;
+            plan.number = self.numbered;
             self.plans.insert(shape, plan);
         }
         let plan = &self.plans[&shape];
@@ -200,7 +210,7 @@ impl Products {
                 device.stream,
             )
         };
-        call("cublasLtMatmul", status)
+        call("cublasLtMatmul", status).map(|()| plan.number)
     }
 
     fn set_operation<T>(&self, operation: Handle, what: c_int, value: &T) -> Result<(), Failed> {
@@ -216,6 +226,7 @@ impl Products {
             operation: 0,
             layouts: [0; 3],
             algorithm: Algorithm::default(),
+            number: 0,
         };
         match self.fill(&mut plan, shape) {
             Ok(()) => Ok(plan),

@@ -118,8 +118,10 @@ impl Staging {
             return free;
         }
         // What is recorded into a graph is not read before it is launched, however long one waits.
-        if self.slabs.len() >= USUAL && !recording {
-            let oldest = self.read.pop_front()?;
+        if self.slabs.len() >= USUAL
+            && !recording
+            && let Some(oldest) = self.read.pop_front()
+        {
             // SAFETY: the event is alive.
             let status = unsafe { (device.table.wait_for_event)(self.slabs[oldest].event) };
             return device

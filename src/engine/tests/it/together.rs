@@ -66,9 +66,13 @@ fn together(
                     let numbers = train(&mut trainer, steps.clone());
                     // Nobody reads what is written meanwhile: all are done with it when a step is.
                     if rank == 0 {
-                        trainer.snapshot().write(checkpoint, b"").expect("written");
+                        trainer
+                            .snapshot()
+                            .expect("read")
+                            .write(checkpoint, b"")
+                            .expect("written");
                     }
-                    (numbers, trainer.discriminator())
+                    (numbers, trainer.discriminator().expect("read"))
                 })
             })
             .collect();

@@ -57,7 +57,7 @@ fn pretrain<B: Backend + Send>(
     let numbers = steps.map(one).collect();
     Outcome {
         numbers,
-        discriminator: trainer.discriminator(),
+        discriminator: trainer.discriminator().expect("read"),
     }
 }
 
@@ -104,7 +104,11 @@ fn pretraining_goes_on_to_the_same_bits_in_any_order_of_threads() {
     let place = folder.path().join("state");
     let mut first = make(2);
     pretrain(&mut first, 0..2);
-    first.snapshot().write(&place, b"").expect("written");
+    first
+        .snapshot()
+        .expect("read")
+        .write(&place, b"")
+        .expect("written");
     let mut second = make(3);
     second.resume(&place).expect("whole");
     let found = pretrain(&mut second, 2..3);
