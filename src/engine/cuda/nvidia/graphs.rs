@@ -4,8 +4,12 @@
 //! shape, which is cheaper than making one. Of the same shape are those with as many nodes and the same choices of products:
 //! an update carries arguments and grids over, but not the sizes of clusters, which libraries launch some products with.
 
+use std::mem::MaybeUninit;
+
+use cudarc::driver::sys::{CUgraph, CUgraphExec, CUgraphExecUpdateResultInfo, CUstreamCaptureMode};
+
 use super::device::Device;
-use super::ffi::{CU_STREAM_CAPTURE_MODE_RELAXED, Handle, UpdateResult};
+use super::ffi::{Handle, SUCCESS};
 
 /// Executable graphs that are kept.
 const MOST: usize = 64;
@@ -24,7 +28,7 @@ enum Stretch {
 struct Executable {
     nodes: usize,
     products: u64,
-    handle: Handle,
+    handle: Handle<CUgraphExec>,
     used: u64,
 }
 
@@ -84,9 +88,9 @@ impl Graphs {
             return;
         }
         // Relaxed, because cuBLASLt may load a kernel on the way.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is alive and records nothing.
-        let status =
-            unsafe { (device.table.begin_capture)(device.stream, CU_STREAM_CAPTURE_MODE_RELAXED) };
+        let status = unsafe { (device.table.begin_capture)(device.stream.0, mode) };
         if device.is_done("cuStreamBeginCapture", status) {
             self.stretch = Stretch::Recorded;
         }
@@ -98,10 +102,10 @@ impl Graphs {
             return false;
         }
         self.stretch = Stretch::Plain;
-        let mut graph: Handle = 0;
+        let mut graph: CUgraph = std::ptr::null_mut();
         // SAFETY: the stream records since `begin`.
-        let status = unsafe { (device.table.end_capture)(device.stream, &raw mut graph) };
-        if device.is_done("cuStreamEndCapture", status) && graph != 0 {
+        let status = unsafe { (device.table.end_capture)(device.stream.0, &raw mut graph) };
+        if device.is_done("cuStreamEndCapture", status) && !graph.is_null() {
             if !device.is_faulty() {
                 self.launch(device, graph);
             }
@@ -115,7 +119,7 @@ impl Graphs {
         self.stretch = Stretch::Outside;
     }
 
-    fn launch(&mut self, device: &mut Device, graph: Handle) {
+    fn launch(&mut self, device: &mut Device, graph: CUgraph) {
         let mut nodes = 0;
         // SAFETY: without a place for nodes, their number is written.
         let status =
@@ -127,28 +131,34 @@ impl Graphs {
             return;
         };
         // SAFETY: both are alive.
-        let status = unsafe { (device.table.launch_graph)(executable, device.stream) };
+        let status = unsafe { (device.table.launch_graph)(executable.0, device.stream.0) };
         device.is_done("cuGraphLaunch", status);
     }
 
     /// An executable of this graph: one of the same shape, else a new one.
-    fn executable(&mut self, device: &mut Device, graph: Handle, nodes: usize) -> Option<Handle> {
+    fn executable(
+        &mut self,
+        device: &mut Device,
+        graph: CUgraph,
+        nodes: usize,
+    ) -> Option<Handle<CUgraphExec>> {
         self.launches += 1;
         let products = self.products;
         let same = |kept: &&mut Executable| (kept.nodes, kept.products) == (nodes, products);
         for kept in self.kept.iter_mut().filter(same) {
-            let mut why = UpdateResult::default();
+            // Never read: what is in it may be newer than the type of it.
+            let mut why = MaybeUninit::<CUgraphExecUpdateResultInfo>::zeroed();
             // SAFETY: both are alive; launches of before are not touched by it.
-            let status = unsafe { (device.table.update)(kept.handle, graph, &raw mut why) };
-            if status == 0 {
+            let status = unsafe { (device.table.update)(kept.handle.0, graph, why.as_mut_ptr()) };
+            if status == SUCCESS {
                 kept.used = self.launches;
                 return Some(kept.handle);
             }
             // Whatever stands against it, a new one can be made.
         }
-        let mut handle: Handle = 0;
+        let mut handle = Handle::NULL;
         // SAFETY: writes one handle.
-        let status = unsafe { (device.table.instantiate)(&raw mut handle, graph, 0) };
+        let status = unsafe { (device.table.instantiate)(&raw mut handle.0, graph, 0) };
         if !device.is_done("cuGraphInstantiate", status) {
             return None;
         }
@@ -157,7 +167,7 @@ impl Graphs {
             let oldest = (0..self.kept.len()).min_by_key(|i| self.kept[*i].used)?;
             let gone = self.kept.swap_remove(oldest);
             // SAFETY: nobody launches it again; one that runs is freed when it is done.
-            unsafe { (device.table.destroy_executable)(gone.handle) };
+            unsafe { (device.table.destroy_executable)(gone.handle.0) };
         }
         self.kept.push(Executable {
             nodes,
@@ -172,7 +182,7 @@ impl Graphs {
     pub(super) fn release(&mut self, device: &mut Device) {
         for gone in self.kept.drain(..) {
             // SAFETY: nobody launches it again.
-            unsafe { (device.table.destroy_executable)(gone.handle) };
+            unsafe { (device.table.destroy_executable)(gone.handle.0) };
         }
     }
 }

@@ -79,6 +79,7 @@ impl Fake {
             ("memory", 1 << 30),
             ("spoil", 0),
             ("no_way", 0),
+            ("state", 0),
             ("asked", 0),
             ("recorded", 0),
             ("heuristics", 0),
