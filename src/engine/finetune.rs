@@ -209,6 +209,12 @@ impl<B: Backend + Send> TaskTrainer<B> {
         })
     }
 
+    /// The device.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Updates done.
     #[must_use]
     pub fn step(&self) -> u64 {

@@ -188,6 +188,12 @@ impl<B: Backend + Send> Pretrainer<B> {
         self.settings.masking = masking;
     }
 
+    /// The device.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Updates done.
     #[must_use]
     pub fn step(&self) -> u64 {
@@ -468,6 +474,11 @@ impl<B: Backend + Send> Pretrainer<B> {
             })
             .collect();
         Ok(own)
+    }
+
+    /// Gradients of the last step, before they were clipped.
+    pub fn gradients(&mut self) -> Tensors {
+        weights::save(&mut self.backend, &self.model.parameters, Array::Gradient)
     }
 
     /// A copy of everything that going on takes: parameters, moments, the step.

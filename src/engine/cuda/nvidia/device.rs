@@ -243,11 +243,35 @@ impl Device {
     }
 
     pub(super) fn create_event(&mut self) -> Option<Handle<CUevent>> {
+        self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    /// One that says when it happened.
+    pub(super) fn create_timed_event(&mut self) -> Option<Handle<CUevent>> {
+        self.event(CUevent_flags::CU_EVENT_DEFAULT)
+    }
+
+    fn event(&mut self, flags: CUevent_flags) -> Option<Handle<CUevent>> {
         let mut event = Handle::NULL;
-        let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
         // SAFETY: writes one handle.
-        let status = unsafe { (self.table.create_event)(&raw mut event.0, flags) };
+        let status = unsafe { (self.table.create_event)(&raw mut event.0, flags as u32) };
         self.is_done("cuEventCreate", status).then_some(event)
+    }
+
+    /// Seconds between two timed events that have happened.
+    pub(super) fn between(
+        &self,
+        first: Handle<CUevent>,
+        second: Handle<CUevent>,
+    ) -> Result<f64, DeviceError> {
+        let Some(between) = self.table.between_events else {
+            return Err(self.failed("the driver has no `cuEventElapsedTime`".to_owned()));
+        };
+        let mut milliseconds: f32 = 0.0;
+        // SAFETY: writes one number; both events are alive.
+        let status = unsafe { between(&raw mut milliseconds, first.0, second.0) };
+        self.result("cuEventElapsedTime", status)?;
+        Ok(f64::from(milliseconds) / 1e3)
     }
 
     /// Has an event happen after what was asked for so far.

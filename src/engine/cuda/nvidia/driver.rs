@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, c_void};
 
-use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUfunction_attribute, CUmodule, CUresult};
+use cudarc::driver::sys::{
+    CUdeviceptr, CUevent, CUfunction, CUfunction_attribute, CUmodule, CUresult,
+};
 
 use super::compile::{Compiler, Target};
 use super::cubins::Cubins;
@@ -14,7 +16,9 @@ use super::products::{Products, WORKSPACE};
 use super::staging::{Reading, Staging};
 use super::{Options, open};
 use crate::cuda::PRELUDE;
-use crate::cuda::driver::{DeviceFacts, Driver, Element, Grid, Kernel, Pointer, Product, Source};
+use crate::cuda::driver::{
+    DeviceFacts, Driver, Element, Grid, Kernel, Moments, Pointer, Product, Source,
+};
 use crate::error::DeviceError;
 
 /// A GPU that is in use.
@@ -31,7 +35,15 @@ pub struct Nvidia {
     staging: Staging,
     reading: Reading,
     graphs: Graphs,
+    marks: Marks,
     allocated: BTreeSet<CUdeviceptr>,
+}
+
+/// Events that say when they happened: those that were marked, in order, and those that may be marked again.
+#[derive(Debug, Default)]
+struct Marks {
+    made: Vec<Handle<CUevent>>,
+    spare: Vec<Handle<CUevent>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +97,7 @@ impl Nvidia {
             staging: Staging::default(),
             reading: Reading::default(),
             graphs: Graphs::new(options.graphs),
+            marks: Marks::default(),
             allocated: BTreeSet::new(),
         };
         let workspace = made.allocate(WORKSPACE)?;
@@ -385,6 +398,31 @@ impl Driver for Nvidia {
     }
 }
 
+impl Moments for Nvidia {
+    fn mark(&mut self) {
+        self.device.enter();
+        if self.device.is_faulty() {
+            return;
+        }
+        self.settle();
+        let spare = self.marks.spare.pop();
+        if let Some(event) = spare.or_else(|| self.device.create_timed_event()) {
+            self.device.record(event);
+            self.marks.made.push(event);
+        }
+    }
+
+    fn intervals(&mut self) -> Result<Vec<f64>, DeviceError> {
+        self.finish()?;
+        let made = std::mem::take(&mut self.marks.made);
+        let pairs = made.windows(2);
+        let intervals = pairs.map(|pair| self.device.between(pair[0], pair[1]));
+        let intervals = intervals.collect();
+        self.marks.spare.extend(made);
+        intervals
+    }
+}
+
 impl Drop for Nvidia {
     fn drop(&mut self) {
         self.device.enter();
@@ -398,6 +436,9 @@ impl Drop for Nvidia {
         }
         // SAFETY: all work is done, and nobody else has these.
         unsafe {
+            for event in self.marks.made.iter().chain(&self.marks.spare) {
+                (self.device.table.destroy_event)(event.0);
+            }
             for module in self.modules.values() {
                 (self.device.table.unload_module)(module.0);
             }

@@ -172,6 +172,7 @@ table! {
     }
     where there {
         parameter: cuFuncGetParamInfo(CUfunction, usize, *mut usize, *mut usize);
+        between_events: cuEventElapsedTime(*mut f32, CUevent, CUevent);
     }
 }
 

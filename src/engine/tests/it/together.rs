@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
+use engine::check::steps::{batch, examples, settings};
 use engine::collective::{Collective, Meeting, Processes};
 use engine::cpu::Cpu;
 use engine::error::TrainError;
 use engine::pretrain::{Pretrainer, Pretraining, StepNumbers};
 use engine::weights::Tensors;
-
-use crate::training::{batch, examples, settings};
 
 const WORD: u32 = 77;
 

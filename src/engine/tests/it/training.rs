@@ -5,70 +5,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::arena::Plan;
 use engine::backend::{Array, Dropout, Memory as _};
+use engine::check::steps::{batch, examples, settings};
 use engine::checkpoint;
-use engine::config::ElectraConfig;
 use engine::cpu::Cpu;
 use engine::error::TrainError;
-use engine::mask::{Duplicates, Masking};
 use engine::model::batch::Sequence;
 use engine::model::pretraining::{MaskedSequence, PretrainingModel, Replacements, Scales};
 use engine::ops::mlm::Sampling;
-use engine::pretrain::{Example, Pretrainer, Pretraining};
-use engine::random::{Draw, Purpose, Stream, below};
-use engine::schedule::{Schedule, Shape};
+use engine::pretrain::{Pretrainer, Pretraining};
+use engine::random::Draw;
 use engine::weights::{self, Tensors};
 
 const VOCABULARY: u32 = 60;
-
-pub(crate) fn settings() -> Pretraining {
-    let text = r#"{"vocab_size": 60, "embedding_size": 32, "hidden_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "intermediate_size": 128, "max_position_embeddings": 64}"#;
-    let config: ElectraConfig = serde_json::from_str(text).expect("a configuration");
-    Pretraining {
-        generator: config.generator(0.5, 1.0),
-        discriminator: config,
-        schedule: Schedule {
-            peak: 2e-3,
-            steps: 600,
-            warmup: 15,
-            shape: Shape::Product,
-        },
-        weight_decay: 0.01,
-        betas: (0.9, 0.999),
-        epsilon: 1e-6,
-        clip: Some(1.0),
-        clip_every: None,
-        weights: (1.0, 50.0),
-        masking: Masking::new(0.15, 64, Duplicates::None, vec![2, 3, 4]),
-        temperature: 1.0,
-        disallow_correct: false,
-        mask_id: 4,
-        seed: 3,
-    }
-}
-
-/// One word again and again: the tokens that are seen say all about a masked one.
-pub(crate) fn batch(step: u32) -> Vec<Vec<u32>> {
-    let stream = Stream::new(1, Purpose::Shuffle);
-    (0..16)
-        .map(|sequence| {
-            let draw = Draw { step, sequence };
-            let length = 12 + below(stream.word(draw, 0), 20);
-            let word = 5 + below(stream.word(draw, 1), 40);
-            let words = (0..length).map(|_| word);
-            [2].into_iter().chain(words).chain([3]).collect()
-        })
-        .collect()
-}
-
-pub(crate) fn examples<'a>(ids: &'a [Vec<u32>], zeros: &'a [u32]) -> Vec<Example<'a>> {
-    ids.iter()
-        .map(|ids| Example {
-            ids,
-            types: &zeros[..ids.len()],
-        })
-        .collect()
-}
 
 fn trainer() -> Pretrainer<Cpu> {
     let cpu = Cpu::new(2).expect("threads");

@@ -1,6 +1,7 @@
 //! The driver of NVIDIA's GPUs against libraries that do on the CPU what the documentation of NVIDIA's says, and the real
 //! compiler where it is.
 
+mod check;
 mod compile;
 mod missing;
 mod products;
