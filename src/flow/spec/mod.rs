@@ -352,6 +352,8 @@ pub struct Resources {
     pub device: Option<String>,
     /// Sequences a device takes at once.
     pub micro_batch: Option<u32>,
+    /// Processes that compute together, each on a device of its own.
+    pub processes: u32,
 }
 
 impl Default for Resources {
@@ -364,6 +366,7 @@ impl Default for Resources {
             time_seconds: None,
             device: None,
             micro_batch: None,
+            processes: 1,
         }
     }
 }
