@@ -214,6 +214,18 @@ fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), S
     Ok((device, room))
 }
 
+/// Says once where several GPUs have no way to each other but the processor's memory.
+fn say_way_of_sums(stage: &StageContext, seat: Seat) {
+    let library = Library::Collectives;
+    if seat.size > 1 && Surroundings::of_process(None).find(library).is_empty() {
+        (stage.say)(&format!(
+            "{} is not on this machine: gradients are added up through the processor's memory, which is slower; {}",
+            library.title(),
+            library.install()
+        ));
+    }
+}
+
 /// What pre-trains. See [`Pretrainer`].
 pub(super) trait Pretrains {
     fn step(&self) -> u64;
@@ -331,6 +343,7 @@ pub(super) fn pretrainer(
             Ok(Made::on_cpu(trainer, tokens).in_processes(seat.size))
         }
         Device::Cuda(index) => {
+            say_way_of_sums(stage, seat);
             let (device, room) = open_cuda(index, precision)?;
             let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::ACCELERATOR)

@@ -36,5 +36,7 @@ pub(super) fn follow(
             .train_while(&borrowed(&batch), &|_| true)
             .map_err(|error| step_error(error, || run::examples_at(&places)))?;
     }
+    // A device of another may still read of this one's memory: nobody leaves before all are done.
+    group.tell(None)?;
     Ok(StageReport::default())
 }

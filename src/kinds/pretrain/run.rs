@@ -227,6 +227,9 @@ impl<'a> Run<'a> {
             self.evaluate_if_due()?;
             self.step()?;
         }
+        if let Some(group) = &mut self.group {
+            group.tell(None)?;
+        }
         self.group = None;
         let numbers = match self.kind.held_out {
             0 => None,

@@ -337,3 +337,77 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A process that runs a script instead of a stage, as the second of two.
+    fn others(script: &str, result: PathBuf) -> Watch {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped());
+        let member = Member {
+            rank: 1,
+            child: command.spawn().expect("starts"),
+            end: None,
+        };
+        let others = Others {
+            members: Mutex::new(vec![member]),
+            size: 2,
+            is_over: AtomicBool::new(false),
+        };
+        Watch::begin(Arc::new(others), result).expect("a thread")
+    }
+
+    fn explained(script: &str, error: StageError) -> StageError {
+        let folder = tempfile::tempdir().expect("temp");
+        let socket = UnixStream::pair().expect("sockets").0;
+        let group = Group {
+            seat: Seat { rank: 0, size: 2 },
+            device: "cpu".to_owned(),
+            processes: Shared(Arc::new(Mutex::new(
+                Processes::first(vec![socket]).expect("a socket"),
+            ))),
+            watch: Some(others(script, folder.path().join("result"))),
+        };
+        group.explain(error)
+    }
+
+    #[test]
+    fn what_another_process_says_is_what_the_stage_says() {
+        let gone = || StageError::new(DEVICE, "the group of processes failed");
+        let own = StageError::new("engine::no_library", "there is no NVRTC").environment();
+        let said = serde_json::to_string(&ExecResult::Err(own)).expect("errors serialise");
+        let error = explained(&format!("printf '%s' '{said}'; exit 1"), gone());
+        let text = &error.diagnostic.message;
+        assert_eq!(text, "process 2 of 2: there is no NVRTC");
+        assert_eq!(error.diagnostic.code, "engine::no_library");
+        let error = explained("kill -9 $$", gone());
+        let text = &error.diagnostic.message;
+        assert_eq!(text, "process 2 of 2 was killed by SIGKILL");
+        assert!(error.may_pass && error.diagnostic.help.is_some());
+        let error = explained("echo nonsense; exit 3", gone());
+        let text = &error.diagnostic.message;
+        assert!(text.starts_with("process 2 of 2 ended without a result"));
+        // What is the first's own stays so, whatever became of others.
+        let other = StageError::new("engine::not_finite", "the loss is not finite");
+        let error = explained("exit 3", other);
+        assert_eq!(error.diagnostic.code, "engine::not_finite");
+    }
+
+    #[test]
+    fn who_is_not_waited_for_any_more_is_ended() {
+        let folder = tempfile::tempdir().expect("temp");
+        let began = Instant::now();
+        let watch = others("exec sleep 1000", folder.path().join("result"));
+        let pid = watch.others.members()[0].child.id();
+        assert!(watch.others.lost().is_none());
+        drop(watch);
+        assert!(began.elapsed() < GRACE);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("small"));
+        let asked = rustix::process::test_kill_process(pid.expect("not zero"));
+        assert!(asked.is_err(), "it is buried");
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
+use std::path::PathBuf;
 
+use super::collectives::Collectives;
 use super::compile::{Compiler, Target};
 use super::cubins::Cubins;
 use super::device::Device;
@@ -10,9 +12,11 @@ use super::ffi::{
     Address, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, CUDA_ERROR_OUT_OF_MEMORY, Handle,
 };
 use super::graphs::Graphs;
+use super::libraries::Library;
 use super::products::{Products, WORKSPACE};
 use super::staging::{Reading, Staging};
 use super::{Options, open};
+use crate::collective::Collective;
 use crate::cuda::PRELUDE;
 use crate::cuda::driver::{DeviceFacts, Driver, Element, Grid, Kernel, Pointer, Product, Source};
 use crate::error::DeviceError;
@@ -28,6 +32,9 @@ pub struct Nvidia {
     /// By the address of the kernel's description, of which there is one each.
     functions: BTreeMap<(usize, Element), Function>,
     products: Option<Products>,
+    /// Files of the library for sums over GPUs.
+    collective_files: Vec<PathBuf>,
+    collectives: Option<Collectives>,
     staging: Staging,
     reading: Reading,
     graphs: Graphs,
@@ -82,6 +89,10 @@ impl Nvidia {
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
             products: None,
+            collective_files: (options.libraries.find(Library::Collectives).into_iter())
+                .map(|(_, path)| path)
+                .collect(),
+            collectives: None,
             staging: Staging::default(),
             reading: Reading::default(),
             graphs: Graphs::new(options.graphs),
@@ -364,6 +375,29 @@ impl Driver for Nvidia {
         unsafe { products.product(&mut self.device, product) };
     }
 
+    fn sum_over(
+        &mut self,
+        group: &mut dyn Collective,
+        at: Pointer,
+        len: usize,
+    ) -> Result<bool, DeviceError> {
+        self.device.enter();
+        self.settle();
+        let collectives = match &self.collectives {
+            Some(collectives) => collectives,
+            None => {
+                let files = &self.collective_files;
+                let Some(joined) = Collectives::join(files, &mut self.device, group)? else {
+                    return Ok(false);
+                };
+                self.collectives.insert(joined)
+            }
+        };
+        // SAFETY: memory of this device, as the caller says.
+        unsafe { collectives.sum(&mut self.device, at, len) }?;
+        Ok(true)
+    }
+
     fn begin_step(&mut self) {
         self.device.enter();
         self.graphs.begin(&mut self.device);
@@ -386,6 +420,10 @@ impl Driver for Nvidia {
 impl Drop for Nvidia {
     fn drop(&mut self) {
         self.device.enter();
+        // Before anything is waited for: others may be gone, and a sum may wait for them.
+        if let Some(mut collectives) = self.collectives.take() {
+            collectives.release();
+        }
         self.settle();
         self.device.wait();
         self.graphs.release(&mut self.device);

@@ -157,6 +157,24 @@ table! {
     where there {}
 }
 
+table! {
+    /// Sums over GPUs, `libnccl`. What a call says is not the driver's numbering.
+    CollectiveTable {
+        make_id: ncclGetUniqueId(*mut GroupId);
+        join: ncclCommInitRank(*mut Handle, c_int, GroupId, c_int);
+        sum: ncclAllReduce(Address, Address, usize, c_int, c_int, Handle, Handle);
+        leave: ncclCommAbort(Handle);
+    }
+    where there {}
+}
+
+/// What the members of a group know it by.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupId {
+    pub(super) bytes: [u8; 128],
+}
+
 /// Why a graph could not be updated.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -203,6 +221,8 @@ constants! { c_int:
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;
     CU_STREAM_CAPTURE_MODE_RELAXED = 2;
     NVRTC_ERROR_COMPILATION = 6;
+    NCCL_FLOAT32 = 7;
+    NCCL_SUM = 0;
     CUDA_R_32F = 0;
     CUDA_R_16BF = 14;
     CUBLAS_COMPUTE_32F = 68;
@@ -285,6 +305,8 @@ mod tests {
             cuda::CUstream_flags_enum::CU_STREAM_NON_BLOCKING => CU_STREAM_NON_BLOCKING,
             cuda::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING => CU_EVENT_DISABLE_TIMING,
             cudarc::nvrtc::sys::nvrtcResult::NVRTC_ERROR_COMPILATION => NVRTC_ERROR_COMPILATION,
+            cudarc::nccl::sys::ncclDataType_t::ncclFloat32 => NCCL_FLOAT32,
+            cudarc::nccl::sys::ncclRedOp_t::ncclSum => NCCL_SUM,
             Data::CUDA_R_32F => CUDA_R_32F,
             Data::CUDA_R_16BF => CUDA_R_16BF,
             Compute::CUBLAS_COMPUTE_32F => CUBLAS_COMPUTE_32F,
@@ -310,6 +332,8 @@ mod tests {
             size_of::<Chosen>(),
             size_of::<blas::cublasLtMatmulHeuristicResult_t>()
         );
+        let theirs = size_of::<cudarc::nccl::sys::ncclUniqueId>();
+        assert_eq!(size_of::<GroupId>(), theirs);
         let place = std::mem::offset_of!(blas::cublasLtMatmulHeuristicResult_t, state);
         assert_eq!(std::mem::offset_of!(Chosen, state), place);
         assert_eq!(

@@ -1,6 +1,7 @@
 //! The driver of NVIDIA's GPUs against libraries that do on the CPU what the documentation of NVIDIA's says, and the real
 //! compiler where it is.
 
+mod collectives;
 mod compile;
 mod missing;
 mod products;
@@ -82,6 +83,7 @@ impl Fake {
             ("asked", 0),
             ("recorded", 0),
             ("heuristics", 0),
+            ("nccl_fault", 0),
         ] {
             fake.set(name, usual);
         }
@@ -126,8 +128,17 @@ impl Fake {
         }
     }
 
+    /// One more of its libraries.
+    fn put(&self, name: &str) {
+        std::os::unix::fs::symlink(compile(), self.folder.path().join(name)).expect("a link");
+    }
+
     fn open(&self) -> Nvidia {
-        let mut opened = Nvidia::open(0, &self.options()).expect("a device");
+        self.open_at(0)
+    }
+
+    fn open_at(&self, index: u32) -> Nvidia {
+        let mut opened = Nvidia::open(index, &self.options()).expect("a device");
         opened.prepare(&[&SOURCE], Element::F32).expect("kernels");
         opened
     }
@@ -142,6 +153,7 @@ impl Fake {
             "blas",
             "graphs",
             "executables",
+            "communicators",
         ] {
             assert_eq!(self.get(name), 0, "{name}");
         }
