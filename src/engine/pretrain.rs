@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::arena::{Footprint, Granularity, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
@@ -285,7 +287,10 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Option<StepNumbers>, TrainError> {
         self.check(examples)?;
         let step = u32::try_from(self.step).expect("fewer than 2^32 steps");
-        let batch = masked(examples, &self.settings, step);
+        let settings = &self.settings;
+        let batch = self
+            .backend
+            .on_threads(|_| masked(examples, settings, step));
         let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
         let scales = self.scales(&batch);
@@ -552,9 +557,11 @@ pub fn masked<'a>(
     settings: &Pretraining,
     step: u32,
 ) -> Vec<MaskedSequence<'a>> {
-    (0_u32..)
-        .zip(examples)
+    examples
+        .par_iter()
+        .enumerate()
         .map(|(index, example)| {
+            let index = u32::try_from(index).expect("batches are small");
             let draw = Draw {
                 step,
                 sequence: index,
