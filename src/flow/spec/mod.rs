@@ -356,7 +356,13 @@ pub struct Resources {
     /// Sequences a device takes at once.
     pub micro_batch: Option<u32>,
     /// Processes that compute together, each on a device of its own.
+    #[serde(default = "one")]
     pub processes: u32,
+}
+
+/// What bundles of before say of processes: nothing.
+fn one() -> u32 {
+    1
 }
 
 impl Default for Resources {

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -313,7 +313,11 @@ impl Watch {
 }
 
 /// Ends this process, which hangs, with the error of another.
-fn give_up(result: &PathBuf, error: StageError) -> ! {
+#[expect(
+    clippy::exit,
+    reason = "nobody else can end a process whose main thread hangs"
+)]
+fn give_up(result: &Path, error: StageError) -> ! {
     let text = serde_json::to_vec(&ExecResult::Err(error)).expect("errors serialise");
     let _ = fs_err::write(result, text);
     // What libraries do at an exit may hang as well.

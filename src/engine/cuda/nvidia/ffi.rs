@@ -12,7 +12,7 @@ use libloading::Library;
 pub(super) type Handle = usize;
 /// An address in the device's memory.
 pub(super) type Address = u64;
-/// What a call says; 0 is success in all three libraries.
+/// What a call says; 0 is success in all of these libraries.
 pub(super) type Status = c_int;
 
 /// A table of functions, and how it is filled.

@@ -19,7 +19,7 @@ fn settings() -> Pretraining {
         // Every step moves the weights.
         schedule: Schedule {
             warmup: 2,
-            ..settings.schedule.clone()
+            ..settings.schedule
         },
         ..settings
     }
