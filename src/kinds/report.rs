@@ -509,6 +509,7 @@ mod tests {
             cores: 1,
             device: None,
             micro_batch: None,
+            together: None,
             progress_file: None,
             live: None,
             say: |_| {},

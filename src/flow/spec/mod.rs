@@ -355,6 +355,14 @@ pub struct Resources {
     pub device: Option<String>,
     /// Sequences a device takes at once.
     pub micro_batch: Option<u32>,
+    /// Processes that compute together, each on a device of its own.
+    #[serde(default = "one")]
+    pub processes: u32,
+}
+
+/// What bundles of before say of processes: nothing.
+fn one() -> u32 {
+    1
 }
 
 impl Default for Resources {
@@ -367,6 +375,7 @@ impl Default for Resources {
             time_seconds: None,
             device: None,
             micro_batch: None,
+            processes: 1,
         }
     }
 }

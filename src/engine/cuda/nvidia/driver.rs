@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, c_void};
+use std::path::PathBuf;
 
 use cudarc::driver::sys::{
     CUdeviceptr, CUevent, CUfunction, CUfunction_attribute, CUmodule, CUresult,
 };
 
+use super::collectives::Collectives;
 use super::compile::{Compiler, Target};
 use super::cubins::Cubins;
 use super::device::Device;
 use super::ffi::{Handle, SUCCESS, Status};
 use super::graphs::Graphs;
+use super::libraries::Library;
 use super::products::{Products, WORKSPACE};
 use super::staging::{Reading, Staging};
 use super::{Options, open};
+use crate::collective::Collective;
 use crate::cuda::PRELUDE;
 use crate::cuda::driver::{
     DeviceFacts, Driver, Element, Grid, Kernel, Moments, Pointer, Product, Source,
@@ -32,6 +36,9 @@ pub struct Nvidia {
     /// By the address of the kernel's description, of which there is one each.
     functions: BTreeMap<(usize, Element), Function>,
     products: Option<Products>,
+    /// Files of the library for sums over GPUs.
+    collective_files: Vec<PathBuf>,
+    collectives: Option<Collectives>,
     staging: Staging,
     reading: Reading,
     graphs: Graphs,
@@ -94,6 +101,10 @@ impl Nvidia {
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
             products: None,
+            collective_files: (options.libraries.find(Library::Collectives).into_iter())
+                .map(|(_, path)| path)
+                .collect(),
+            collectives: None,
             staging: Staging::default(),
             reading: Reading::default(),
             graphs: Graphs::new(options.graphs),
@@ -379,6 +390,29 @@ impl Driver for Nvidia {
         self.graphs.met(number);
     }
 
+    fn sum_over(
+        &mut self,
+        group: &mut dyn Collective,
+        at: Pointer,
+        len: usize,
+    ) -> Result<bool, DeviceError> {
+        self.device.enter();
+        self.settle();
+        let collectives = match &self.collectives {
+            Some(collectives) => collectives,
+            None => {
+                let files = &self.collective_files;
+                let Some(joined) = Collectives::join(files, &mut self.device, group)? else {
+                    return Ok(false);
+                };
+                self.collectives.insert(joined)
+            }
+        };
+        // SAFETY: memory of this device, as the caller says.
+        unsafe { collectives.sum(&mut self.device, at, len) }?;
+        Ok(true)
+    }
+
     fn begin_step(&mut self) {
         self.device.enter();
         self.graphs.begin(&mut self.device);
@@ -426,6 +460,10 @@ impl Moments for Nvidia {
 impl Drop for Nvidia {
     fn drop(&mut self) {
         self.device.enter();
+        // Before anything is waited for: others may be gone, and a sum may wait for them.
+        if let Some(mut collectives) = self.collectives.take() {
+            collectives.release();
+        }
         self.settle();
         self.device.wait();
         self.graphs.release(&mut self.device);

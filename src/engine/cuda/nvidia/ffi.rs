@@ -10,6 +10,7 @@ use std::path::Path;
 
 use cudarc::cublaslt::sys as cublaslt;
 use cudarc::driver::sys as driver;
+use cudarc::nccl::sys as nccl;
 use cudarc::nvrtc::sys as nvrtc;
 use libloading::Library;
 
@@ -24,13 +25,17 @@ use driver::{
     CUfunction_attribute, CUgraph, CUgraphExec, CUgraphExecUpdateResultInfo, CUgraphNode,
     CUjit_option, CUmodule, CUresult, CUstream, CUstreamCaptureMode,
 };
+use nccl::{
+    cudaStream_t as NcclStream, ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclResult_t, ncclUniqueId,
+};
 use nvrtc::{nvrtcProgram, nvrtcResult};
 
 /// What a call says.
 pub(super) type Status = u32;
 
-/// Success, in all three libraries.
+/// Success, in all of these libraries.
 pub(super) const SUCCESS: Status = CUresult::CUDA_SUCCESS as Status;
+const _: () = assert!(ncclResult_t::ncclSuccess as Status == SUCCESS);
 const _: () = assert!(nvrtcResult::NVRTC_SUCCESS as Status == SUCCESS);
 const _: () = assert!(cublasStatus_t::CUBLAS_STATUS_SUCCESS as Status == SUCCESS);
 
@@ -221,6 +226,18 @@ table! {
             *const c_void, cublasLtMatrixLayout_t, *const c_void, cublasLtMatrixLayout_t,
             *const c_void, *const c_void, cublasLtMatrixLayout_t, *mut c_void, cublasLtMatrixLayout_t,
             *const cublasLtMatmulAlgo_t, *mut c_void, usize, cudaStream_t);
+    }
+    where there {}
+}
+
+table! {
+    /// Sums over GPUs, `libnccl`. What a call says is not the driver's numbering.
+    CollectiveTable of nccl, ncclResult_t {
+        make_id: ncclGetUniqueId(*mut ncclUniqueId);
+        join: ncclCommInitRank(*mut ncclComm_t, c_int, ncclUniqueId, c_int);
+        sum: ncclAllReduce(
+            *const c_void, *mut c_void, usize, ncclDataType_t, ncclRedOp_t, ncclComm_t, NcclStream);
+        leave: ncclCommAbort(ncclComm_t);
     }
     where there {}
 }
