@@ -169,6 +169,12 @@ pub enum Command {
         /// The job's file, as the runner wrote it.
         #[arg(value_name = "JOB", value_hint = ValueHint::FilePath)]
         job: PathBuf,
+        /// Which of the processes that carry it out together this is, the first being 0.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        rank: u32,
+        /// The device of this one.
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<String>,
     },
     /// Start and watch stages for a runner, over standard input and output
     #[command(hide = true)]

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use flow::exec::job::{ExecOrder, ExecResult, ExecWork};
-use flow::kind::{StageContext, StageError};
+use flow::kind::{StageContext, StageError, Together};
 
 use crate::console::bug::EXIT_CODE;
 use crate::kinds::KINDS;
@@ -17,8 +17,15 @@ pub(super) fn supervise() -> u8 {
     }
 }
 
-/// Carries out one stage in its folder.
-pub(super) fn exec(file: &Path) -> u8 {
+/// Carries out one stage in its folder; with a rank above 0 as one of those that the first process of the stage started.
+pub(super) fn exec(file: &Path, rank: u32, own_device: Option<&str>) -> u8 {
+    // The first decides when to stop: whoever asks asks it as well.
+    if rank > 0 && flow::signals::asked_to_stop().is_err() {
+        return 3;
+    }
+    let Ok(path) = std::path::absolute(file) else {
+        return 3;
+    };
     let order = fs_err::read(file)
         .map_err(|error| error.to_string())
         .and_then(|text| {
@@ -82,8 +89,16 @@ pub(super) fn exec(file: &Path) -> u8 {
             cores,
             device,
             micro_batch,
+            processes,
             live,
         } => {
+            let together = (processes > 1).then(|| Together {
+                rank,
+                size: processes,
+                order: path,
+                result: result.clone(),
+            });
+            let is_first = rank == 0;
             let context = StageContext {
                 folder: order.folder,
                 inputs,
@@ -91,12 +106,16 @@ pub(super) fn exec(file: &Path) -> u8 {
                 offline,
                 root,
                 cores,
-                device,
+                device: own_device.map(str::to_owned).or(device),
                 micro_batch,
-                progress_file: Some(progress),
-                live: Some(live),
-                say: |line| {
-                    say(line, 0);
+                together,
+                progress_file: is_first.then_some(progress),
+                live: is_first.then_some(live),
+                say: match is_first {
+                    true => |line| {
+                        say(line, 0);
+                    },
+                    false => |_| {},
                 },
             };
             let ended: ExecResult = match KINDS.iter().find(|entry| entry.name == kind) {
@@ -107,12 +126,23 @@ pub(super) fn exec(file: &Path) -> u8 {
             };
             let code = u8::from(ended.is_err());
             let text = serde_json::to_vec(&ended).expect("results serialise");
+            if !is_first {
+                return hand_over(&text, code);
+            }
             match fs_err::write(&result, text) {
                 Ok(()) => code,
                 Err(error) => say(&format!("the result cannot be written: {error}"), 3),
             }
         }
     }
+}
+
+/// What the first process of a stage is told by another.
+fn hand_over(text: &[u8], code: u8) -> u8 {
+    if let Ok(mut console) = crate::console::Console::new(crate::console::Options::default()) {
+        console.printed(text);
+    }
+    code
 }
 
 /// A line for the stage's log.

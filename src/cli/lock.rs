@@ -19,7 +19,7 @@ use crate::console::{Console, format};
 use crate::kinds::KINDS;
 use crate::kinds::fetch::Fetch;
 
-/// Fetches what is not locked yet, and what `--update` names, and writes the lock file.
+/// Fetches what is not locked yet, or only what `--update` names, and writes the lock file.
 pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
     let session = Session::open(&args.pipeline, console)?;
     let update: BTreeSet<StageId> = if args.update.is_empty() {
@@ -49,16 +49,19 @@ pub(super) fn lock(args: &LockArgs, console: &mut Console) -> Done {
             given_up.insert(name.clone(), entry);
         }
     }
-    lock.stages.retain(|name, _| names.contains(name.as_str()));
-    let targets: Vec<StageId> = unpinned
-        .iter()
-        .copied()
-        .filter(|id| {
-            !lock
-                .stages
-                .contains_key(&session.workflow().stages[id.index()].name)
-        })
-        .collect();
+    // Under other settings stages that are left out are there again.
+    let left_out = &session.workflow().left_out;
+    let is_left_out = |name: &str| {
+        let stage = name.split_once('[').map_or(name, |(stage, _)| stage);
+        left_out.contains_key(stage)
+    };
+    lock.stages
+        .retain(|name, _| names.contains(name.as_str()) || is_left_out(name));
+    let is_wanted = |id: &StageId| match update.is_empty() {
+        true => !(lock.stages).contains_key(&session.workflow().stages[id.index()].name),
+        false => update.contains(id),
+    };
+    let targets: Vec<StageId> = unpinned.iter().copied().filter(is_wanted).collect();
     save(&path, &lock)?;
     if targets.is_empty() {
         console.note(&format!(

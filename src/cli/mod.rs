@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
 fn start(args: Args) -> u8 {
     // These two speak over pipes and files, not to people.
     match &args.command {
-        Command::Exec { job } => return exec::exec(job),
+        Command::Exec { job, rank, device } => return exec::exec(job, *rank, device.as_deref()),
         Command::Supervise => return exec::supervise(),
         _ => {}
     }

@@ -3,7 +3,7 @@
 
 mod processes;
 
-pub use processes::{Meeting, Processes};
+pub use processes::Processes;
 
 use std::fmt::Debug;
 use std::ops::Range;

@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::arena::{Footprint, Granularity, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
@@ -291,7 +293,10 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Option<StepNumbers>, TrainError> {
         self.check(examples)?;
         let step = u32::try_from(self.step).expect("fewer than 2^32 steps");
-        let batch = masked(examples, &self.settings, step);
+        let settings = &self.settings;
+        let batch = self
+            .backend
+            .on_threads(|_| masked(examples, settings, step));
         let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
         let scales = self.scales(&batch);
@@ -425,8 +430,10 @@ impl<B: Backend + Send> Pretrainer<B> {
                 let logits = backend.read_reals(model.logits(room, tokens));
                 judge(&corrupted, &logits, &mut judged);
             }
-            Some((backend.read_reals(room.mlm_sums), judged))
+            let sums = backend.read_reals(room.mlm_sums);
+            Some(backend.finish().map(|()| (sums, judged)))
         });
+        let found = found.transpose()?;
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
         Ok(found.map(|(mlm_sums, judged)| {
             let sum = |what: MlmSum| f64::from(mlm_sums[what as usize]);
@@ -440,23 +447,33 @@ impl<B: Backend + Send> Pretrainer<B> {
     }
 
     /// The discriminator as `transformers` names it.
-    pub fn discriminator(&mut self) -> Tensors {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn discriminator(&mut self) -> Result<Tensors, TrainError> {
         let mut all = weights::save(&mut self.backend, &self.model.parameters, Array::Value);
+        self.backend.finish()?;
         all.retain(|name, _| !name.starts_with(GENERATOR));
-        all
+        Ok(all)
     }
 
     /// The generator as `transformers` names it, with its copy of the shared embeddings.
-    pub fn generator(&mut self) -> Tensors {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn generator(&mut self) -> Result<Tensors, TrainError> {
         let all = weights::save(&mut self.backend, &self.model.parameters, Array::Value);
-        all.into_iter()
+        self.backend.finish()?;
+        let own = all
+            .into_iter()
             .filter_map(|(name, tensor)| match name.strip_prefix(GENERATOR) {
                 Some(own) => Some((own.to_owned(), tensor)),
                 None => name
                     .starts_with("electra.embeddings.")
                     .then_some((name, tensor)),
             })
-            .collect()
+            .collect();
+        Ok(own)
     }
 
     /// Gradients of the last step, before they were clipped.
@@ -465,12 +482,16 @@ impl<B: Backend + Send> Pretrainer<B> {
     }
 
     /// A copy of everything that going on takes: parameters, moments, the step.
-    pub fn snapshot(&mut self) -> Snapshot {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
         let state = State {
             step: self.step,
             seed: self.settings.seed,
         };
-        Snapshot::take(&mut self.backend, &self.model.parameters, state)
+        let taken = Snapshot::take(&mut self.backend, &self.model.parameters, state);
+        Ok(taken?)
     }
 
     /// Goes on where a [`snapshot`](Self::snapshot) was taken and written, to the same bits; the notes beside it.
@@ -563,9 +584,11 @@ pub fn masked<'a>(
     settings: &Pretraining,
     step: u32,
 ) -> Vec<MaskedSequence<'a>> {
-    (0_u32..)
-        .zip(examples)
+    examples
+        .par_iter()
+        .enumerate()
         .map(|(index, example)| {
+            let index = u32::try_from(index).expect("batches are small");
             let draw = Draw {
                 step,
                 sequence: index,

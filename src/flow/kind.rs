@@ -174,6 +174,9 @@ pub trait StageKind: DeserializeOwned + Serialize + JsonSchema + Send + Sync + '
     /// Whether it computes on a device that is chosen: `resources.device`, `--device`.
     const USES_DEVICE: bool = false;
 
+    /// Whether several processes can carry a stage out together: `resources.processes`.
+    const IN_PROCESSES: bool = false;
+
     /// Whether its result is nothing but a function of its inputs' bytes, and cheap: then whoever is handed the inputs is
     /// expected to make it again before believing it.
     const DERIVES: bool = false;
@@ -282,6 +285,8 @@ pub struct KindEntry {
     pub chooses: bool,
     /// See [`StageKind::USES_DEVICE`].
     pub uses_device: bool,
+    /// See [`StageKind::IN_PROCESSES`].
+    pub in_processes: bool,
     /// See [`StageKind::DERIVES`].
     pub derives: bool,
     /// See [`StageKind::EXTENDS`].
@@ -320,6 +325,7 @@ pub const fn kind<T: StageKind>() -> KindEntry {
         is_report: T::IS_REPORT,
         chooses: T::CHOOSES,
         uses_device: T::USES_DEVICE,
+        in_processes: T::IN_PROCESSES,
         derives: T::DERIVES,
         extends: T::EXTENDS,
         go_on: go_on_typed::<T>,
@@ -436,12 +442,28 @@ pub struct StageContext {
     pub device: Option<String>,
     /// Sequences a device is to take at once, where the pipeline says so.
     pub micro_batch: Option<u32>,
+    /// The processes that carry the stage out together; `None` where it is one alone.
+    pub together: Option<Together>,
     /// Where progress goes: a file the supervisor reads.
     pub progress_file: Option<PathBuf>,
     /// A stable folder for what a person may look at while the stage runs; decides nothing and is no output.
     pub live: Option<PathBuf>,
     /// Writes a line to the stage's log.
     pub say: fn(&str),
+}
+
+/// The processes that carry a stage out together. The first of them makes its result and starts the others, which read
+/// the same order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// Which of them this is, counted from 0.
+    pub rank: u32,
+    /// How many there are, 2 or more.
+    pub size: u32,
+    /// The file with the order.
+    pub order: PathBuf,
+    /// Where the first leaves its result or error ([`crate::exec::job::ExecResult`]).
+    pub result: PathBuf,
 }
 
 /// One input of a running stage.

@@ -295,6 +295,7 @@ impl Restated {
             policy: Policy {
                 resources: Resources {
                     gpus: 0,
+                    processes: 1,
                     ..self.resources.clone()
                 },
                 env: self.env.clone(),

@@ -152,6 +152,11 @@ impl<'a> Index<'a> {
                 }
             },
         };
+        if let Some(reason) = self.workflow.left_out.get(name) {
+            let message = format!("the stage `{name}` is left out by its `when`: {reason}");
+            return Err(Diagnostic::error("spec::left_out", message)
+                .help("`--set` gives a parameter another value"));
+        }
         let Some(instances) = self.by_stage.get(name) else {
             return Err(Diagnostic::error(
                 "spec::unknown_stage",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use engine::arena::{Footprint, Granularity};
 use engine::backend::{Backend, GoOn, Precision};
 use engine::checkpoint::Snapshot;
+use engine::collective::Seat;
 use engine::cpu::Cpu;
 use engine::cuda::Cuda;
 use engine::cuda::driver::Driver as _;
@@ -21,6 +22,7 @@ use engine::weights::{Tensors, Unmatched};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
+use super::training::group::Group;
 use super::training::room::{self, Room};
 use super::training::train_error;
 
@@ -136,10 +138,40 @@ fn falls_back(error: &DeviceError) -> Diagnostic {
     warning
 }
 
-/// The device of a stage.
-fn of(stage: &StageContext, precision: Precision) -> Result<Device, StageError> {
+/// Names of devices for the processes of a stage: GPUs one after another, or the processor for all.
+pub(super) fn one_each(
+    stage: &StageContext,
+    precision: Precision,
+    count: u32,
+) -> Result<Vec<String>, StageError> {
+    let index = match of(stage, None, precision)? {
+        Device::Cpu => return Ok(vec!["cpu".to_owned(); count as usize]),
+        Device::Cuda(index) => index,
+        Device::Reference => {
+            let message = "`device: reference` computes in one process";
+            return Err(StageError::new("engine::reference", message)
+                .help("leave `resources.processes` out where the reference computes"));
+        }
+    };
     let libraries = Surroundings::of_process(None);
-    let found = find(stage.device.as_deref().unwrap_or("auto"), &libraries);
+    (index..index + count)
+        .map(|index| {
+            let name = format!("cuda:{index}");
+            let found = find(&name, &libraries).map_err(stage_error)?;
+            Ok((name, found).0)
+        })
+        .collect()
+}
+
+/// The device of a stage, or of one of its processes.
+fn of(
+    stage: &StageContext,
+    group: Option<&Group>,
+    precision: Precision,
+) -> Result<Device, StageError> {
+    let libraries = Surroundings::of_process(None);
+    let named = group.map(Group::device).or(stage.device.as_deref());
+    let found = find(named.unwrap_or("auto"), &libraries);
     let (device, fallen_back) = found.map_err(stage_error)?;
     if let Some(error) = fallen_back {
         (stage.say)(&format!("computes on the processor: {error}"));
@@ -161,6 +193,9 @@ fn stage_error(diagnostic: Diagnostic) -> StageError {
     error
 }
 
+/// Bytes that libraries take after plans are made: kernels that are loaded when they are first used, graphs of steps.
+const LOADED_LATER: u64 = 512 << 20;
+
 /// A GPU with all kernels compiled, and its memory.
 fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), StageError> {
     let options = nvidia::Options {
@@ -176,10 +211,22 @@ fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), S
     let facts = device.driver().facts();
     let room = Room {
         who: facts.name.clone(),
-        available,
+        available: available.saturating_sub(LOADED_LATER),
         fills: Some(facts.memory),
     };
     Ok((device, room))
+}
+
+/// Says once where several GPUs have no way to each other but the processor's memory.
+fn say_way_of_sums(stage: &StageContext, seat: Seat) {
+    let library = Library::Collectives;
+    if seat.size > 1 && Surroundings::of_process(None).find(library).is_empty() {
+        (stage.say)(&format!(
+            "{} is not on this machine: gradients are added up through the processor's memory, which is slower; {}",
+            library.title(),
+            library.install()
+        ));
+    }
 }
 
 /// What pre-trains. See [`Pretrainer`].
@@ -198,10 +245,10 @@ pub(super) trait Pretrains {
         go_on: GoOn<'_>,
     ) -> Result<Option<EvaluationNumbers>, TrainError>;
     /// The discriminator as `transformers` names it.
-    fn discriminator(&mut self) -> Tensors;
+    fn discriminator(&mut self) -> Result<Tensors, TrainError>;
     /// The generator as `transformers` names it, with its copy of the shared embeddings.
-    fn generator(&mut self) -> Tensors;
-    fn snapshot(&mut self) -> Snapshot;
+    fn generator(&mut self) -> Result<Tensors, TrainError>;
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError>;
     fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
 }
 
@@ -222,8 +269,8 @@ pub(super) trait Finetunes {
         inputs: Inputs<'_>,
         go_on: GoOn<'_>,
     ) -> Result<Option<Vec<Said>>, TrainError>;
-    fn tensors(&mut self) -> Tensors;
-    fn snapshot(&mut self) -> Snapshot;
+    fn tensors(&mut self) -> Result<Tensors, TrainError>;
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError>;
     fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
 }
 
@@ -249,6 +296,14 @@ impl<T: ?Sized> Made<T> {
         }
     }
 
+    /// With several the sums have another order.
+    fn in_processes(mut self, count: usize) -> Self {
+        if count > 1 {
+            self.made_on.push_str(&format!(", {count} processes"));
+        }
+        self
+    }
+
     fn by_reference(trainer: Box<T>) -> Self {
         Self {
             trainer,
@@ -257,33 +312,49 @@ impl<T: ?Sized> Made<T> {
     }
 }
 
+/// A trainer as one of a group, if there is one.
+fn together<B: Backend + Send + 'static>(
+    trainer: Pretrainer<B>,
+    group: Option<&Group>,
+) -> Box<dyn Pretrains> {
+    match group {
+        None => Box::new(trainer),
+        Some(group) => Box::new(trainer.in_group(group.collective())),
+    }
+}
+
 /// A pre-training on the stage's device, from first values, for examples of at most `longest` tokens.
 pub(super) fn pretrainer(
     stage: &StageContext,
+    group: Option<&Group>,
     precision: Precision,
     settings: Pretraining,
     longest: usize,
 ) -> Result<Made<dyn Pretrains>, StageError> {
-    let cores = stage.cores.max(1) as usize;
-    match of(stage, precision)? {
+    let seat = group.map_or(Seat::ALONE, Group::seat);
+    let cores = seat.share(stage.cores as usize).len().max(1);
+    match of(stage, group, precision)? {
         Device::Cpu => {
-            let tokens = room::micro_tokens(stage, longest, &Room::of_machine(), &|tokens| {
+            let room = Room::of_machine().shared_by(seat.size);
+            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
             let cpu = Cpu::new(cores)?.with_precision(precision);
             let made = Pretrainer::new(cpu, settings, longest, tokens);
-            Ok(Made::on_cpu(Box::new(made.map_err(train_error)?), tokens))
+            let trainer = together(made.map_err(train_error)?, group);
+            Ok(Made::on_cpu(trainer, tokens).in_processes(seat.size))
         }
         Device::Cuda(index) => {
+            say_way_of_sums(stage, seat);
             let (device, room) = open_cuda(index, precision)?;
             let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
                     .with_precision(precision)
             })?;
             let made = Pretrainer::new(device, settings, longest, tokens);
-            let trainer = Box::new(made.map_err(train_error)?);
-            Ok(Made::on_cuda(trainer, &room.who, tokens))
+            let trainer = together(made.map_err(train_error)?, group);
+            Ok(Made::on_cuda(trainer, &room.who, tokens).in_processes(seat.size))
         }
         Device::Reference => {
             if settings.clip.is_some() && settings.clip_every.is_some() {
@@ -307,7 +378,7 @@ pub(super) fn task_trainer(
     trains: bool,
 ) -> Result<Made<dyn Finetunes>, StageError> {
     let cores = stage.cores.max(1) as usize;
-    match of(stage, precision)? {
+    match of(stage, None, precision)? {
         Device::Cpu => {
             let (footprint, make): (fn(&_, _, _, _) -> Footprint, fn(_, _, _, _) -> _) =
                 match trains {
@@ -366,7 +437,6 @@ macro_rules! delegate_pretraining {
                 -> Result<Option<StepNumbers>, TrainError>;
             evaluate_while(&mut self, examples: &[Example<'_>], go_on: GoOn<'_>)
                 -> Result<Option<EvaluationNumbers>, TrainError>;
-            snapshot(&mut self) -> Snapshot;
             resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
         }
 
@@ -384,8 +454,6 @@ macro_rules! delegate_finetuning {
                 -> Result<Option<TaskNumbers>, TrainError>;
             predict_while(&mut self, inputs: Inputs<'_>, go_on: GoOn<'_>)
                 -> Result<Option<Vec<Said>>, TrainError>;
-            tensors(&mut self) -> Tensors;
-            snapshot(&mut self) -> Snapshot;
             resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
         }
     };
@@ -394,41 +462,66 @@ macro_rules! delegate_finetuning {
 impl<B: Backend + Send> Pretrains for Pretrainer<B> {
     delegate_pretraining! {}
 
-    fn discriminator(&mut self) -> Tensors {
+    fn discriminator(&mut self) -> Result<Tensors, TrainError> {
         Self::discriminator(self)
     }
 
-    fn generator(&mut self) -> Tensors {
+    fn generator(&mut self) -> Result<Tensors, TrainError> {
         Self::generator(self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Self::snapshot(self)
     }
 }
 
 impl Pretrains for reference::pretrain::Pretrainer {
     delegate_pretraining! {}
 
-    fn discriminator(&mut self) -> Tensors {
+    fn discriminator(&mut self) -> Result<Tensors, TrainError> {
         let mut all = self.tensors();
         all.retain(|name, _| !name.starts_with(GENERATOR));
-        all
+        Ok(all)
     }
 
-    fn generator(&mut self) -> Tensors {
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Ok(Self::snapshot(self))
+    }
+
+    fn generator(&mut self) -> Result<Tensors, TrainError> {
         let named = self.tensors().into_iter();
-        named
+        let own = named
             .filter_map(|(name, tensor)| match name.strip_prefix(GENERATOR) {
                 Some(own) => Some((own.to_owned(), tensor)),
                 None => (name.starts_with("electra.embeddings.")).then_some((name, tensor)),
             })
-            .collect()
+            .collect();
+        Ok(own)
     }
 }
 
 impl<B: Backend + Send> Finetunes for TaskTrainer<B> {
     delegate_finetuning! {}
+
+    fn tensors(&mut self) -> Result<Tensors, TrainError> {
+        Self::tensors(self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Self::snapshot(self)
+    }
 }
 
 impl Finetunes for reference::finetune::TaskTrainer {
     delegate_finetuning! {}
+
+    fn tensors(&mut self) -> Result<Tensors, TrainError> {
+        Ok(Self::tensors(self))
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Ok(Self::snapshot(self))
+    }
 }
 
 #[cfg(test)]

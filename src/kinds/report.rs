@@ -1,5 +1,6 @@
 //! src/kinds/report.rs: sets the numbers of its inputs in tables and charts beside stated ones. Knows nothing of how pages look.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use flow::diagnostic::{Class, Diagnostic};
@@ -158,6 +159,34 @@ impl StageKind for Report {
             ..StageReport::default()
         })
     }
+}
+
+/// The configuration of a report without those parts of its page that read some inputs as they are, and the inputs that
+/// nothing reads then; `None` where the tables need one of them, or the configuration is not a report's.
+pub(crate) fn without(config: &Value, missing: &BTreeSet<String>) -> Option<(Value, Vec<String>)> {
+    let mut report: Report = serde_json::from_value(config.clone()).ok()?;
+    let before: BTreeSet<String> = owned(&report.section_ports());
+    if missing.is_empty() || !missing.is_subset(&before) {
+        return None;
+    }
+    // A part stands in its place: a page without any would have tables of its own accord.
+    for section in &mut report.sections {
+        if section.ports().iter().any(|port| missing.contains(port)) {
+            *section = serde_json::from_value(serde_json::json!({ "text": "Left out." })).ok()?;
+        }
+    }
+    let after = owned(&report.section_ports());
+    let config = serde_json::to_value(&report).ok()?;
+    Some((config, before.difference(&after).cloned().collect()))
+}
+
+fn owned(ports: &[&str]) -> BTreeSet<String> {
+    ports.iter().map(|port| (*port).to_owned()).collect()
+}
+
+/// Whether a file of a report holds numbers that are made of other numbers alone.
+pub(crate) fn is_table(path: &str) -> bool {
+    path.starts_with("tables/")
 }
 
 impl Report {
@@ -480,6 +509,7 @@ mod tests {
             cores: 1,
             device: None,
             micro_batch: None,
+            together: None,
             progress_file: None,
             live: None,
             say: |_| {},

@@ -352,6 +352,7 @@ mod tests {
             cores: 1,
             device: None,
             micro_batch: None,
+            together: None,
             progress_file: None,
             live: None,
             say: |_| {},

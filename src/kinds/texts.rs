@@ -258,6 +258,7 @@ pub(super) mod testing {
             cores: 2,
             device: None,
             micro_batch: None,
+            together: None,
             progress_file: None,
             live: None,
             say: |_| {},

@@ -10,6 +10,7 @@ use flow::store::record::Record;
 
 use super::workshop::{Workshop, outputs};
 use crate::kinds::KINDS;
+use crate::kinds::report::is_table;
 
 /// Differences that are named.
 const MOST_NAMED: usize = 5;
@@ -89,6 +90,50 @@ pub(super) fn compare(
         lines.push(format!("and {} more", count - MOST_NAMED));
     }
     Likeness::Unstable(lines)
+}
+
+/// The same of a report that was made without some parts of its page: its numbers and tables, byte by byte. How many files
+/// are the same.
+pub(super) fn compare_tables(
+    workshop: &Workshop<'_>,
+    record: &Record,
+    entry: &IndexEntry,
+) -> Result<usize, Vec<String>> {
+    let made = outputs(entry);
+    let (mut same, mut lines) = (0, Vec::new());
+    for (name, stated) in &record.outputs {
+        let found = made.get(name.as_str()).copied();
+        if name == METRICS {
+            match found.is_some_and(|found| found.digest == stated.digest) {
+                true => same += 1,
+                false => lines.push("its numbers differ".to_owned()),
+            }
+            continue;
+        }
+        let trees = (
+            workshop.tree(stated),
+            found.and_then(|found| workshop.tree(found)),
+        );
+        let (Some(stated), Some(found)) = trees else {
+            lines.push(format!("`{name}` cannot be compared"));
+            continue;
+        };
+        let stated: BTreeMap<&str, _> = (stated.entries.iter())
+            .map(|entry| (entry.path.as_str(), &entry.content))
+            .collect();
+        let tables = found.entries.iter().filter(|entry| is_table(&entry.path));
+        for table in tables.filter(|entry| entry.content.is_some()) {
+            match stated.get(table.path.as_str()) {
+                Some(content) if **content == table.content => same += 1,
+                Some(_) => lines.push(format!("`{name}/{}` has other bytes", table.path)),
+                None => lines.push(format!("`{name}/{}` is not in the bundle", table.path)),
+            }
+        }
+    }
+    match lines.is_empty() {
+        true => Ok(same),
+        false => Err(lines),
+    }
 }
 
 /// What a record says beside its outputs and later stages go by: the choice, and of kinds whose result is nothing but a

@@ -7,11 +7,13 @@ use std::time::Instant;
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::key::Manifest;
 use flow::kind::KindEntry;
+use flow::restate::Restated;
 use flow::spec::METRICS;
+use flow::store::record::Record;
 use serde::Serialize;
 
 use super::bundle::BundleStage;
-use super::compare::{Likeness, compare};
+use super::compare::{Likeness, compare, compare_tables};
 use super::gap::{self, Gap};
 use super::opened::{Opened, open};
 use super::workshop::{Again, Reads, Reason, Workshop};
@@ -245,7 +247,7 @@ fn judge(
     if chosen.is_empty() {
         return Ok(unjudged(level, what, "the bundle has no such stage"));
     }
-    let (mut same, mut failed, mut open) = (0, 0, 0);
+    let (mut same, mut part, mut failed, mut open) = (0, 0, 0, 0);
     let mut found = Vec::new();
     let mut gaps = Vec::new();
     for entry in chosen {
@@ -265,7 +267,20 @@ fn judge(
         match workshop.again(&entry.stage, &manifest, reads)? {
             Again::Cannot(Reason { why, detail }) => {
                 open += 1;
-                gap::add(&mut gaps, ("stage", UNJUDGED), why, name, detail);
+                match tables_alone(workshop, &entry.stage, &record, &manifest)? {
+                    None => gap::add(&mut gaps, ("stage", UNJUDGED), why, name, detail),
+                    Some(Ok(line)) => {
+                        part += 1;
+                        found.push(format!("`{name}`: {line}"));
+                    }
+                    Some(Err(lines)) => {
+                        failed += 1;
+                        found.push(format!(
+                            "`{name}` comes out otherwise: {}",
+                            lines.join("; ")
+                        ));
+                    }
+                }
             }
             Again::Failed(diagnostic) => {
                 failed += 1;
@@ -322,7 +337,7 @@ fn judge(
     Ok(Rung {
         level,
         what,
-        verdict: match (failed, open, same) {
+        verdict: match (failed, open, same + part) {
             (1.., ..) => Verdict::Fails,
             (0, 0, _) => Verdict::Holds,
             (0, _, 0) => Verdict::Unjudged,
@@ -332,6 +347,39 @@ fn judge(
         found,
         gaps,
         unproven,
+    })
+}
+
+/// Of a report whose page reads what is not here: its tables, made without those parts. `None` where that cannot be done.
+fn tables_alone(
+    workshop: &mut Workshop<'_>,
+    stage: &Restated,
+    record: &Record,
+    manifest: &Manifest,
+) -> Result<Option<Result<String, Vec<String>>>, Failure> {
+    let missing = workshop.missing(stage);
+    let is_report = KINDS
+        .iter()
+        .any(|kind| kind.name == stage.kind && kind.is_report);
+    let Some((config, unread)) = (stage.config.as_ref())
+        .filter(|_| is_report)
+        .and_then(|config| crate::kinds::report::without(config, &missing))
+    else {
+        return Ok(None);
+    };
+    let mut part = stage.clone();
+    part.config = Some(config);
+    part.inputs.retain(|input| !unread.contains(&input.port));
+    Ok(match workshop.again(&part, manifest, &|_, _| true)? {
+        Again::Cannot(_) => None,
+        Again::Failed(diagnostic) => Some(Err(vec![diagnostic.message])),
+        Again::Made(made) => Some(compare_tables(workshop, record, &made).map(|files| {
+            let missing: Vec<String> = missing.iter().map(|port| format!("`{port}`")).collect();
+            format!(
+                "its numbers and tables come out with the same bytes ({files} files); what its page shows of {} cannot be judged here",
+                missing.join(", ")
+            )
+        })),
     })
 }
 

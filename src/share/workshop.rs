@@ -130,6 +130,28 @@ impl<'a> Workshop<'a> {
         here.or_else(|| self.opened.tree(&content.digest))
     }
 
+    /// The inputs of a stage of which something is neither in the bundle nor in the reader's cache.
+    pub(super) fn missing(&self, stage: &Restated) -> BTreeSet<String> {
+        let is_here = |content: &Content| {
+            self.opened.has(content)
+                || (self.cache.as_ref())
+                    .is_some_and(|cache| cache.object_path(&content.digest).is_file())
+        };
+        let is_whole = |content: &Content| match content.form {
+            Form::Tree => (self.listed(content)).is_some_and(|tree| {
+                (tree.entries.iter())
+                    .filter_map(|entry| entry.content.as_ref())
+                    .all(is_here)
+            }),
+            _ => is_here(content),
+        };
+        let inputs = stage.inputs.iter().filter(|input| !input.place.is_empty());
+        inputs
+            .filter(|input| !input.items.iter().all(|item| is_whole(&item.content)))
+            .map(|input| input.port.clone())
+            .collect()
+    }
+
     /// Carries a stage out again, with the files of its inputs that `reads` says it reads.
     pub(super) fn again(
         &mut self,

@@ -138,6 +138,46 @@ fn lock_alone_fetches_what_is_not_locked_and_nothing_else() {
 }
 
 #[test]
+fn what_a_setting_leaves_out_stays_locked_and_is_named() {
+    let origin = Origin::start();
+    origin.holds("/a.txt", "a\n");
+    origin.holds("/b.txt", "b\n");
+    let space = Space::with(&format!(
+        "params: {{ which: a }}
+stages:
+  first:
+    kind: fetch
+    when: {{ which: a }}
+    with: {{ url: '{}' }}
+  second:
+    kind: fetch
+    with: {{ url: '{}' }}
+",
+        origin.url("/a.txt"),
+        origin.url("/b.txt")
+    ));
+    space.call(&["lock", "p.yaml"]).exits(0);
+    let both = locked(&space);
+    assert!(both["stages"]["first"].is_object());
+    let other = ["--set", "which=b"];
+    space
+        .call(&[&["lock", "p.yaml", "--update", "second"][..], &other].concat())
+        .exits(0);
+    assert_eq!(locked(&space)["stages"]["first"], both["stages"]["first"]);
+    space
+        .call(&[&["lock", "p.yaml", "--update", "first"][..], &other].concat())
+        .exits(2)
+        .says("the stage `first` is left out by its `when`");
+    // Only what is named is fetched.
+    fs_err::remove_file(space.path("p.lock")).expect("removed");
+    origin.take_asked();
+    space
+        .call(&["lock", "p.yaml", "--update", "second"])
+        .exits(0);
+    assert_eq!(origin.take_asked().len(), 1);
+}
+
+#[test]
 fn locked_refuses_an_unlocked_download_before_any_work() {
     let origin = Origin::start();
     origin.holds("/c.txt", "one\n");

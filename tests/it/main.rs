@@ -54,6 +54,7 @@ mod sharing_odd;
 mod shell;
 mod shipped;
 mod space;
+mod together;
 mod trace;
 mod verdicts;
 mod warm_starts;

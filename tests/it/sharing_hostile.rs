@@ -180,6 +180,44 @@ fn an_edited_table_falls_by_its_digest_and_with_all_digests_at_the_second_rung()
     assert_eq!(found[&3].0, "holds", "{found:?}");
 }
 
+/// Where a page shows samples of data that must not be passed on, its tables are judged all the same.
+#[test]
+fn tables_beside_restricted_samples_are_made_again() {
+    let space = author("licence: for members only\n      redistribute: false");
+    let with = "lines: lines, samples: { all: score, output: samples } }
+    with:
+      sections: [{ confusion: { from: samples } }, { samples: { from: samples, each: 1 } }]";
+    let text = space.read("p.yaml").replace("lines: lines }", with);
+    space.write("p.yaml", text);
+    // One record of the report alone.
+    fs_err::remove_dir_all(space.path("cache")).expect("removed");
+    space.run(&[]).exits(0);
+    export(&space, &[]).exits(0);
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(found[&2].0, "partly", "{found:?}");
+    assert!(
+        found[&2]
+            .1
+            .contains("numbers and tables come out with the same bytes")
+            && found[&2].1.contains("what its page shows of `samples`"),
+        "{found:?}"
+    );
+    let rows = space.read("out/reports/table/report/tables/rows.csv");
+    forge_table(
+        &space,
+        &rows.replacen(",0", ",9", 1).replacen("f1", "f2", 1),
+    );
+    export(&space, &[]).exits(0);
+    let found = rungs(&carried(&space), &[]);
+    assert_eq!(found[&2].0, "fails", "{found:?}");
+    assert!(
+        found[&2]
+            .1
+            .contains("`report/tables/rows.csv` has other bytes"),
+        "{found:?}"
+    );
+}
+
 /// Gives the files in the RO-Crate of a bundle the sizes and digests that they have.
 pub(crate) fn retell(space: &Space) {
     let root = space.path("bundle");

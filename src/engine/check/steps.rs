@@ -322,18 +322,18 @@ pub fn bits<D: Driver>(
     let whole = |make: Make<'_, D>| -> Result<Took, TrainError> {
         let mut trainer = new(make)?;
         let numbers = training.take(&mut trainer, 0..3)?;
-        Ok((numbers, tensors(&mut trainer)))
+        Ok((numbers, tensors(&mut trainer)?))
     };
     let expected = whole(make)?;
     let resumed = || -> Result<Took, TrainError> {
         let mut first = new(make)?;
         let mut numbers = training.take(&mut first, 0..2)?;
-        first.snapshot().write(folder, b"")?;
+        first.snapshot()?.write(folder, b"")?;
         drop(first);
         let mut second = new(make)?;
         second.resume(folder)?;
         numbers.extend(training.take(&mut second, 2..3)?);
-        Ok((numbers, tensors(&mut second)))
+        Ok((numbers, tensors(&mut second)?))
     };
     let mut made = vec![
         kept("twice", &expected, || whole(make)),
@@ -345,12 +345,12 @@ pub fn bits<D: Driver>(
     Ok(made)
 }
 
-fn tensors<B: Backend + Send>(trainer: &mut Pretrainer<B>) -> Outputs {
-    let generator = trainer.generator().into_iter();
+fn tensors<B: Backend + Send>(trainer: &mut Pretrainer<B>) -> Result<Outputs, TrainError> {
+    let generator = trainer.generator()?.into_iter();
     let generator = generator.map(|(name, tensor)| (format!("generator {name}"), tensor.values));
-    let own = trainer.discriminator().into_iter();
+    let own = trainer.discriminator()?.into_iter();
     let own = own.map(|(name, tensor)| (name, tensor.values));
-    generator.chain(own).collect()
+    Ok(generator.chain(own).collect())
 }
 
 fn kept(

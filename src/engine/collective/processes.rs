@@ -1,9 +1,8 @@
-//! A group over sockets of this machine. The first process adds up and hands the sums back: for processors, and for
-//! accelerators without a library of their own for it. Knows no devices.
+//! A group over pairs of sockets of this machine. The first process adds up and hands the sums back: for processors, and
+//! for accelerators without a library of their own for it. Knows no devices.
 
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::Collective;
@@ -13,92 +12,10 @@ use crate::error::DeviceError;
 const CHUNK: usize = 1 << 18;
 /// How long one process waits for another's numbers: steps of the largest models are over by then.
 const PATIENCE: Duration = Duration::from_mins(30);
-/// What a process says first, before its rank, the number of processes and the group's word.
-const GREETING: u32 = 0x70_65_65_72;
-
 fn gone(what: &str, reason: impl std::fmt::Display) -> DeviceError {
     DeviceError::Failed {
         device: "the group of processes".to_owned(),
         reason: format!("{what}: {reason}"),
-    }
-}
-
-/// Where the first process waits for the others.
-#[derive(Debug)]
-pub struct Meeting {
-    listener: UnixListener,
-    size: usize,
-    word: u32,
-}
-
-impl Meeting {
-    /// Opens a meeting for `size` processes at a path that does not exist yet. All must know `word`: what decides what
-    /// they do, as a number, so that processes of another configuration are refused.
-    ///
-    /// # Errors
-    /// When no socket can be made there.
-    pub fn open(at: &Path, size: usize, word: u32) -> Result<Self, DeviceError> {
-        assert!(size > 1, "nobody meets alone");
-        let listener = UnixListener::bind(at).map_err(|error| gone("its socket", error))?;
-        Ok(Self {
-            listener,
-            size,
-            word,
-        })
-    }
-
-    /// Waits until all are there, and becomes the first of them. `goes_on` is asked between looks: whether those who are
-    /// waited for still live.
-    ///
-    /// # Errors
-    /// When somebody else comes, or `goes_on` says no.
-    pub fn wait(self, goes_on: impl Fn() -> bool) -> Result<Processes, DeviceError> {
-        let count = u32::try_from(self.size).expect("few processes");
-        let mut others: Vec<Option<UnixStream>> = (1..self.size).map(|_| None).collect();
-        self.listener
-            .set_nonblocking(true)
-            .map_err(|error| gone("its socket", error))?;
-        while others.iter().any(Option::is_none) {
-            let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if !goes_on() {
-                        return Err(gone("a process", "it ended before it came"));
-                    }
-                    std::thread::park_timeout(Duration::from_millis(5));
-                    continue;
-                }
-                Err(error) => return Err(gone("its socket", error)),
-            };
-            let hello = stream
-                .set_nonblocking(false)
-                .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-                .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-                .and_then(|()| read_words::<4>(&mut stream));
-            let [greeting, rank, size, word] = hello.map_err(|error| gone("a process", error))?;
-            let place = (rank as usize)
-                .checked_sub(1)
-                .and_then(|i| others.get_mut(i))
-                .filter(|place| place.is_none());
-            match place {
-                Some(place) if [greeting, size, word] == [GREETING, count, self.word] => {
-                    *place = Some(stream);
-                }
-                _ => {
-                    return Err(gone(
-                        "a process",
-                        format!("process {rank} of {size} does not belong to this group"),
-                    ));
-                }
-            }
-        }
-        Ok(Processes {
-            rank: 0,
-            size: self.size,
-            streams: others.into_iter().flatten().collect(),
-            bytes: Vec::new(),
-            sums: Vec::new(),
-        })
     }
 }
 
@@ -114,25 +31,34 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Joins the meeting at a path as process `rank` (1 and more) of `size`.
+    /// The first of a group, with a socket to each of the others in their order.
     ///
     /// # Errors
-    /// When nobody waits there.
-    pub fn join(at: &Path, rank: usize, size: usize, word: u32) -> Result<Self, DeviceError> {
-        let joined = (|| {
-            let mut stream = UnixStream::connect(at)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            let count = |n: usize| u32::try_from(n).expect("few processes");
-            let hello = [GREETING, count(rank), count(size), word];
-            stream.write_all(bytemuck::cast_slice(&hello))?;
-            Ok::<_, std::io::Error>(stream)
-        })();
-        let stream = joined.map_err(|error| gone("the first process", error))?;
+    /// When a socket refuses its time limit.
+    pub fn first(others: Vec<UnixStream>) -> Result<Self, DeviceError> {
+        Self::new(0, others.len() + 1, others)
+    }
+
+    /// Process `rank` (1 and more) of `size`, with its socket to the first.
+    ///
+    /// # Errors
+    /// When the socket refuses its time limit.
+    pub fn other(rank: usize, size: usize, first: UnixStream) -> Result<Self, DeviceError> {
+        assert!((1..size).contains(&rank), "one of those after the first");
+        Self::new(rank, size, vec![first])
+    }
+
+    fn new(rank: usize, size: usize, streams: Vec<UnixStream>) -> Result<Self, DeviceError> {
+        for stream in &streams {
+            stream
+                .set_read_timeout(Some(PATIENCE))
+                .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+                .map_err(|error| gone("a socket", error))?;
+        }
         Ok(Self {
             rank,
             size,
-            streams: vec![stream],
+            streams,
             bytes: Vec::new(),
             sums: Vec::new(),
         })

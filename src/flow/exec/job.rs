@@ -257,6 +257,8 @@ pub enum ExecWork {
         device: Option<String>,
         /// Sequences a device is to take at once.
         micro_batch: Option<u32>,
+        /// Processes that compute together.
+        processes: u32,
         /// A stable folder for what is looked at while it runs.
         live: PathBuf,
     },

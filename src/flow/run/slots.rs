@@ -122,7 +122,11 @@ impl Slots {
     fn gpu_count(&self, stage: &StageSpec) -> usize {
         let kinds = self.auto.as_ref();
         let is_gpu = is_auto(stage) && kinds.is_some_and(|kinds| kinds.contains(&stage.kind));
-        let implied = u32::from(is_cuda(stage) || is_gpu);
+        // Each process that computes on a GPU has one of its own.
+        let implied = match is_cuda(stage) || is_gpu {
+            true => stage.policy.resources.processes,
+            false => 0,
+        };
         stage.policy.resources.gpus.max(implied) as usize
     }
 
@@ -348,6 +352,13 @@ mod tests {
         second.policy.resources.device = Some("cuda:2".to_owned());
         let problem = slots.can_ever_hold(&second).expect_err("there are two");
         assert_eq!(problem.code, "run::no_gpu");
+        // Each process has one of its own.
+        second.policy.resources.device = Some("cuda".to_owned());
+        second.policy.resources.processes = 2;
+        assert!(slots.can_ever_hold(&second).is_ok() && !slots.fits(&second));
+        second.policy.resources.processes = 3;
+        let problem = slots.can_ever_hold(&second).expect_err("there are two");
+        assert!(problem.message.contains("asks for 3 GPU"));
         // A GPU that nobody lists cannot be shared.
         let mut none = super::tests::slots(&[]);
         assert!(!none.set_auto(BTreeSet::from(["pretrain".to_owned()])));

@@ -50,7 +50,7 @@ pub(crate) const STAGE_KEYS: [(&str, &str); 18] = [
     ),
     (
         "resources",
-        "Speed and place only: cores, memory, gpu, time, device, micro_batch.",
+        "Speed and place only: cores, memory, gpu, time, device, micro_batch, processes.",
     ),
     ("retries", "Tries after the first."),
     (

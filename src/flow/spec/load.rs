@@ -296,6 +296,7 @@ impl<'a> Loader<'a> {
                 doc: expanded.doc,
                 about: expanded.about,
                 claims: expanded.claims,
+                left_out: self.left_out.stages,
                 stages: expanded.stages,
                 environment: expanded.environment,
             },

@@ -212,6 +212,15 @@ impl<'a> Maker<'a> {
         if let (true, Some(chosen)) = (kind.uses_device, self.context.device) {
             *device = Some(chosen.to_owned());
         }
+        if let (false, Some(processes)) = (
+            kind.in_processes,
+            find("resources").and_then(|resources| resources.find("processes")),
+        ) {
+            let name = kind.name;
+            let message = format!("stages of kind `{name}` compute in one process");
+            let problem = Diagnostic::error("spec::processes", message).at(processes.key_span, "");
+            problems.push(problem.help("leave `processes` out of `resources` here"));
+        }
         // The one device whose results are its own: it is there to be compared with the others.
         if device.as_deref() == Some("reference") {
             settings.lines.text("device", "reference");

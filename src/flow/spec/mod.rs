@@ -3,6 +3,7 @@
 //! Everything here is plain data that one binary file can hold (`plan.rs`), so a run whose texts and settings
 //! are unchanged parses no YAML.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,8 @@ pub struct Workflow {
     pub claims: usize,
     /// Concrete stages; each comes after everything it needs.
     pub stages: Vec<StageSpec>,
+    /// Stages that their `when` leaves out, and why.
+    pub left_out: BTreeMap<String, String>,
     /// Environment variables whose values entered the specification (`env: {A: {from: environment}}`), with those values.
     pub environment: Vec<(String, Option<String>)>,
 }
@@ -352,6 +355,14 @@ pub struct Resources {
     pub device: Option<String>,
     /// Sequences a device takes at once.
     pub micro_batch: Option<u32>,
+    /// Processes that compute together, each on a device of its own.
+    #[serde(default = "one")]
+    pub processes: u32,
+}
+
+/// What bundles of before say of processes: nothing.
+fn one() -> u32 {
+    1
 }
 
 impl Default for Resources {
@@ -364,6 +375,7 @@ impl Default for Resources {
             time_seconds: None,
             device: None,
             micro_batch: None,
+            processes: 1,
         }
     }
 }

@@ -306,7 +306,8 @@ fn stage_key(key: &str, kind_choices: &[Value]) -> Value {
                 ]},
                 "time": {"description": "After this it is stopped: `10m`, `1h30m`, or seconds.", "type": ["string", "number"]},
                 "device": {"description": "`auto`, `cpu`, `cuda`, `cuda:N` or `reference`.", "type": "string"},
-                "micro_batch": {"description": "Sequences a device takes at once.", "type": ["integer", "string"]}
+                "micro_batch": {"description": "Sequences a device takes at once.", "type": ["integer", "string"]},
+                "processes": {"description": "Processes that train together, each on a GPU of its own or with its share of the cores (pretrain).", "anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/reference"}]}
             }
         }),
         "env" => json!({

@@ -55,6 +55,7 @@ struct ResourceKeys {
     time: Option<Seconds>,
     device: Option<Device>,
     micro_batch: Option<NonZeroU32>,
+    processes: Option<NonZeroU32>,
 }
 
 #[derive(Deserialize)]
@@ -329,6 +330,7 @@ impl Reader<'_> {
             time_seconds: keys.time.map(|seconds| seconds.0),
             device: keys.device.map(|device| device.0),
             micro_batch: keys.micro_batch.map(NonZeroU32::get),
+            processes: keys.processes.map_or(1, NonZeroU32::get),
         };
     }
 

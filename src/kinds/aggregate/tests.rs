@@ -60,6 +60,7 @@ fn stage(folder: &Path, instances: &[(&[(&str, &str)], Value)]) -> StageContext 
         root: folder.to_owned(),
         cores: 1,
         micro_batch: None,
+        together: None,
         device: None,
         progress_file: None,
         live: None,

@@ -58,6 +58,7 @@ fn stage(folder: &Path, files: &[(&str, &str, &str)]) -> StageContext {
         cores: 1,
         device: None,
         micro_batch: None,
+        together: None,
         progress_file: None,
         live: None,
         say: |_| {},

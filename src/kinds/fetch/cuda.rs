@@ -88,6 +88,7 @@ pub(super) fn fetch(
         cores: 1,
         device: None,
         micro_batch: None,
+        together: None,
         progress_file: None,
         live: None,
         say,

@@ -17,11 +17,13 @@ use flow::metric::MetricRow;
 use super::dataset::stage_error;
 use super::in_effect::InEffect;
 use super::texts::{is_yes, load_vocabulary, problem, yes};
+use super::training::group::Group;
 use super::training::is_f32;
 use run::{Phase, Run};
 
 mod begin;
 mod cost;
+mod follow;
 mod run;
 mod state;
 
@@ -223,6 +225,7 @@ impl StageKind for Pretrain {
     /// 1: first. 2: `1 - beta` exact.
     const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
+    const IN_PROCESSES: bool = true;
     const COSTS: bool = true;
     const EXTENDS: Option<Extends> = Some(Extends {
         key: "steps",
@@ -442,7 +445,13 @@ impl StageKind for Pretrain {
             self.fits(port, &examples, &vocabulary)?;
             files.push(examples);
         }
-        Run::start(self, stage, self.phases(&files, &vocabulary), &vocabulary)?.finish()
+        let phases = self.phases(&files, &vocabulary);
+        match Group::gather(stage, self.precision)? {
+            Some(group) if group.seat().rank > 0 => {
+                follow::follow(self, stage, &phases, &vocabulary, group)
+            }
+            group => Run::start(self, stage, phases, &vocabulary, group)?.finish(),
+        }
     }
 }
 

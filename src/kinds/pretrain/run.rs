@@ -12,11 +12,13 @@ use engine::pretrain::{EvaluationNumbers, Example, Pretraining, StepNumbers};
 use engine::weights::Tensors;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError, StageReport};
+use flow::notes::Notes;
 
 use super::state::{self, Given};
 use super::{Pretrain, begin, snapshot_name};
 use crate::kinds::device::{self, Made, Pretrains};
 use crate::kinds::model::{self, Model, Spelling};
+use crate::kinds::training::group::Group;
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
 use crate::kinds::training::{Pace, step_error, train_error};
@@ -35,9 +37,9 @@ pub(super) struct Phase<'a> {
 }
 
 /// An example's ids and segments.
-type Rows = Vec<(Vec<u32>, Vec<u32>)>;
+pub(super) type Rows = Vec<(Vec<u32>, Vec<u32>)>;
 
-fn rows(examples: &PackedExamples, indices: impl Iterator<Item = u64>) -> Rows {
+pub(super) fn rows(examples: &PackedExamples, indices: impl Iterator<Item = u64>) -> Rows {
     indices
         .map(|index| {
             let example = examples.find(index).expect("below their number");
@@ -49,7 +51,7 @@ fn rows(examples: &PackedExamples, indices: impl Iterator<Item = u64>) -> Rows {
         .collect()
 }
 
-fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
+pub(super) fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
     rows.iter()
         .map(|(ids, types)| Example { ids, types })
         .collect()
@@ -58,7 +60,7 @@ fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
 impl Phase<'_> {
     /// Places in the file of a step's examples: the file is in random order, so training reads on and begins again at
     /// its end.
-    fn places(&self, step: u64) -> Vec<u64> {
+    pub(super) fn places(&self, step: u64) -> Vec<u64> {
         let n = self.examples.len() - self.held_out;
         let size = self.batch as u64;
         let first = (step - self.first_step) * size;
@@ -72,7 +74,7 @@ impl Phase<'_> {
 }
 
 /// The phase of the update that follows `step` updates.
-fn phase_of<'p, 'a>(phases: &'p [Phase<'a>], step: u64) -> &'p Phase<'a> {
+pub(super) fn phase_of<'p, 'a>(phases: &'p [Phase<'a>], step: u64) -> &'p Phase<'a> {
     let begun = phases.iter().rev().find(|phase| phase.first_step <= step);
     begun.expect("the first begins at step 0")
 }
@@ -98,6 +100,41 @@ fn evaluated_last(log: &[u8]) -> Option<u64> {
         .filter(|_| line["event"] == "evaluation")
 }
 
+/// A training before its first step.
+pub(super) struct Prepared {
+    pub(super) trainer: Box<dyn Pretrains>,
+    pub(super) given: Option<Given>,
+    settings: Pretraining,
+    made_on: String,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Makes the trainer with what it begins from, checkpoints and states aside; every process of a group does.
+pub(super) fn prepare(
+    kind: &Pretrain,
+    stage: &StageContext,
+    phases: &[Phase<'_>],
+    vocabulary: &Vocabulary,
+    group: Option<&Group>,
+) -> Result<Prepared, StageError> {
+    let given = Given::find(kind, stage)?;
+    let settings = kind.settings(vocabulary, &phases[0]);
+    let longest = phases.iter().map(|phase| phase.longest).max();
+    let longest = longest.expect("there is a phase");
+    let Made {
+        mut trainer,
+        made_on,
+    } = device::pretrainer(stage, group, kind.precision, settings.clone(), longest)?;
+    let warnings = begin::begin_from(&mut *trainer, &settings, stage)?;
+    Ok(Prepared {
+        trainer,
+        given,
+        settings,
+        made_on,
+        warnings,
+    })
+}
+
 /// Training under way.
 pub(super) struct Run<'a> {
     kind: &'a Pretrain,
@@ -106,6 +143,10 @@ pub(super) struct Run<'a> {
     vocabulary: &'a Vocabulary,
     settings: Pretraining,
     trainer: Box<dyn Pretrains>,
+    /// Those that train with it, while they are needed.
+    group: Option<Group>,
+    /// Processes that train.
+    processes: usize,
     /// Updates of the state that it goes on from.
     begun_at: u64,
     log: Vec<u8>,
@@ -121,17 +162,16 @@ impl<'a> Run<'a> {
         stage: &'a StageContext,
         phases: Vec<Phase<'a>>,
         vocabulary: &'a Vocabulary,
+        mut group: Option<Group>,
     ) -> Result<Self, StageError> {
         let pace = Pace::start()?;
-        let given = Given::find(kind, stage)?;
-        let settings = kind.settings(vocabulary, &phases[0]);
-        let longest = phases.iter().map(|phase| phase.longest).max();
-        let longest = longest.expect("there is a phase");
-        let Made {
+        let Prepared {
             mut trainer,
+            given,
+            settings,
             made_on,
-        } = device::pretrainer(stage, kind.precision, settings.clone(), longest)?;
-        let warnings = begin::begin_from(&mut *trainer, &settings, stage)?;
+            warnings,
+        } = prepare(kind, stage, &phases, vocabulary, group.as_ref())?;
         let mut keeper = Keeper::new(stage, made_on);
         let log = keeper.resume(|step, place| {
             // Snapshots are written before the checkpoints that follow them.
@@ -155,7 +195,12 @@ impl<'a> Run<'a> {
                 given.load(|folder| trainer.resume(folder))?;
             }
         }
+        if let Some(group) = &mut group {
+            group.tell(keeper.kept())?;
+        }
         Ok(Self {
+            processes: group.as_ref().map_or(1, |group| group.seat().size),
+            group,
             begun_at: given.map_or(0, |given| given.step),
             live: Live::open(stage, trainer.step()),
             kind,
@@ -182,6 +227,10 @@ impl<'a> Run<'a> {
             self.evaluate_if_due()?;
             self.step()?;
         }
+        if let Some(group) = &mut self.group {
+            group.tell(None)?;
+        }
+        self.group = None;
         let numbers = match self.kind.held_out {
             0 => None,
             _ => Some(self.evaluate()?),
@@ -200,7 +249,13 @@ impl<'a> Run<'a> {
         let numbers = self
             .trainer
             .train_while(&borrowed(&batch), &|_| !pace.must_stop())
-            .map_err(|error| step_error(error, || examples_at(&places)))?;
+            .map_err(|error| {
+                let error = step_error(error, || examples_at(&places));
+                match &self.group {
+                    Some(group) => group.explain(error),
+                    None => error,
+                }
+            })?;
         let Some(numbers) = numbers else {
             return Err(self.stop());
         };
@@ -266,12 +321,13 @@ impl<'a> Run<'a> {
 
     /// Begins to keep the step it is at.
     fn keep(&mut self) -> Result<(), StageError> {
-        let snapshot = self.trainer.snapshot();
+        let snapshot = self.trainer.snapshot().map_err(train_error)?;
         self.keeper.keep(self.stage, snapshot, &self.log)
     }
 
     /// How the stage ends when it is asked to: with its step on the disk.
     fn stop(&mut self) -> StageError {
+        self.group = None;
         let (step, notes) = (self.trainer.step(), self.log.clone());
         let take = || (self.trainer.snapshot(), notes);
         self.keeper.stop(self.stage, step, take)
@@ -286,7 +342,7 @@ impl<'a> Run<'a> {
                 fs_err::remove_dir_all(left)?;
             }
         }
-        let tensors = self.trainer.discriminator();
+        let tensors = self.trainer.discriminator().map_err(train_error)?;
         self.write_model(&partial, &tensors, false)?;
         for entry in fs_err::read_dir(&partial)? {
             fs_err::File::open(entry?.path())?.sync_all()?;
@@ -322,14 +378,15 @@ impl<'a> Run<'a> {
 
     fn write(mut self, numbers: Option<EvaluationNumbers>) -> Result<StageReport, StageError> {
         // One copy of the weights after the other: the plan of memory has room for a checkpoint's.
-        let discriminator = self.trainer.discriminator();
+        let discriminator = self.trainer.discriminator().map_err(train_error)?;
         self.write_model(&self.stage.output("model"), &discriminator, false)?;
         drop(discriminator);
-        let generator = self.trainer.generator();
+        let generator = self.trainer.generator().map_err(train_error)?;
         self.write_model(&self.stage.output("generator"), &generator, true)?;
         drop(generator);
         if self.kind.keep_state {
-            state::write(self.kind, self.stage, &self.trainer.snapshot())?;
+            let snapshot = self.trainer.snapshot().map_err(train_error)?;
+            state::write(self.kind, self.stage, &snapshot)?;
         }
         for step in &self.kind.snapshots {
             // A copy: until the result is recorded, the next attempt may need it.
@@ -345,6 +402,10 @@ impl<'a> Run<'a> {
         Ok(StageReport {
             numbers: numbers.map_or_else(Vec::new, |numbers| self.kind.rows(&numbers)),
             warnings: self.warnings,
+            notes: match self.processes {
+                1 => Notes::new(),
+                n => Notes::from([("processes".to_owned(), n.into())]),
+            },
             ..StageReport::default()
         })
     }
@@ -356,7 +417,7 @@ fn kept_place(stage: &StageContext, step: u64) -> PathBuf {
 }
 
 /// Examples of a batch by their places in the file, runs of them together.
-fn examples_at(places: &[u64]) -> String {
+pub(super) fn examples_at(places: &[u64]) -> String {
     let runs = places.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
         [one] => format!("{one}"),
         run => format!("{} to {}", run[0], run[run.len() - 1]),

@@ -14,6 +14,21 @@ use super::train_error;
 /// Checkpoints that are kept: where the newest turns out damaged, the one before is there.
 pub(in crate::kinds) const KEPT: usize = 2;
 
+/// Where a stage's checkpoints lie.
+fn parent(stage: &StageContext) -> PathBuf {
+    stage.scratch.join("checkpoints")
+}
+
+/// Reads the checkpoint of a step that another process has read.
+pub(in crate::kinds) fn read(
+    stage: &StageContext,
+    step: u64,
+    load: impl FnOnce(&Path) -> Result<Vec<u8>, TrainError>,
+) -> Result<(), StageError> {
+    let place = checkpoint::place(&parent(stage), step);
+    load(&place).map(drop).map_err(train_error)
+}
+
 /// Keeps a stage's checkpoints in its scratch folder.
 #[derive(Debug)]
 pub(in crate::kinds) struct Keeper {
@@ -31,7 +46,7 @@ impl Keeper {
     /// For training with what shows in the last bits.
     pub(in crate::kinds) fn new(stage: &StageContext, made_on: String) -> Self {
         Self {
-            parent: stage.scratch.join("checkpoints"),
+            parent: parent(stage),
             writing: None,
             kept: None,
             made_on,
@@ -130,6 +145,11 @@ impl Keeper {
         Ok(())
     }
 
+    /// The last step that is whole on the disk.
+    pub(in crate::kinds) fn kept(&self) -> Option<u64> {
+        self.kept
+    }
+
     /// Waits until what was begun is on the disk.
     pub(in crate::kinds) fn wait(&mut self) -> Result<(), StageError> {
         let Some((step, thread)) = self.writing.take() else {
@@ -153,13 +173,13 @@ impl Keeper {
         &mut self,
         stage: &StageContext,
         step: u64,
-        take: impl FnOnce() -> (Snapshot, Vec<u8>),
+        take: impl FnOnce() -> (Result<Snapshot, TrainError>, Vec<u8>),
     ) -> StageError {
         let keep = || {
             self.wait()?;
             if self.kept != Some(step) {
                 let (snapshot, notes) = take();
-                self.keep(stage, snapshot, &notes)?;
+                self.keep(stage, snapshot.map_err(train_error)?, &notes)?;
                 self.wait()?;
             }
             Ok(())

@@ -12,6 +12,7 @@ use flow::kind::{StageContext, StageError};
 
 use super::model::weights_error;
 
+pub(super) mod group;
 pub(super) mod keeper;
 pub(super) mod live;
 pub(super) mod room;

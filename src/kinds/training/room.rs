@@ -31,6 +31,12 @@ impl Room {
         }
     }
 
+    /// What each of several processes has of it.
+    pub(in crate::kinds) fn shared_by(mut self, processes: usize) -> Self {
+        self.available /= processes as u64;
+        self
+    }
+
     /// Bytes that a plan takes of it: copies for checkpoints lie in the machine's memory.
     fn needs(&self, plan: &Footprint) -> u64 {
         match self.fills {

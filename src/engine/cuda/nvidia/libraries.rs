@@ -21,10 +21,12 @@ pub enum Library {
     Compiler,
     /// `libcublasLt`: products of matrices.
     Products,
+    /// `libnccl`: sums over several GPUs, which have a slower way without it.
+    Collectives,
 }
 
 impl Library {
-    /// All of them.
+    /// All that computing cannot do without.
     pub const ALL: [Self; 3] = [Self::Driver, Self::Compiler, Self::Products];
 
     /// What it is called.
@@ -34,6 +36,7 @@ impl Library {
             Self::Driver => "NVIDIA's driver",
             Self::Compiler => "NVRTC",
             Self::Products => "cuBLASLt",
+            Self::Collectives => "NCCL",
         }
     }
 
@@ -48,6 +51,7 @@ impl Library {
             Self::Driver => vec![(None, "libcuda.so.1".to_owned())],
             Self::Compiler => numbered("libnvrtc"),
             Self::Products => numbered("libcublasLt"),
+            Self::Collectives => vec![(None, "libnccl.so.2".to_owned())],
         }
     }
 
@@ -60,6 +64,7 @@ impl Library {
                 .to_owned(),
             Self::Compiler => "pip install 'nvidia-cuda-nvrtc-cu12==12.8.93'".to_owned(),
             Self::Products => "pip install 'nvidia-cublas-cu12==12.8.4.1'".to_owned(),
+            Self::Collectives => "pip install 'nvidia-nccl-cu12==2.26.2'".to_owned(),
         }
     }
 }
@@ -67,7 +72,7 @@ impl Library {
 /// What decides where is looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The folder that was named: then NVRTC and cuBLASLt are looked for there alone.
+    /// The folder that was named: then all but the driver are looked for there alone.
     pub named: Option<PathBuf>,
     /// Variables of the environment, by name.
     pub variables: Vec<(&'static str, OsString)>,

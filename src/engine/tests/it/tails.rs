@@ -56,7 +56,10 @@ fn a_tail_changes_nothing_but_rounding_in_pretraining() {
         (
             numbers,
             held_out.expect("fits"),
-            [trainer.discriminator(), trainer.generator()],
+            [
+                trainer.discriminator().expect("read"),
+                trainer.generator().expect("read"),
+            ],
         )
     });
     for (plain, tailed) in plain.0.iter().zip(&tailed.0) {
@@ -102,7 +105,7 @@ fn a_tail_changes_nothing_but_rounding_in_any_head() {
             let made = tasks::made(7);
             let inputs: Vec<_> = made.iter().map(|m| (&m.ids[..], &m.types[..])).collect();
             let said = trainer.predict(&inputs).expect("fits");
-            (numbers, said, trainer.tensors())
+            (numbers, said, trainer.tensors().expect("read"))
         });
         for (plain, tailed) in plain.0.iter().zip(&tailed.0) {
             near("loss", plain.loss, tailed.loss);

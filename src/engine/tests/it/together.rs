@@ -1,29 +1,25 @@
 //! Several processes (threads here, over the same sockets) train as one does.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use engine::check::steps::{batch, examples, settings};
-use engine::collective::{Collective, Meeting, Processes};
+use engine::collective::{Collective as _, Processes};
 use engine::cpu::Cpu;
 use engine::error::TrainError;
 use engine::pretrain::{Pretrainer, Pretraining, StepNumbers};
 use engine::weights::Tensors;
 
-const WORD: u32 = 77;
-
-/// The seats of a group, the first of which waits for the others.
-fn seats(at: &Path, size: usize) -> Vec<Option<Meeting>> {
-    let meeting = (size > 1).then(|| Meeting::open(at, size, WORD).expect("a socket"));
-    let others = (1..size).map(|_| None);
-    std::iter::once(meeting).chain(others).collect()
-}
-
-fn join(at: &Path, rank: usize, size: usize, meeting: Option<Meeting>) -> Box<dyn Collective> {
-    let joined = match meeting {
-        Some(meeting) => meeting.wait(|| true),
-        None => Processes::join(at, rank, size, WORD),
-    };
-    Box::new(joined.expect("all come"))
+/// The members of a group.
+fn group(size: usize) -> Vec<Processes> {
+    let pairs = (1..size).map(|_| UnixStream::pair().expect("sockets"));
+    let (firsts, others): (Vec<_>, Vec<_>) = pairs.unzip();
+    let first = Processes::first(firsts).expect("sockets");
+    let others = (1..).zip(others);
+    let others = others.map(|(rank, socket)| Processes::other(rank, size, socket));
+    std::iter::once(first)
+        .chain(others.map(|other| other.expect("a socket")))
+        .collect()
 }
 
 fn trainer(settings: &Pretraining) -> Pretrainer<Cpu> {
@@ -48,16 +44,16 @@ fn together(
     steps: &std::ops::Range<u32>,
     folder: &Path,
 ) -> Vec<(Vec<StepNumbers>, Tensors)> {
-    let (socket, checkpoint) = (folder.join(format!("{size}.socket")), folder.join("state"));
+    let checkpoint = folder.join("state");
     let resumes = steps.start > 0;
     std::thread::scope(|scope| {
-        let all: Vec<_> = (seats(&socket, size).into_iter().enumerate())
-            .map(|(rank, meeting)| {
-                let (socket, checkpoint) = (&socket, &checkpoint);
+        let all: Vec<_> = (group(size).into_iter())
+            .map(|member| {
+                let (rank, checkpoint) = (member.rank(), &checkpoint);
                 scope.spawn(move || {
                     let mut trainer = trainer(settings);
                     if size > 1 {
-                        trainer = trainer.in_group(join(socket, rank, size, meeting));
+                        trainer = trainer.in_group(Box::new(member));
                     }
                     if resumes {
                         trainer.resume(checkpoint).expect("whole");
@@ -65,9 +61,13 @@ fn together(
                     let numbers = train(&mut trainer, steps.clone());
                     // Nobody reads what is written meanwhile: all are done with it when a step is.
                     if rank == 0 {
-                        trainer.snapshot().write(checkpoint, b"").expect("written");
+                        trainer
+                            .snapshot()
+                            .expect("read")
+                            .write(checkpoint, b"")
+                            .expect("written");
                     }
-                    (numbers, trainer.discriminator())
+                    (numbers, trainer.discriminator().expect("read"))
                 })
             })
             .collect();
@@ -118,41 +118,40 @@ fn another_number_of_processes_goes_on_with_the_same_examples() {
 }
 
 #[test]
-fn who_goes_away_or_does_not_belong_is_named() {
-    let folder = tempfile::tempdir().expect("temp");
-    let at = folder.path().join("socket");
+fn who_goes_away_or_is_out_of_step_is_named() {
+    let mut members = group(3);
+    drop(members.pop());
+    let other = members.pop().expect("of three");
+    let first = members.pop().expect("of three");
+    let (ids, zeros) = (batch(0), [0; 64]);
     let error = std::thread::scope(|scope| {
-        let meeting = seats(&at, 2).swap_remove(0);
-        let other = scope.spawn(|| drop(join(&at, 1, 2, None)));
-        let group = join(&at, 0, 2, meeting);
-        other.join().expect("no panic");
-        let mut trainer = trainer(&settings()).in_group(group);
-        let (ids, zeros) = (batch(0), [0; 64]);
+        scope.spawn(|| {
+            let mut trainer = trainer(&settings()).in_group(Box::new(other));
+            trainer.train(&examples(&ids, &zeros)).expect_err("alone");
+        });
+        let mut trainer = trainer(&settings()).in_group(Box::new(first));
         trainer.train(&examples(&ids, &zeros)).expect_err("alone")
     });
     assert!(matches!(error, TrainError::Device(_)));
     let text = error.to_string();
     assert!(
-        text.starts_with("the group of processes failed: process 1"),
+        text.starts_with("the group of processes failed: process 2"),
         "{text}"
     );
-    let at = folder.path().join("another");
+    let mut members = group(2);
+    let mut other = members.pop().expect("of two");
     let text = std::thread::scope(|scope| {
-        let meeting = Meeting::open(&at, 2, WORD).expect("a socket");
-        let other = scope.spawn(|| Processes::join(&at, 1, 2, WORD + 1));
-        let refused = meeting.wait(|| true).expect_err("another configuration");
-        drop(other.join().expect("no panic"));
+        scope.spawn(move || {
+            other
+                .sum(&mut [0.0; 3])
+                .expect_err("more than the first has")
+        });
+        let refused = members[0].sum(&mut [0.0; 2]).expect_err("fewer");
+        drop(members);
         refused.to_string()
     });
     assert!(
-        text.contains("process 1 of 2 does not belong to this group"),
+        text.contains("process 1: it is out of step: it has 3 numbers where 2 are"),
         "{text}"
     );
-    let at = folder.path().join("nobody");
-    let meeting = Meeting::open(&at, 2, WORD).expect("a socket");
-    let text = meeting
-        .wait(|| false)
-        .expect_err("nobody comes")
-        .to_string();
-    assert!(text.contains("it ended before it came"), "{text}");
 }

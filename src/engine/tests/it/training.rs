@@ -66,6 +66,7 @@ fn a_resumed_run_gives_the_same_bits() {
         if step == 2 || step == 4 {
             straight
                 .snapshot()
+                .expect("read")
                 .write(&place, b"notes")
                 .expect("written");
         }
@@ -79,8 +80,14 @@ fn a_resumed_run_gives_the_same_bits() {
         let again = resumed.train(&examples(&ids, &zeros)).expect("sound");
         assert_eq!(again, numbers[step as usize]);
     }
-    assert_eq!(straight.discriminator(), resumed.discriminator());
-    assert_eq!(straight.generator(), resumed.generator());
+    assert_eq!(
+        straight.discriminator().expect("read"),
+        resumed.discriminator().expect("read")
+    );
+    assert_eq!(
+        straight.generator().expect("read"),
+        resumed.generator().expect("read")
+    );
     fs_err::write(place.join("first_moments.safetensors"), "no").expect("written");
     assert!(trainer().resume(&place).is_err());
 }
@@ -100,12 +107,12 @@ fn what_cannot_be_trained_is_said_with_its_place() {
         let text = error.to_string();
         assert!(text.contains("example 1") && text.contains(part), "{text}");
     }
-    let mut tensors = trainer.discriminator();
+    let mut tensors = trainer.discriminator().expect("read");
     let name = "electra.encoder.layer.1.output.dense.weight";
     tensors.get_mut(name).expect("there").values[5] = f32::NAN;
     trainer.start_from(&tensors).expect("shapes fit");
     let ids = batch(0);
-    let before = trainer.discriminator();
+    let before = trainer.discriminator().expect("read");
     let error = trainer.train(&examples(&ids, &zeros)).expect_err("refused");
     assert!(
         matches!(error, TrainError::NotFinite { step: 0, .. }),
@@ -114,7 +121,7 @@ fn what_cannot_be_trained_is_said_with_its_place() {
     let place = format!("first in the values of `{name}`");
     assert!(error.to_string().ends_with(&place), "{error}");
     // Bits, since what is not a number equals nothing.
-    for (name, tensor) in trainer.discriminator() {
+    for (name, tensor) in trainer.discriminator().expect("read") {
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&tensor.values), bits(&before[&name].values), "{name}");
     }
@@ -139,7 +146,11 @@ fn a_batch_may_be_clipped_in_parts() {
         let numbers = trainer.train(&examples).expect("sound");
         let folder = tempfile::tempdir().expect("temp");
         let place = folder.path().join("checkpoint");
-        trainer.snapshot().write(&place, b"").expect("written");
+        trainer
+            .snapshot()
+            .expect("read")
+            .write(&place, b"")
+            .expect("written");
         let moments = weights::read(&place.join("first_moments.safetensors")).expect("read");
         (numbers, moments)
     };
@@ -234,10 +245,10 @@ fn temperature_and_disallowed_originals_decide_what_is_replaced() {
         trained.train(&examples(&ids, &zeros)).expect("sound");
     }
     let tensors: Tensors = {
-        let prefixed = trained.generator().into_iter();
+        let prefixed = trained.generator().expect("read").into_iter();
         let own = prefixed.filter(|(name, _)| !name.starts_with("electra.embeddings."));
         let own = own.map(|(name, tensor)| (format!("generator.{name}"), tensor));
-        own.chain(trained.discriminator()).collect()
+        own.chain(trained.discriminator().expect("read")).collect()
     };
     let evaluate = |temperature: f32, disallow_correct: bool| {
         let settings = Pretraining {
@@ -281,5 +292,8 @@ fn a_step_or_an_evaluation_that_is_given_up_leaves_no_trace() {
         let again = stopped.train(&examples).expect("sound");
         assert_eq!(again, straight.train(&examples).expect("sound"));
     }
-    assert_eq!(straight.snapshot(), stopped.snapshot());
+    assert_eq!(
+        straight.snapshot().expect("read"),
+        stopped.snapshot().expect("read")
+    );
 }

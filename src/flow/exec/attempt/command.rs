@@ -39,6 +39,7 @@ impl Attempt {
                     cores: job.policy.resources.cores,
                     device: job.policy.resources.device.clone(),
                     micro_batch: job.policy.resources.micro_batch,
+                    processes: job.policy.resources.processes,
                     live: live_folder(&job.root, &job.pipeline, &job.stage),
                 })?;
                 command = this_program()?;

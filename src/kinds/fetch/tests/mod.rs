@@ -94,6 +94,7 @@ impl Bench {
             cores: 1,
             device: None,
             micro_batch: None,
+            together: None,
             progress_file: Some(self.home.path().join("progress")),
             live: None,
             say: |_| {},

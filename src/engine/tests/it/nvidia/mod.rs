@@ -2,6 +2,7 @@
 //! compiler where it is.
 
 mod check;
+mod collectives;
 mod compile;
 mod missing;
 mod products;
@@ -80,9 +81,11 @@ impl Fake {
             ("memory", 1 << 30),
             ("spoil", 0),
             ("no_way", 0),
+            ("state", 0),
             ("asked", 0),
             ("recorded", 0),
             ("heuristics", 0),
+            ("nccl_fault", 0),
         ] {
             fake.set(name, usual);
         }
@@ -127,8 +130,17 @@ impl Fake {
         }
     }
 
+    /// One more of its libraries.
+    fn put(&self, name: &str) {
+        std::os::unix::fs::symlink(compile(), self.folder.path().join(name)).expect("a link");
+    }
+
     fn open(&self) -> Nvidia {
-        let mut opened = Nvidia::open(0, &self.options()).expect("a device");
+        self.open_at(0)
+    }
+
+    fn open_at(&self, index: u32) -> Nvidia {
+        let mut opened = Nvidia::open(index, &self.options()).expect("a device");
         opened.prepare(&[&SOURCE], Element::F32).expect("kernels");
         opened
     }
@@ -143,6 +155,7 @@ impl Fake {
             "blas",
             "graphs",
             "executables",
+            "communicators",
         ] {
             assert_eq!(self.get(name), 0, "{name}");
         }

@@ -138,15 +138,15 @@ fn many_shapes_of_steps_take_turns() {
     let mut device = fake.open();
     let at = device.allocate(256).expect("room");
     let mut sum = 0;
-    for step in 0..60_u32 {
+    for step in 0..400_u32 {
         device.begin_step();
-        for _ in 0..=step % 12 {
+        for _ in 0..=step % 80 {
             add(&mut device, at, 1, 1);
             sum += 1;
         }
         device.end_step();
     }
-    assert!(fake.get("executables") <= 8);
+    assert!(fake.get("executables") <= 64);
     assert_eq!(read(&mut device, at, 1), [sum]);
     drop(device);
     // Without graphs nothing is recorded.
