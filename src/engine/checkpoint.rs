@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Array, Memory};
-use crate::error::WeightsError;
+use crate::error::{DeviceError, WeightsError};
 use crate::parameters::Parameters;
 use crate::weights::{self, Tensors};
 
@@ -60,11 +60,17 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Copies the parameters and moments of a device that is between two steps.
-    pub fn take<M: Memory>(memory: &mut M, parameters: &Parameters, state: State) -> Self {
-        Self {
-            state,
-            arrays: ARRAYS.map(|(array, _)| weights::save(memory, parameters, array)),
-        }
+    ///
+    /// # Errors
+    /// When the device failed: what is read then is worth nothing.
+    pub fn take<M: Memory>(
+        memory: &mut M,
+        parameters: &Parameters,
+        state: State,
+    ) -> Result<Self, DeviceError> {
+        let arrays = ARRAYS.map(|(array, _)| weights::save(memory, parameters, array));
+        memory.finish()?;
+        Ok(Self { state, arrays })
     }
 
     /// Of tensors by name: values, first and second moments.
@@ -342,7 +348,8 @@ mod tests {
 
     fn write(parent: &Path, step: u64) -> Snapshot {
         let (mut cpu, parameters) = model();
-        let snapshot = Snapshot::take(&mut cpu, &parameters, State { step, seed: 7 });
+        let snapshot =
+            Snapshot::take(&mut cpu, &parameters, State { step, seed: 7 }).expect("read");
         let notes = format!("notes of {step}");
         snapshot
             .write(&place(parent, step), notes.as_bytes())
@@ -368,7 +375,10 @@ mod tests {
         let (state, notes) = load(&mut cpu, &parameters, &place(&parent, 100)).expect("whole");
         assert_eq!(state, State { step: 100, seed: 7 });
         assert_eq!(notes, b"notes of 100");
-        assert_eq!(Snapshot::take(&mut cpu, &parameters, state), snapshot);
+        assert_eq!(
+            Snapshot::take(&mut cpu, &parameters, state).expect("read"),
+            snapshot
+        );
     }
 
     /// Under any name, and whatever was there before: the bytes are those of the state and its notes.
@@ -384,7 +394,8 @@ mod tests {
                 cpu.write_weights(array, parameter.at, &values);
             }
         }
-        let snapshot = Snapshot::take(&mut cpu, &parameters, State { step: 9, seed: 7 });
+        let snapshot =
+            Snapshot::take(&mut cpu, &parameters, State { step: 9, seed: 7 }).expect("read");
         let (first, second) = (folder.path().join("state"), folder.path().join("other"));
         write(folder.path(), 4);
         fs_err::rename(place(folder.path(), 4), &second).expect("moved");
@@ -413,7 +424,7 @@ mod tests {
                 .map(f32::to_bits)
                 .collect()
         };
-        let again = Snapshot::take(&mut other, &parameters, state);
+        let again = Snapshot::take(&mut other, &parameters, state).expect("read");
         assert_eq!(bits(again), bits(snapshot));
     }
 
@@ -437,10 +448,10 @@ mod tests {
                 }
                 fs_err::write(&path, &changed).expect("written");
                 let (mut cpu, parameters) = model();
-                let before = Snapshot::take(&mut cpu, &parameters, whole.state);
+                let before = Snapshot::take(&mut cpu, &parameters, whole.state).expect("read");
                 let found = load(&mut cpu, &parameters, &place);
                 assert!(found.is_err(), "byte {at} of {}", path.display());
-                let after = Snapshot::take(&mut cpu, &parameters, whole.state);
+                let after = Snapshot::take(&mut cpu, &parameters, whole.state).expect("read");
                 assert_eq!(before, after);
             }
             fs_err::write(&path, &bytes[..bytes.len() / 2]).expect("written");

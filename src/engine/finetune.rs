@@ -209,6 +209,12 @@ impl<B: Backend + Send> TaskTrainer<B> {
         })
     }
 
+    /// The device.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Updates done.
     #[must_use]
     pub fn step(&self) -> u64 {
@@ -231,13 +237,25 @@ impl<B: Backend + Send> TaskTrainer<B> {
     }
 
     /// The gradients of the last update before they were clipped, by name: for comparison with other programs.
-    pub fn gradients(&mut self) -> Tensors {
-        weights::save(&mut self.backend, &self.model.parameters, Array::Gradient)
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn gradients(&mut self) -> Result<Tensors, TrainError> {
+        self.array(Array::Gradient)
     }
 
     /// The parameters by name.
-    pub fn tensors(&mut self) -> Tensors {
-        weights::save(&mut self.backend, &self.model.parameters, Array::Value)
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn tensors(&mut self) -> Result<Tensors, TrainError> {
+        self.array(Array::Value)
+    }
+
+    fn array(&mut self, array: Array) -> Result<Tensors, TrainError> {
+        let all = weights::save(&mut self.backend, &self.model.parameters, array);
+        self.backend.finish()?;
+        Ok(all)
     }
 
     fn check(&self, examples: &[TaskExample<'_>]) -> Result<(), TrainError> {
@@ -306,6 +324,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
                 let examples = &examples[part.clone()];
                 let sequences = sequences(examples, part.start);
                 let batch = batch_plan.write(backend, &sequences, None);
+                backend.begin_step();
                 let logits = model.forward(backend, &batch, room);
                 let d = room.head.d_logits.first(logits.len());
                 let gradient = (1.0 / counted, d);
@@ -324,6 +343,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
                     labels.loss(backend, examples, &batch, model.outputs(), logits, gradient);
                 }
                 model.backward(backend, &batch, room);
+                backend.end_step();
             }
             backend.begin_step();
             // Nothing is updated where the norm is not finite, so nobody has to wait for it.
@@ -385,7 +405,7 @@ impl<B: Backend + Send> TaskTrainer<B> {
         let (model, room, batch_plan) = (&self.model, &self.room, self.batch);
         let head = self.settings.head;
         self.backend.set_dropout(Dropout::Off);
-        Ok(self.backend.on_threads(|backend| {
+        let found = self.backend.on_threads(|backend| {
             let mut found = Vec::with_capacity(examples.len());
             for part in parts {
                 if !go_on(part.start) {
@@ -394,7 +414,9 @@ impl<B: Backend + Send> TaskTrainer<B> {
                 let examples = &examples[part.clone()];
                 let sequences = sequences(examples, part.start);
                 let batch = batch_plan.write(backend, &sequences, None);
+                backend.begin_step();
                 let logits = model.forward(backend, &batch, room);
+                backend.end_step();
                 if head == HeadKind::Joint {
                     let beams = model.beams(backend, &batch, room, &sequences);
                     found.extend(beams.into_iter().map(Said::Answers));
@@ -413,17 +435,23 @@ impl<B: Backend + Send> TaskTrainer<B> {
                     rest = others;
                 }
             }
-            Some(found)
-        }))
+            // After a fault everything that was read is zero.
+            Some(backend.finish().map(|()| found))
+        });
+        Ok(found.transpose()?)
     }
 
     /// A copy of everything that going on takes.
-    pub fn snapshot(&mut self) -> Snapshot {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
         let state = State {
             step: self.step,
             seed: self.settings.seed,
         };
-        Snapshot::take(&mut self.backend, &self.model.parameters, state)
+        let taken = Snapshot::take(&mut self.backend, &self.model.parameters, state);
+        Ok(taken?)
     }
 
     /// Goes on where a [`snapshot`](Self::snapshot) was taken and written, to the same bits; the notes beside it.

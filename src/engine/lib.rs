@@ -3,6 +3,7 @@
 
 pub mod arena;
 pub mod backend;
+pub mod check;
 pub mod checkpoint;
 pub mod collective;
 pub mod config;

@@ -188,6 +188,12 @@ impl<B: Backend + Send> Pretrainer<B> {
         self.settings.masking = masking;
     }
 
+    /// The device.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Updates done.
     #[must_use]
     pub fn step(&self) -> u64 {
@@ -424,8 +430,10 @@ impl<B: Backend + Send> Pretrainer<B> {
                 let logits = backend.read_reals(model.logits(room, tokens));
                 judge(&corrupted, &logits, &mut judged);
             }
-            Some((backend.read_reals(room.mlm_sums), judged))
+            let sums = backend.read_reals(room.mlm_sums);
+            Some(backend.finish().map(|()| (sums, judged)))
         });
+        let found = found.transpose()?;
         let slots: usize = batch.iter().map(|sequence| sequence.positions.len()).sum();
         Ok(found.map(|(mlm_sums, judged)| {
             let sum = |what: MlmSum| f64::from(mlm_sums[what as usize]);
@@ -439,32 +447,51 @@ impl<B: Backend + Send> Pretrainer<B> {
     }
 
     /// The discriminator as `transformers` names it.
-    pub fn discriminator(&mut self) -> Tensors {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn discriminator(&mut self) -> Result<Tensors, TrainError> {
         let mut all = weights::save(&mut self.backend, &self.model.parameters, Array::Value);
+        self.backend.finish()?;
         all.retain(|name, _| !name.starts_with(GENERATOR));
-        all
+        Ok(all)
     }
 
     /// The generator as `transformers` names it, with its copy of the shared embeddings.
-    pub fn generator(&mut self) -> Tensors {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn generator(&mut self) -> Result<Tensors, TrainError> {
         let all = weights::save(&mut self.backend, &self.model.parameters, Array::Value);
-        all.into_iter()
+        self.backend.finish()?;
+        let own = all
+            .into_iter()
             .filter_map(|(name, tensor)| match name.strip_prefix(GENERATOR) {
                 Some(own) => Some((own.to_owned(), tensor)),
                 None => name
                     .starts_with("electra.embeddings.")
                     .then_some((name, tensor)),
             })
-            .collect()
+            .collect();
+        Ok(own)
+    }
+
+    /// Gradients of the last step, before they were clipped.
+    pub fn gradients(&mut self) -> Tensors {
+        weights::save(&mut self.backend, &self.model.parameters, Array::Gradient)
     }
 
     /// A copy of everything that going on takes: parameters, moments, the step.
-    pub fn snapshot(&mut self) -> Snapshot {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
         let state = State {
             step: self.step,
             seed: self.settings.seed,
         };
-        Snapshot::take(&mut self.backend, &self.model.parameters, state)
+        let taken = Snapshot::take(&mut self.backend, &self.model.parameters, state);
+        Ok(taken?)
     }
 
     /// Goes on where a [`snapshot`](Self::snapshot) was taken and written, to the same bits; the notes beside it.

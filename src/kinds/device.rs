@@ -193,6 +193,9 @@ fn stage_error(diagnostic: Diagnostic) -> StageError {
     error
 }
 
+/// Bytes that libraries take after plans are made: kernels that are loaded when they are first used, graphs of steps.
+const LOADED_LATER: u64 = 512 << 20;
+
 /// A GPU with all kernels compiled, and its memory.
 fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), StageError> {
     let options = nvidia::Options {
@@ -208,7 +211,7 @@ fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), S
     let facts = device.driver().facts();
     let room = Room {
         who: facts.name.clone(),
-        available,
+        available: available.saturating_sub(LOADED_LATER),
         fills: Some(facts.memory),
     };
     Ok((device, room))
@@ -242,10 +245,10 @@ pub(super) trait Pretrains {
         go_on: GoOn<'_>,
     ) -> Result<Option<EvaluationNumbers>, TrainError>;
     /// The discriminator as `transformers` names it.
-    fn discriminator(&mut self) -> Tensors;
+    fn discriminator(&mut self) -> Result<Tensors, TrainError>;
     /// The generator as `transformers` names it, with its copy of the shared embeddings.
-    fn generator(&mut self) -> Tensors;
-    fn snapshot(&mut self) -> Snapshot;
+    fn generator(&mut self) -> Result<Tensors, TrainError>;
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError>;
     fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
 }
 
@@ -266,8 +269,8 @@ pub(super) trait Finetunes {
         inputs: Inputs<'_>,
         go_on: GoOn<'_>,
     ) -> Result<Option<Vec<Said>>, TrainError>;
-    fn tensors(&mut self) -> Tensors;
-    fn snapshot(&mut self) -> Snapshot;
+    fn tensors(&mut self) -> Result<Tensors, TrainError>;
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError>;
     fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
 }
 
@@ -434,7 +437,6 @@ macro_rules! delegate_pretraining {
                 -> Result<Option<StepNumbers>, TrainError>;
             evaluate_while(&mut self, examples: &[Example<'_>], go_on: GoOn<'_>)
                 -> Result<Option<EvaluationNumbers>, TrainError>;
-            snapshot(&mut self) -> Snapshot;
             resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
         }
 
@@ -452,8 +454,6 @@ macro_rules! delegate_finetuning {
                 -> Result<Option<TaskNumbers>, TrainError>;
             predict_while(&mut self, inputs: Inputs<'_>, go_on: GoOn<'_>)
                 -> Result<Option<Vec<Said>>, TrainError>;
-            tensors(&mut self) -> Tensors;
-            snapshot(&mut self) -> Snapshot;
             resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
         }
     };
@@ -462,41 +462,66 @@ macro_rules! delegate_finetuning {
 impl<B: Backend + Send> Pretrains for Pretrainer<B> {
     delegate_pretraining! {}
 
-    fn discriminator(&mut self) -> Tensors {
+    fn discriminator(&mut self) -> Result<Tensors, TrainError> {
         Self::discriminator(self)
     }
 
-    fn generator(&mut self) -> Tensors {
+    fn generator(&mut self) -> Result<Tensors, TrainError> {
         Self::generator(self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Self::snapshot(self)
     }
 }
 
 impl Pretrains for reference::pretrain::Pretrainer {
     delegate_pretraining! {}
 
-    fn discriminator(&mut self) -> Tensors {
+    fn discriminator(&mut self) -> Result<Tensors, TrainError> {
         let mut all = self.tensors();
         all.retain(|name, _| !name.starts_with(GENERATOR));
-        all
+        Ok(all)
     }
 
-    fn generator(&mut self) -> Tensors {
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Ok(Self::snapshot(self))
+    }
+
+    fn generator(&mut self) -> Result<Tensors, TrainError> {
         let named = self.tensors().into_iter();
-        named
+        let own = named
             .filter_map(|(name, tensor)| match name.strip_prefix(GENERATOR) {
                 Some(own) => Some((own.to_owned(), tensor)),
                 None => (name.starts_with("electra.embeddings.")).then_some((name, tensor)),
             })
-            .collect()
+            .collect();
+        Ok(own)
     }
 }
 
 impl<B: Backend + Send> Finetunes for TaskTrainer<B> {
     delegate_finetuning! {}
+
+    fn tensors(&mut self) -> Result<Tensors, TrainError> {
+        Self::tensors(self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Self::snapshot(self)
+    }
 }
 
 impl Finetunes for reference::finetune::TaskTrainer {
     delegate_finetuning! {}
+
+    fn tensors(&mut self) -> Result<Tensors, TrainError> {
+        Ok(Self::tensors(self))
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
+        Ok(Self::snapshot(self))
+    }
 }
 
 #[cfg(test)]

@@ -349,7 +349,7 @@ fn task<B: Backend + Send>(
     engine.start_from(&start)?;
     let predicted = engine.predict(&inputs)?;
     let numbers = engine.train(&examples)?;
-    let gradients = engine.gradients();
+    let gradients = engine.gradients()?;
 
     let (config, dropout) = (&settings.config, Dropout::Counted { seed: 5, step: 0 });
     let (still, _) = finetune::task(&start, config, head, &Dropout::Off, &examples, false);

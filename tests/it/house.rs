@@ -33,6 +33,7 @@ const DOORS: &[(&str, &str)] = &[
     ("clap", "src/cli/"),
     ("crc32c", "src/kinds/training/tfevents.rs"),
     ("csv", "src/flow/numbers.rs"),
+    ("cudarc", "src/engine/cuda/nvidia/"),
     ("dfdx", "src/reference/"),
     ("flate2", "src/kinds/fetch/unpack.rs"),
     ("gemm", "src/engine/cpu/matmul.rs"),

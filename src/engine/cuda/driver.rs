@@ -225,3 +225,15 @@ pub trait Driver: Send + std::fmt::Debug {
     /// The first fault since the last call.
     fn finish(&mut self) -> Result<(), DeviceError>;
 }
+
+/// A device with a clock of its own, for which work is marked.
+pub trait Moments: Driver {
+    /// Marks the moment when all that was asked for so far is done.
+    fn mark(&mut self);
+
+    /// Seconds from each mark to the next since the last call.
+    ///
+    /// # Errors
+    /// The first fault since the last call of [`finish`](Driver::finish), and a device without such a clock.
+    fn intervals(&mut self) -> Result<Vec<f64>, DeviceError>;
+}

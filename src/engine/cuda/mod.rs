@@ -309,23 +309,27 @@ impl<D: Driver> Memory for Cuda<D> {
     }
 
     fn allocate(&mut self, plan: &Plan, n_parameters: usize) -> Result<(), DeviceError> {
-        let old = [
-            self.acts,
-            self.reals,
-            self.ints,
-            self.values,
-            self.gradients,
-            self.held,
-            self.first,
-            self.second,
-            self.scratch,
-            self.parts.table,
-        ];
-        for pool in old.iter().filter(|pool| pool.size > 0) {
-            self.driver.release(pool.at);
+        if self.rounded.at == self.values.at {
+            self.rounded = Pool::default();
         }
-        if self.rounded.at != self.values.at {
-            self.driver.release(self.rounded.at);
+        // What is given back is forgotten, so that this may fail half way and be asked again.
+        let old = [
+            &mut self.acts,
+            &mut self.reals,
+            &mut self.ints,
+            &mut self.values,
+            &mut self.rounded,
+            &mut self.gradients,
+            &mut self.held,
+            &mut self.first,
+            &mut self.second,
+            &mut self.scratch,
+            &mut self.parts.table,
+        ];
+        for pool in old.map(std::mem::take) {
+            if pool.size > 0 {
+                self.driver.release(pool.at);
+            }
         }
         let n_states = match plan.is_forward_only() {
             true => 0,

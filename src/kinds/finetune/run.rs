@@ -288,7 +288,8 @@ impl<'a> Run<'a> {
         if self.kind.keep == Keep::Best && dev.is_some() && self.best() != before.as_ref() {
             // Beside its place first: a kill in between leaves the best before it.
             let partial = self.stage.scratch.join("best.partial");
-            weights::write(&partial, &self.trainer.tensors()).map_err(weights_error)?;
+            let tensors = self.trainer.tensors().map_err(train_error)?;
+            weights::write(&partial, &tensors).map_err(weights_error)?;
             fs_err::File::open(&partial)?.sync_all()?;
             fs_err::rename(partial, best_place(self.stage, number))?;
             self.forget_bests(number)?;
@@ -378,8 +379,8 @@ impl<'a> Run<'a> {
             self.needed.remove(0);
         }
         let notes = self.notes();
-        self.keeper
-            .keep(self.stage, self.trainer.snapshot(), &notes)
+        let snapshot = self.trainer.snapshot().map_err(train_error)?;
+        self.keeper.keep(self.stage, snapshot, &notes)
     }
 
     fn notes(&self) -> Vec<u8> {
@@ -403,7 +404,7 @@ impl<'a> Run<'a> {
             Some(best) if self.kind.keep == Keep::Best => {
                 weights::read(&best_place(stage, best.epoch)).map_err(weights_error)?
             }
-            _ => self.trainer.tensors(),
+            _ => self.trainer.tensors().map_err(train_error)?,
         };
         let problem = match self.reading.task() {
             Task::Regression => Some("regression"),

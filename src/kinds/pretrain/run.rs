@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
 
     /// Begins to keep the step it is at.
     fn keep(&mut self) -> Result<(), StageError> {
-        let snapshot = self.trainer.snapshot();
+        let snapshot = self.trainer.snapshot().map_err(train_error)?;
         self.keeper.keep(self.stage, snapshot, &self.log)
     }
 
@@ -342,7 +342,7 @@ impl<'a> Run<'a> {
                 fs_err::remove_dir_all(left)?;
             }
         }
-        let tensors = self.trainer.discriminator();
+        let tensors = self.trainer.discriminator().map_err(train_error)?;
         self.write_model(&partial, &tensors, false)?;
         for entry in fs_err::read_dir(&partial)? {
             fs_err::File::open(entry?.path())?.sync_all()?;
@@ -378,14 +378,15 @@ impl<'a> Run<'a> {
 
     fn write(mut self, numbers: Option<EvaluationNumbers>) -> Result<StageReport, StageError> {
         // One copy of the weights after the other: the plan of memory has room for a checkpoint's.
-        let discriminator = self.trainer.discriminator();
+        let discriminator = self.trainer.discriminator().map_err(train_error)?;
         self.write_model(&self.stage.output("model"), &discriminator, false)?;
         drop(discriminator);
-        let generator = self.trainer.generator();
+        let generator = self.trainer.generator().map_err(train_error)?;
         self.write_model(&self.stage.output("generator"), &generator, true)?;
         drop(generator);
         if self.kind.keep_state {
-            state::write(self.kind, self.stage, &self.trainer.snapshot())?;
+            let snapshot = self.trainer.snapshot().map_err(train_error)?;
+            state::write(self.kind, self.stage, &snapshot)?;
         }
         for step in &self.kind.snapshots {
             // A copy: until the result is recorded, the next attempt may need it.

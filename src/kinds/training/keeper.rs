@@ -173,13 +173,13 @@ impl Keeper {
         &mut self,
         stage: &StageContext,
         step: u64,
-        take: impl FnOnce() -> (Snapshot, Vec<u8>),
+        take: impl FnOnce() -> (Result<Snapshot, TrainError>, Vec<u8>),
     ) -> StageError {
         let keep = || {
             self.wait()?;
             if self.kept != Some(step) {
                 let (snapshot, notes) = take();
-                self.keep(stage, snapshot, &notes)?;
+                self.keep(stage, snapshot.map_err(train_error)?, &notes)?;
                 self.wait()?;
             }
             Ok(())

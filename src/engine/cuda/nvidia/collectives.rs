@@ -1,10 +1,12 @@
 //! Sums over the GPUs of a group of processes by NCCL. Knows no ops and not who started the processes.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::path::PathBuf;
 
+use cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclUniqueId};
+
 use super::device::Device;
-use super::ffi::{CollectiveTable, GroupId, Handle, NCCL_FLOAT32, NCCL_SUM, Status};
+use super::ffi::{CollectiveTable, Handle, SUCCESS, Status};
 use super::first;
 use crate::collective::Collective;
 use crate::cuda::driver::Pointer;
@@ -14,7 +16,7 @@ use crate::error::DeviceError;
 #[derive(Debug)]
 pub(super) struct Collectives {
     table: CollectiveTable,
-    group: Handle,
+    group: Handle<ncclComm_t>,
 }
 
 /// As NCCL numbers what it says.
@@ -32,7 +34,7 @@ fn words(status: Status) -> &'static str {
 
 fn result(device: &Device, call: &str, status: Status) -> Result<(), DeviceError> {
     match status {
-        0 => Ok(()),
+        SUCCESS => Ok(()),
         status => {
             let words = words(status);
             let reason =
@@ -66,13 +68,13 @@ impl Collectives {
         let mut own = None;
         if group.rank() == 0 && !files.is_empty() {
             let table = open()?;
-            let mut id = GroupId { bytes: [0; 128] };
+            let mut id = ncclUniqueId { internal: [0; 128] };
             // SAFETY: writes the word.
             let status = unsafe { (table.make_id)(&raw mut id) };
             result(device, "ncclGetUniqueId", status)?;
             told[0] = 1.0;
-            for (number, byte) in told[1..].iter_mut().zip(id.bytes) {
-                *number = f32::from(byte);
+            for (number, byte) in told[1..].iter_mut().zip(id.internal) {
+                *number = f32::from(byte.cast_unsigned());
             }
             own = Some(table);
         }
@@ -84,15 +86,15 @@ impl Collectives {
             Some(table) => table,
             None => open()?,
         };
-        let mut id = GroupId { bytes: [0; 128] };
-        for (byte, number) in id.bytes.iter_mut().zip(&told[1..]) {
-            *byte = *number as u8;
+        let mut id = ncclUniqueId { internal: [0; 128] };
+        for (byte, number) in id.internal.iter_mut().zip(&told[1..]) {
+            *byte = (*number as u8).cast_signed();
         }
         let number = |n: usize| c_int::try_from(n).expect("few processes");
         let (size, rank) = (number(group.size()), number(group.rank()));
-        let mut joined: Handle = 0;
+        let mut joined = Handle::NULL;
         // SAFETY: writes one handle, for the device whose context is current.
-        let status = unsafe { (table.join)(&raw mut joined, size, id, rank) };
+        let status = unsafe { (table.join)(&raw mut joined.0, size, id, rank) };
         result(device, "ncclCommInitRank", status)?;
         Ok(Some(Self {
             table,
@@ -115,8 +117,10 @@ impl Collectives {
         }
         // SAFETY: the caller's promise; numbers may be summed in place.
         let status = unsafe {
-            let (kind, how) = (NCCL_FLOAT32, NCCL_SUM);
-            (self.table.sum)(at.0, at.0, len, kind, how, self.group, device.stream)
+            let (kind, how) = (ncclDataType_t::ncclFloat32, ncclRedOp_t::ncclSum);
+            let (from, to) = (at.0 as *const c_void, at.0 as *mut c_void);
+            let stream = device.stream.0.cast();
+            (self.table.sum)(from, to, len, kind, how, self.group.0, stream)
         };
         result(device, "ncclAllReduce", status)
     }
@@ -124,6 +128,6 @@ impl Collectives {
     /// Leaves the group without a word to the others, who may be gone; what is under way is given up.
     pub(super) fn release(&mut self) {
         // SAFETY: joined, and not used any more.
-        unsafe { (self.table.leave)(self.group) };
+        unsafe { (self.table.leave)(self.group.0) };
     }
 }

@@ -3,7 +3,9 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 
-use super::ffi::{CompilerTable, Handle, NVRTC_ERROR_COMPILATION};
+use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
+
+use super::ffi::{CompilerTable, SUCCESS, Status};
 use crate::cuda::PRELUDE;
 use crate::cuda::driver::{Element, Source};
 use crate::error::DeviceError;
@@ -51,8 +53,8 @@ impl Compiler {
             reason,
         };
         let table = CompilerTable::open(path).map_err(unusable)?;
-        let judge = |call: &str, status: c_int| match status {
-            0 => Ok(()),
+        let judge = |call: &str, status: Status| match status {
+            SUCCESS => Ok(()),
             status => Err(unusable(format!("{call}: error {status}"))),
         };
         let (mut major, mut minor, mut count) = (0, 0, 0);
@@ -157,7 +159,7 @@ impl Compiler {
         let options: Vec<*const c_char> = options.iter().map(|one| one.as_ptr()).collect();
         let headers = [header.as_ptr()];
         let names = [c"prelude.cuh".as_ptr()];
-        let mut program: Handle = 0;
+        let mut program: nvrtcProgram = std::ptr::null_mut();
         // SAFETY: all texts end in zero and outlive the program, which is destroyed at the end of this function.
         let status = unsafe {
             (self.table.create)(
@@ -169,7 +171,7 @@ impl Compiler {
                 names.as_ptr(),
             )
         };
-        if status != 0 {
+        if status != SUCCESS {
             return Err(failed(format!("nvrtcCreateProgram: error {status}")));
         }
         let program = Program {
@@ -177,10 +179,11 @@ impl Compiler {
             program,
         };
         let count = c_int::try_from(options.len()).expect("a handful");
+        const WRONG: Status = nvrtcResult::NVRTC_ERROR_COMPILATION as Status;
         // SAFETY: the program is alive, and so are the options.
         match unsafe { (self.table.compile)(program.program, count, options.as_ptr()) } {
-            0 => {}
-            NVRTC_ERROR_COMPILATION => return Err(failed(program.log())),
+            SUCCESS => {}
+            WRONG => return Err(failed(program.log())),
             status => {
                 let log = program.log();
                 return Err(failed(format!(
@@ -218,7 +221,7 @@ fn open_builtins(path: &Path) {
 
 struct Program<'a> {
     table: &'a CompilerTable,
-    program: Handle,
+    program: nvrtcProgram,
 }
 
 impl Program<'_> {
@@ -235,17 +238,17 @@ impl Program<'_> {
 
     fn bytes(
         &self,
-        size: unsafe extern "C" fn(Handle, *mut usize) -> c_int,
-        get: unsafe extern "C" fn(Handle, *mut c_char) -> c_int,
+        size: unsafe extern "C" fn(nvrtcProgram, *mut usize) -> Status,
+        get: unsafe extern "C" fn(nvrtcProgram, *mut c_char) -> Status,
     ) -> Option<Vec<u8>> {
         let mut len = 0;
         // SAFETY: the program is alive; there is room for as many bytes as the library says there are.
         unsafe {
-            if size(self.program, &raw mut len) != 0 || len == 0 {
+            if size(self.program, &raw mut len) != SUCCESS || len == 0 {
                 return None;
             }
             let mut bytes = vec![0_u8; len];
-            (get(self.program, bytes.as_mut_ptr().cast()) == 0).then_some(bytes)
+            (get(self.program, bytes.as_mut_ptr().cast()) == SUCCESS).then_some(bytes)
         }
     }
 }

@@ -5,12 +5,12 @@ use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ffi::{
-    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-    CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING,
-    CUDA_ERROR_NO_DEVICE, DriverTable, Handle, Status,
+use cudarc::driver::sys::{
+    CUcontext, CUdevice, CUdevice_attribute, CUevent, CUevent_flags, CUresult, CUstream,
+    CUstream_flags,
 };
+
+use super::ffi::{DriverTable, Handle, SUCCESS, Status};
 use crate::cuda::driver::DeviceFacts;
 use crate::error::DeviceError;
 
@@ -29,7 +29,7 @@ impl Machine {
     pub(super) fn new(table: DriverTable) -> Result<Self, DeviceError> {
         // SAFETY: the first call of a driver.
         let status = unsafe { (table.init)(0) };
-        if status == CUDA_ERROR_NO_DEVICE {
+        if status == CUresult::CUDA_ERROR_NO_DEVICE as Status {
             return Err(no_such(0, 0));
         }
         judge(&table, "cuInit", status)?;
@@ -53,8 +53,8 @@ impl Machine {
         Ok(u32::try_from(count).unwrap_or(0))
     }
 
-    fn device(&self, index: u32) -> Result<c_int, DeviceError> {
-        let mut device: c_int = 0;
+    fn device(&self, index: u32) -> Result<CUdevice, DeviceError> {
+        let mut device: CUdevice = 0;
         let ordinal = c_int::try_from(index).unwrap_or(c_int::MAX);
         // SAFETY: writes one number.
         let status = unsafe { (self.table.device)(&raw mut device, ordinal) };
@@ -77,22 +77,25 @@ impl Machine {
         name[255] = 0;
         // SAFETY: the last byte is zero.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) };
-        let attribute = |which: c_int| -> Result<u32, DeviceError> {
+        let attribute = |which: CUdevice_attribute| -> Result<u32, DeviceError> {
             let mut value: c_int = 0;
             // SAFETY: writes one number.
             let status = unsafe { (self.table.device_attribute)(&raw mut value, which, device) };
             judge(&self.table, "cuDeviceGetAttribute", status)?;
             Ok(u32::try_from(value).unwrap_or(0))
         };
+        use CUdevice_attribute as Attribute;
         Ok(DeviceFacts {
             name: name.to_string_lossy().into_owned(),
             capability: (
-                attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-                attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
             ),
-            multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             memory: memory as u64,
-            shared_per_block: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            shared_per_block: attribute(
+                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            )?,
         })
     }
 }
@@ -121,9 +124,9 @@ fn judge(table: &DriverTable, call: &str, status: Status) -> Result<(), DeviceEr
 pub(super) struct Device {
     pub(super) table: Arc<DriverTable>,
     pub(super) facts: DeviceFacts,
-    pub(super) stream: Handle,
-    number: c_int,
-    context: Handle,
+    pub(super) stream: Handle<CUstream>,
+    number: CUdevice,
+    context: Handle<CUcontext>,
     /// Each use of a device has its own, since contexts of before may have had the same handle.
     turn: u64,
     fault: Option<String>,
@@ -146,22 +149,22 @@ impl Device {
         let mut device = Self {
             table: Arc::clone(&machine.table),
             facts: machine.facts(index)?,
-            stream: 0,
+            stream: Handle::NULL,
             number,
-            context: 0,
+            context: Handle::NULL,
             turn: TURNS.fetch_add(1, Ordering::Relaxed),
             fault: None,
         };
-        let mut context: Handle = 0;
+        let mut context = Handle::NULL;
         // SAFETY: writes one handle; given back when the device is dropped.
-        let status = unsafe { (device.table.retain_context)(&raw mut context, number) };
+        let status = unsafe { (device.table.retain_context)(&raw mut context.0, number) };
         device.result("cuDevicePrimaryCtxRetain", status)?;
         device.context = context;
         device.enter();
-        let mut stream: Handle = 0;
+        let mut stream = Handle::NULL;
+        let flags = CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: writes one handle, destroyed with the device.
-        let status =
-            unsafe { (device.table.create_stream)(&raw mut stream, CU_STREAM_NON_BLOCKING) };
+        let status = unsafe { (device.table.create_stream)(&raw mut stream.0, flags) };
         device.result("cuStreamCreate", status)?;
         device.stream = stream;
         device.whole()?;
@@ -174,7 +177,7 @@ impl Device {
             return;
         }
         // SAFETY: the context is alive as long as the device.
-        let status = unsafe { (self.table.set_context)(self.context) };
+        let status = unsafe { (self.table.set_context)(self.context.0) };
         if self.is_done("cuCtxSetCurrent", status) {
             CURRENT.set(self.turn);
         }
@@ -183,7 +186,7 @@ impl Device {
     /// The same where a fault is told by the call that follows.
     pub(super) fn enter_quietly(&self) {
         // SAFETY: the context is alive as long as the device.
-        if unsafe { (self.table.set_context)(self.context) } == 0 {
+        if unsafe { (self.table.set_context)(self.context.0) } == SUCCESS {
             CURRENT.set(self.turn);
         }
     }
@@ -235,38 +238,63 @@ impl Device {
     /// Waits for the stream.
     pub(super) fn wait(&mut self) {
         // SAFETY: the stream is alive.
-        let status = unsafe { (self.table.wait_for_stream)(self.stream) };
+        let status = unsafe { (self.table.wait_for_stream)(self.stream.0) };
         self.is_done("cuStreamSynchronize", status);
     }
 
-    pub(super) fn create_event(&mut self) -> Option<Handle> {
-        let mut event: Handle = 0;
+    pub(super) fn create_event(&mut self) -> Option<Handle<CUevent>> {
+        self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    /// One that says when it happened.
+    pub(super) fn create_timed_event(&mut self) -> Option<Handle<CUevent>> {
+        self.event(CUevent_flags::CU_EVENT_DEFAULT)
+    }
+
+    fn event(&mut self, flags: CUevent_flags) -> Option<Handle<CUevent>> {
+        let mut event = Handle::NULL;
         // SAFETY: writes one handle.
-        let status = unsafe { (self.table.create_event)(&raw mut event, CU_EVENT_DISABLE_TIMING) };
+        let status = unsafe { (self.table.create_event)(&raw mut event.0, flags as u32) };
         self.is_done("cuEventCreate", status).then_some(event)
     }
 
+    /// Seconds between two timed events that have happened.
+    pub(super) fn between(
+        &self,
+        first: Handle<CUevent>,
+        second: Handle<CUevent>,
+    ) -> Result<f64, DeviceError> {
+        let Some(between) = self.table.between_events else {
+            return Err(self.failed("the driver has no `cuEventElapsedTime`".to_owned()));
+        };
+        let mut milliseconds: f32 = 0.0;
+        // SAFETY: writes one number; both events are alive.
+        let status = unsafe { between(&raw mut milliseconds, first.0, second.0) };
+        self.result("cuEventElapsedTime", status)?;
+        Ok(f64::from(milliseconds) / 1e3)
+    }
+
     /// Has an event happen after what was asked for so far.
-    pub(super) fn record(&mut self, event: Handle) {
+    pub(super) fn record(&mut self, event: Handle<CUevent>) {
         // SAFETY: both are alive.
-        let status = unsafe { (self.table.record_event)(event, self.stream) };
+        let status = unsafe { (self.table.record_event)(event.0, self.stream.0) };
         self.is_done("cuEventRecord", status);
     }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if self.context == 0 {
+        if self.context.is_null() {
             return;
         }
         self.enter();
         // SAFETY: all work is done before the stream goes, and nobody else has the handles.
         unsafe {
-            if self.stream != 0 {
-                (self.table.wait_for_stream)(self.stream);
-                (self.table.destroy_stream)(self.stream);
+            if !self.stream.is_null() {
+                (self.table.wait_for_stream)(self.stream.0);
+                (self.table.destroy_stream)(self.stream.0);
             }
-            (self.table.set_context)(0);
+            (self.table.set_context)(std::ptr::null_mut());
             (self.table.release_context)(self.number);
         }
         CURRENT.set(0);

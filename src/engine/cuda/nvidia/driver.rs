@@ -1,16 +1,18 @@
 //! A GPU of NVIDIA's as a [`Driver`]: memory, kernels, products, recorded stretches. Knows no ops.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::path::PathBuf;
+
+use cudarc::driver::sys::{
+    CUdeviceptr, CUevent, CUfunction, CUfunction_attribute, CUmodule, CUresult,
+};
 
 use super::collectives::Collectives;
 use super::compile::{Compiler, Target};
 use super::cubins::Cubins;
 use super::device::Device;
-use super::ffi::{
-    Address, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, CUDA_ERROR_OUT_OF_MEMORY, Handle,
-};
+use super::ffi::{Handle, SUCCESS, Status};
 use super::graphs::Graphs;
 use super::libraries::Library;
 use super::products::{Products, WORKSPACE};
@@ -18,7 +20,9 @@ use super::staging::{Reading, Staging};
 use super::{Options, open};
 use crate::collective::Collective;
 use crate::cuda::PRELUDE;
-use crate::cuda::driver::{DeviceFacts, Driver, Element, Grid, Kernel, Pointer, Product, Source};
+use crate::cuda::driver::{
+    DeviceFacts, Driver, Element, Grid, Kernel, Moments, Pointer, Product, Source,
+};
 use crate::error::DeviceError;
 
 /// A GPU that is in use.
@@ -28,7 +32,7 @@ pub struct Nvidia {
     compiler: Compiler,
     target: Target,
     cubins: Cubins,
-    modules: BTreeMap<(&'static str, Element), Handle>,
+    modules: BTreeMap<(&'static str, Element), Handle<CUmodule>>,
     /// By the address of the kernel's description, of which there is one each.
     functions: BTreeMap<(usize, Element), Function>,
     products: Option<Products>,
@@ -38,12 +42,20 @@ pub struct Nvidia {
     staging: Staging,
     reading: Reading,
     graphs: Graphs,
-    allocated: BTreeSet<Address>,
+    marks: Marks,
+    allocated: BTreeSet<CUdeviceptr>,
+}
+
+/// Events that say when they happened: those that were marked, in order, and those that may be marked again.
+#[derive(Debug, Default)]
+struct Marks {
+    made: Vec<Handle<CUevent>>,
+    spare: Vec<Handle<CUevent>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Function {
-    handle: Handle,
+    handle: Handle<CUfunction>,
     /// Bytes of its arguments, where the driver says so.
     arguments: Option<usize>,
     /// Shared memory it may ask for at a launch.
@@ -96,6 +108,7 @@ impl Nvidia {
             staging: Staging::default(),
             reading: Reading::default(),
             graphs: Graphs::new(options.graphs),
+            marks: Marks::default(),
             allocated: BTreeSet::new(),
         };
         let workspace = made.allocate(WORKSPACE)?;
@@ -153,17 +166,18 @@ impl Nvidia {
         };
         let name = CString::new(format!("{}_{suffix}", kernel.name)).expect("names have no zeros");
         let table = &self.device.table;
-        let (mut handle, mut offset, mut size): (Handle, usize, usize) = (0, 0, 0);
+        let (mut handle, mut offset, mut size) = (Handle::NULL, 0, 0);
         // SAFETY: writes one handle; the module is loaded as long as the device is in use.
-        let status = unsafe { (table.function)(&raw mut handle, *module, name.as_ptr()) };
-        // SAFETY: writes two numbers; a kernel that takes nothing says so by its status.
-        let arguments = table.parameter.and_then(|parameter| unsafe {
-            let status = parameter(handle, 0, &raw mut offset, &raw mut size);
-            (status == 0).then_some(size)
-        });
+        let status = unsafe { (table.function)(&raw mut handle.0, module.0, name.as_ptr()) };
         if !self.device.is_done("cuModuleGetFunction", status) {
             return None;
         }
+        let table = &self.device.table;
+        // SAFETY: writes two numbers; a kernel that takes nothing says so by its status.
+        let arguments = table.parameter.and_then(|parameter| unsafe {
+            let status = parameter(handle.0, 0, &raw mut offset, &raw mut size);
+            (status == SUCCESS).then_some(size)
+        });
         let function = Function {
             handle,
             arguments,
@@ -193,10 +207,10 @@ impl Driver for Nvidia {
     fn allocate(&mut self, bytes: usize) -> Result<Pointer, DeviceError> {
         self.device.enter();
         self.settle();
-        let mut at: Address = 0;
+        let mut at: CUdeviceptr = 0;
         // SAFETY: writes one address.
         let status = unsafe { (self.device.table.allocate)(&raw mut at, bytes.max(1)) };
-        if status == CUDA_ERROR_OUT_OF_MEMORY {
+        if status == CUresult::CUDA_ERROR_OUT_OF_MEMORY as Status {
             return Err(DeviceError::OutOfMemory {
                 device: self.device.facts.name.clone(),
                 needed_bytes: bytes as u64,
@@ -237,7 +251,7 @@ impl Driver for Nvidia {
             return;
         }
         // SAFETY: memory of this device, as the caller says.
-        let status = unsafe { (self.device.table.fill)(at.0, 0, bytes, self.device.stream) };
+        let status = unsafe { (self.device.table.fill)(at.0, 0, bytes, self.device.stream.0) };
         self.device.is_done("cuMemsetD8Async", status);
     }
 
@@ -248,7 +262,7 @@ impl Driver for Nvidia {
         }
         // SAFETY: memory of this device, as the caller says.
         let status =
-            unsafe { (self.device.table.copy_inside)(to.0, from.0, bytes, self.device.stream) };
+            unsafe { (self.device.table.copy_inside)(to.0, from.0, bytes, self.device.stream.0) };
         self.device.is_done("cuMemcpyDtoDAsync", status);
     }
 
@@ -280,11 +294,11 @@ impl Driver for Nvidia {
         self.device.enter();
         for (source, image) in wanted.into_iter().zip(images) {
             let image = image?;
-            let mut module: Handle = 0;
+            let mut module = Handle::NULL;
             // SAFETY: the image is a whole cubin, or PTX that ends in zero, and stays during the call.
             let status = unsafe {
                 (self.device.table.load_module)(
-                    &raw mut module,
+                    &raw mut module.0,
                     image.as_ptr().cast(),
                     0,
                     std::ptr::null_mut(),
@@ -322,10 +336,10 @@ impl Driver for Nvidia {
         }
         if grid.shared > function.shared {
             let shared = i32::try_from(grid.shared).unwrap_or(i32::MAX);
-            let which = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let which = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is loaded.
             let status = unsafe {
-                (self.device.table.set_function_attribute)(function.handle, which, shared)
+                (self.device.table.set_function_attribute)(function.handle.0, which, shared)
             };
             let call = format!(
                 "cuFuncSetAttribute of `{}`, {shared} bytes of shared memory",
@@ -339,11 +353,11 @@ impl Driver for Nvidia {
             self.functions.insert(key, function);
         }
         let [x, y, z] = grid.blocks;
-        let mut parameters: [Handle; 1] = [arguments.as_ptr().addr()];
+        let mut parameters: [*mut c_void; 1] = [arguments.as_ptr().cast_mut().cast()];
         // SAFETY: the arguments are what the kernel takes, says the caller; the driver copies them during the call.
         let status = unsafe {
             (self.device.table.launch)(
-                function.handle,
+                function.handle.0,
                 x,
                 y,
                 z,
@@ -351,12 +365,12 @@ impl Driver for Nvidia {
                 1,
                 1,
                 grid.shared,
-                self.device.stream,
+                self.device.stream.0,
                 parameters.as_mut_ptr(),
                 std::ptr::null_mut(),
             )
         };
-        if status != 0 {
+        if status != SUCCESS {
             self.device
                 .is_done(&format!("cuLaunchKernel of `{}`", kernel.name), status);
         }
@@ -372,7 +386,8 @@ impl Driver for Nvidia {
             .as_mut()
             .expect("there since the device was opened");
         // SAFETY: the caller's promise.
-        unsafe { products.product(&mut self.device, product) };
+        let number = unsafe { products.product(&mut self.device, product) };
+        self.graphs.met(number);
     }
 
     fn sum_over(
@@ -417,6 +432,31 @@ impl Driver for Nvidia {
     }
 }
 
+impl Moments for Nvidia {
+    fn mark(&mut self) {
+        self.device.enter();
+        if self.device.is_faulty() {
+            return;
+        }
+        self.settle();
+        let spare = self.marks.spare.pop();
+        if let Some(event) = spare.or_else(|| self.device.create_timed_event()) {
+            self.device.record(event);
+            self.marks.made.push(event);
+        }
+    }
+
+    fn intervals(&mut self) -> Result<Vec<f64>, DeviceError> {
+        self.finish()?;
+        let made = std::mem::take(&mut self.marks.made);
+        let pairs = made.windows(2);
+        let intervals = pairs.map(|pair| self.device.between(pair[0], pair[1]));
+        let intervals = intervals.collect();
+        self.marks.spare.extend(made);
+        intervals
+    }
+}
+
 impl Drop for Nvidia {
     fn drop(&mut self) {
         self.device.enter();
@@ -434,8 +474,11 @@ impl Drop for Nvidia {
         }
         // SAFETY: all work is done, and nobody else has these.
         unsafe {
+            for event in self.marks.made.iter().chain(&self.marks.spare) {
+                (self.device.table.destroy_event)(event.0);
+            }
             for module in self.modules.values() {
-                (self.device.table.unload_module)(*module);
+                (self.device.table.unload_module)(module.0);
             }
             for at in &self.allocated {
                 (self.device.table.free)(*at);

@@ -1,15 +1,18 @@
 //! Stretches of work that are recorded as graphs and replayed. Knows nothing of what the work is.
 //!
 //! A stretch is recorded anew each time, since addresses and counters change, and laid over an executable graph of the same
-//! shape, which is cheaper than making one. What it costs the processor is hidden behind the step before.
+//! shape, which is cheaper than making one. Of the same shape are those with as many nodes and the same choices of products:
+//! an update carries arguments and grids over, but not the sizes of clusters, which libraries launch some products with.
+
+use std::mem::MaybeUninit;
+
+use cudarc::driver::sys::{CUgraph, CUgraphExec, CUgraphExecUpdateResultInfo, CUstreamCaptureMode};
 
 use super::device::Device;
-use super::ffi::{
-    CU_STREAM_CAPTURE_MODE_RELAXED, CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE, Handle, UpdateResult,
-};
+use super::ffi::{Handle, SUCCESS};
 
 /// Executable graphs that are kept.
-const MOST: usize = 8;
+const MOST: usize = 64;
 /// Stretches carried out plainly before any is recorded: libraries load what they need when they first meet it.
 const PLAIN: u32 = 1;
 
@@ -24,7 +27,8 @@ enum Stretch {
 #[derive(Debug)]
 struct Executable {
     nodes: usize,
-    handle: Handle,
+    products: u64,
+    handle: Handle<CUgraphExec>,
     used: u64,
 }
 
@@ -34,6 +38,8 @@ pub(super) struct Graphs {
     stretch: Stretch,
     plain: u32,
     is_used: bool,
+    /// The choices of the products of this stretch, in order, as a number.
+    products: u64,
     kept: Vec<Executable>,
     launches: u64,
     instantiated: u64,
@@ -45,6 +51,7 @@ impl Graphs {
             stretch: Stretch::Outside,
             plain: 0,
             is_used,
+            products: 0,
             kept: Vec::new(),
             launches: 0,
             instantiated: 0,
@@ -54,6 +61,12 @@ impl Graphs {
     /// Whether work is being recorded.
     pub(super) fn is_recording(&self) -> bool {
         self.stretch == Stretch::Recorded
+    }
+
+    /// A product was asked for, whose choice has this number.
+    pub(super) fn met(&mut self, number: u64) {
+        // FNV-1a by words.
+        self.products = (self.products ^ number).wrapping_mul(0x0000_0100_0000_01b3);
     }
 
     /// Graphs launched, and how many of them had to be made.
@@ -66,6 +79,7 @@ impl Graphs {
             return;
         }
         self.stretch = Stretch::Plain;
+        self.products = 0xcbf2_9ce4_8422_2325;
         if !self.is_used {
             return;
         }
@@ -74,9 +88,9 @@ impl Graphs {
             return;
         }
         // Relaxed, because cuBLASLt may load a kernel on the way.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is alive and records nothing.
-        let status =
-            unsafe { (device.table.begin_capture)(device.stream, CU_STREAM_CAPTURE_MODE_RELAXED) };
+        let status = unsafe { (device.table.begin_capture)(device.stream.0, mode) };
         if device.is_done("cuStreamBeginCapture", status) {
             self.stretch = Stretch::Recorded;
         }
@@ -88,10 +102,10 @@ impl Graphs {
             return false;
         }
         self.stretch = Stretch::Plain;
-        let mut graph: Handle = 0;
+        let mut graph: CUgraph = std::ptr::null_mut();
         // SAFETY: the stream records since `begin`.
-        let status = unsafe { (device.table.end_capture)(device.stream, &raw mut graph) };
-        if device.is_done("cuStreamEndCapture", status) && graph != 0 {
+        let status = unsafe { (device.table.end_capture)(device.stream.0, &raw mut graph) };
+        if device.is_done("cuStreamEndCapture", status) && !graph.is_null() {
             if !device.is_faulty() {
                 self.launch(device, graph);
             }
@@ -105,7 +119,7 @@ impl Graphs {
         self.stretch = Stretch::Outside;
     }
 
-    fn launch(&mut self, device: &mut Device, graph: Handle) {
+    fn launch(&mut self, device: &mut Device, graph: CUgraph) {
         let mut nodes = 0;
         // SAFETY: without a place for nodes, their number is written.
         let status =
@@ -117,29 +131,34 @@ impl Graphs {
             return;
         };
         // SAFETY: both are alive.
-        let status = unsafe { (device.table.launch_graph)(executable, device.stream) };
+        let status = unsafe { (device.table.launch_graph)(executable.0, device.stream.0) };
         device.is_done("cuGraphLaunch", status);
     }
 
     /// An executable of this graph: one of the same shape, else a new one.
-    fn executable(&mut self, device: &mut Device, graph: Handle, nodes: usize) -> Option<Handle> {
+    fn executable(
+        &mut self,
+        device: &mut Device,
+        graph: CUgraph,
+        nodes: usize,
+    ) -> Option<Handle<CUgraphExec>> {
         self.launches += 1;
-        for kept in self.kept.iter_mut().filter(|kept| kept.nodes == nodes) {
-            let mut why = UpdateResult::default();
+        let products = self.products;
+        let same = |kept: &&mut Executable| (kept.nodes, kept.products) == (nodes, products);
+        for kept in self.kept.iter_mut().filter(same) {
+            // Never read: what is in it may be newer than the type of it.
+            let mut why = MaybeUninit::<CUgraphExecUpdateResultInfo>::zeroed();
             // SAFETY: both are alive; launches of before are not touched by it.
-            let status = unsafe { (device.table.update)(kept.handle, graph, &raw mut why) };
-            if status == 0 {
+            let status = unsafe { (device.table.update)(kept.handle.0, graph, why.as_mut_ptr()) };
+            if status == SUCCESS {
                 kept.used = self.launches;
                 return Some(kept.handle);
             }
-            if status != CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE {
-                device.is_done("cuGraphExecUpdate", status);
-                return None;
-            }
+            // Whatever stands against it, a new one can be made.
         }
-        let mut handle: Handle = 0;
+        let mut handle = Handle::NULL;
         // SAFETY: writes one handle.
-        let status = unsafe { (device.table.instantiate)(&raw mut handle, graph, 0) };
+        let status = unsafe { (device.table.instantiate)(&raw mut handle.0, graph, 0) };
         if !device.is_done("cuGraphInstantiate", status) {
             return None;
         }
@@ -148,10 +167,11 @@ impl Graphs {
             let oldest = (0..self.kept.len()).min_by_key(|i| self.kept[*i].used)?;
             let gone = self.kept.swap_remove(oldest);
             // SAFETY: nobody launches it again; one that runs is freed when it is done.
-            unsafe { (device.table.destroy_executable)(gone.handle) };
+            unsafe { (device.table.destroy_executable)(gone.handle.0) };
         }
         self.kept.push(Executable {
             nodes,
+            products,
             handle,
             used: self.launches,
         });
@@ -162,7 +182,7 @@ impl Graphs {
     pub(super) fn release(&mut self, device: &mut Device) {
         for gone in self.kept.drain(..) {
             // SAFETY: nobody launches it again.
-            unsafe { (device.table.destroy_executable)(gone.handle) };
+            unsafe { (device.table.destroy_executable)(gone.handle.0) };
         }
     }
 }

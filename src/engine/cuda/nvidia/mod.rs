@@ -21,7 +21,7 @@ use device::{Device, Machine};
 use ffi::DriverTable;
 use libraries::{Library, Surroundings};
 
-pub use driver::Nvidia;
+pub use driver::{Counts, Nvidia};
 
 /// How a device is taken.
 #[derive(Clone, Debug)]

@@ -5,19 +5,19 @@
 //! its rows, is added along our columns.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::path::Path;
 
-use super::device::Device;
-use super::ffi::{
-    Algorithm, CUBLAS_COMPUTE_32F, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-    CUBLASLT_MATMUL_DESC_BIAS_POINTER, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_MATMUL_DESC_TRANSA,
-    CUBLASLT_MATMUL_DESC_TRANSB, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-    CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE,
-    CUDA_R_16BF, CUDA_R_32F, Chosen, Handle, ProductTable, Status,
+use cudarc::cublaslt::sys::{
+    cublasComputeType_t, cublasLtEpilogue_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
+    cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t as Attribute,
+    cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreferenceAttributes_t as Wish,
+    cublasLtMatrixLayout_t, cublasLtReductionScheme_t, cublasStatus_t, cudaDataType_t,
 };
+
+use super::device::Device;
+use super::ffi::{Handle, ProductTable, SUCCESS, Status};
 use crate::cuda::driver::{Element, Pointer, Product};
 use crate::error::DeviceError;
 
@@ -67,18 +67,21 @@ fn alignment(at: Pointer) -> u32 {
 /// How products of a shape are made.
 #[derive(Debug)]
 struct Plan {
-    operation: Handle,
-    layouts: [Handle; 3],
-    algorithm: Algorithm,
+    operation: Handle<cublasLtMatmulDesc_t>,
+    layouts: [Handle<cublasLtMatrixLayout_t>; 3],
+    algorithm: cublasLtMatmulAlgo_t,
+    /// Another for each choice: where it is the same, so are the kernels that the library launches.
+    number: u64,
 }
 
 /// The library with what was chosen for each shape.
 #[derive(Debug)]
 pub(super) struct Products {
     table: ProductTable,
-    handle: Handle,
+    handle: Handle<cublasLtHandle_t>,
     workspace: Pointer,
     plans: BTreeMap<Shape, Plan>,
+    numbered: u64,
 }
 
 /// A call that failed.
@@ -86,23 +89,31 @@ struct Failed(&'static str, Status);
 
 fn call(name: &'static str, status: Status) -> Result<(), Failed> {
     match status {
-        0 => Ok(()),
+        SUCCESS => Ok(()),
         status => Err(Failed(name, status)),
     }
 }
 
-/// As cuBLAS numbers what it says.
+/// What a status means.
 fn words(status: Status) -> &'static str {
-    match status {
-        1 => "the library is not initialised",
-        3 => "it cannot allocate what it needs",
-        7 => "it takes an argument to be wrong",
-        8 => "the device's architecture is too old for it",
-        13 => "the device failed to carry it out",
-        14 => "it failed inside",
-        15 => "it has no way to do this",
-        _ => "it failed",
+    use cublasStatus_t as S;
+    let is = |known: S| known as Status == status;
+    match () {
+        () if is(S::CUBLAS_STATUS_NOT_INITIALIZED) => "the library is not initialised",
+        () if is(S::CUBLAS_STATUS_ALLOC_FAILED) => "it cannot allocate what it needs",
+        () if is(S::CUBLAS_STATUS_INVALID_VALUE) => "it takes an argument to be wrong",
+        () if is(S::CUBLAS_STATUS_ARCH_MISMATCH) => "the device's architecture is too old for it",
+        () if is(S::CUBLAS_STATUS_EXECUTION_FAILED) => "the device failed to carry it out",
+        () if is(S::CUBLAS_STATUS_INTERNAL_ERROR) => "it failed inside",
+        () if is(S::CUBLAS_STATUS_NOT_SUPPORTED) => "it has no way to do this",
+        () => "it failed",
     }
+}
+
+/// An address in the device's memory as cuBLAS takes it; nobody here looks behind it.
+fn address(at: Pointer) -> *mut c_void {
+    let at = usize::try_from(at.0).expect("addresses have 64 bits");
+    std::ptr::without_provenance_mut(at)
 }
 
 impl Products {
@@ -113,14 +124,15 @@ impl Products {
             reason,
         };
         let table = ProductTable::open(path).map_err(unusable)?;
-        let mut handle: Handle = 0;
+        let mut handle = Handle::NULL;
         // SAFETY: writes one handle, destroyed in `release`.
-        match unsafe { (table.create)(&raw mut handle) } {
-            0 => Ok(Self {
+        match unsafe { (table.create)(&raw mut handle.0) } {
+            SUCCESS => Ok(Self {
                 table,
                 handle,
                 workspace,
                 plans: BTreeMap::new(),
+                numbered: 0,
             }),
             status => Err(unusable(format!(
                 "cublasLtCreate: error {status}, {}",
@@ -138,7 +150,7 @@ impl Products {
     ///
     /// # Safety
     /// The matrices lie in memory of the device.
-    pub(super) unsafe fn product(&mut self, device: &mut Device, product: &Product) {
+    pub(super) unsafe fn product(&mut self, device: &mut Device, product: &Product) -> u64 {
         assert_eq!(product.a.element, product.b.element, "factors of one type");
         assert!(
             product.c.element == product.a.element || product.c.element == Element::F32,
@@ -149,32 +161,39 @@ impl Products {
             "a plain result of a sum"
         );
         if product.rows == 0 || product.columns == 0 {
-            return;
+            return 0;
         }
         // SAFETY: the caller's promise.
-        if let Err(Failed(name, status)) = unsafe { self.ask(device, product) } {
-            let [rows, columns, inner] = Shape::new(product).sizes;
-            device.fail(format!(
-                "{name}: error {status}, {} (a product of {rows} x {inner} and {inner} x {columns})",
-                words(status)
-            ));
+        match unsafe { self.ask(device, product) } {
+            Ok(number) => number,
+            Err(Failed(name, status)) => {
+                let [rows, columns, inner] = Shape::new(product).sizes;
+                device.fail(format!(
+                    "{name}: error {status}, {} (a product of {rows} x {inner} and {inner} x {columns})",
+                    words(status)
+                ));
+                0
+            }
         }
     }
 
     /// # Safety
     /// As `product`.
-    unsafe fn ask(&mut self, device: &Device, product: &Product) -> Result<(), Failed> {
+    unsafe fn ask(&mut self, device: &Device, product: &Product) -> Result<u64, Failed> {
         let shape = Shape::new(product);
         if !self.plans.contains_key(&shape) {
             if self.plans.len() >= MOST {
                 self.forget();
             }
-            let plan = self.plan(&shape)?;
+            let mut plan = self.plan(&shape)?;
+            self.numbered += 1;
+            plan.number = self.numbered;
             self.plans.insert(shape, plan);
         }
         let plan = &self.plans[&shape];
         if let Some(Pointer(bias)) = product.bias {
-            self.set_operation(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+            let what = Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+            self.set_operation(plan.operation, what, &bias)?;
         }
         let one = 1.0_f32;
         let more = if product.adds { 1.0_f32 } else { 0.0 };
@@ -182,40 +201,46 @@ impl Products {
         // memory of the device.
         let status = unsafe {
             (self.table.product)(
-                self.handle,
-                plan.operation,
+                self.handle.0,
+                plan.operation.0,
                 (&raw const one).cast(),
-                product.b.at.0,
-                plan.layouts[0],
-                product.a.at.0,
-                plan.layouts[1],
+                address(product.b.at),
+                plan.layouts[0].0,
+                address(product.a.at),
+                plan.layouts[1].0,
                 (&raw const more).cast(),
-                product.c.at.0,
-                plan.layouts[2],
-                product.c.at.0,
-                plan.layouts[2],
+                address(product.c.at),
+                plan.layouts[2].0,
+                address(product.c.at),
+                plan.layouts[2].0,
                 &raw const plan.algorithm,
-                self.workspace.0,
+                address(self.workspace),
                 WORKSPACE,
-                device.stream,
+                device.stream.0.cast(),
             )
         };
-        call("cublasLtMatmul", status)
+        call("cublasLtMatmul", status).map(|()| plan.number)
     }
 
-    fn set_operation<T>(&self, operation: Handle, what: c_int, value: &T) -> Result<(), Failed> {
+    fn set_operation<T>(
+        &self,
+        operation: Handle<cublasLtMatmulDesc_t>,
+        what: Attribute,
+        value: &T,
+    ) -> Result<(), Failed> {
         let value: *const T = value;
         // SAFETY: the library reads as many bytes as are said.
         let status =
-            unsafe { (self.table.set_operation)(operation, what, value.cast(), size_of::<T>()) };
+            unsafe { (self.table.set_operation)(operation.0, what, value.cast(), size_of::<T>()) };
         call("cublasLtMatmulDescSetAttribute", status)
     }
 
     fn plan(&self, shape: &Shape) -> Result<Plan, Failed> {
         let mut plan = Plan {
-            operation: 0,
-            layouts: [0; 3],
-            algorithm: Algorithm::default(),
+            operation: Handle::NULL,
+            layouts: [Handle::NULL; 3],
+            algorithm: cublasLtMatmulAlgo_t { data: [0; 8] },
+            number: 0,
         };
         match self.fill(&mut plan, shape) {
             Ok(()) => Ok(plan),
@@ -229,25 +254,32 @@ impl Products {
     fn fill(&self, plan: &mut Plan, shape: &Shape) -> Result<(), Failed> {
         let [rows, columns, inner] = shape.sizes;
         let [factor, result] = shape.elements.map(|element| match element {
-            Element::F32 => CUDA_R_32F,
-            Element::Bf16 => CUDA_R_16BF,
+            Element::F32 => cudaDataType_t::CUDA_R_32F,
+            Element::Bf16 => cudaDataType_t::CUDA_R_16BF,
         });
         // SAFETY: writes one handle, destroyed with the plan. Sums in f32, and with factors of f32 nothing less on the way.
         let status = unsafe {
-            (self.table.create_operation)(&raw mut plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F)
+            (self.table.create_operation)(
+                &raw mut plan.operation.0,
+                cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                cudaDataType_t::CUDA_R_32F,
+            )
         };
         call("cublasLtMatmulDescCreate", status)?;
-        let [transposes_a, transposes_b] = shape.transposed.map(c_int::from);
-        self.set_operation(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposes_b)?;
-        self.set_operation(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, &transposes_a)?;
+        let operation = plan.operation;
+        // `CUBLAS_OP_N` and `CUBLAS_OP_T`, which cudarc has with the whole of cuBLAS only, are 0 and 1.
+        let [transposes_a, transposes_b] = shape.transposed.map(u32::from);
+        let (first, second) = (
+            Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
+            Attribute::CUBLASLT_MATMUL_DESC_TRANSB,
+        );
+        self.set_operation(operation, first, &transposes_b)?;
+        self.set_operation(operation, second, &transposes_a)?;
         if shape.has_bias {
-            let operation = plan.operation;
-            self.set_operation(
-                operation,
-                CUBLASLT_MATMUL_DESC_EPILOGUE,
-                &CUBLASLT_EPILOGUE_BIAS,
-            )?;
-            self.set_operation(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &result)?;
+            let end = cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            self.set_operation(operation, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &end)?;
+            let what = Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE;
+            self.set_operation(operation, what, &result)?;
         }
         // As they lie in memory: their rows are our columns.
         let lies = |transposed: bool, (rows, columns): (usize, usize)| match transposed {
@@ -264,7 +296,8 @@ impl Products {
             // SAFETY: writes one handle, destroyed with the plan.
             let status = unsafe {
                 let stride = i64::try_from(stride).expect("of a matrix in memory");
-                (self.table.create_layout)(layout, element, rows as u64, columns as u64, stride)
+                let (rows, columns) = (rows as u64, columns as u64);
+                (self.table.create_layout)(&raw mut layout.0, element, rows, columns, stride)
             };
             call("cublasLtMatrixLayoutCreate", status)?;
         }
@@ -273,63 +306,70 @@ impl Products {
     }
 
     /// The library's own choice, which is the same each time: nothing is measured, so that equal runs give equal bits.
-    fn choose(&self, plan: &Plan, shape: &Shape) -> Result<Algorithm, Failed> {
-        let mut preference: Handle = 0;
+    fn choose(&self, plan: &Plan, shape: &Shape) -> Result<cublasLtMatmulAlgo_t, Failed> {
+        let mut preference = std::ptr::null_mut();
         // SAFETY: writes one handle, destroyed below.
         let status = unsafe { (self.table.create_preference)(&raw mut preference) };
         call("cublasLtMatmulPreferenceCreate", status)?;
         let [a, b, c] = shape.alignments;
         let chosen = (|| {
-            let set = |what: c_int, value: *const c_void, size: usize| {
+            let set = |what: Wish, value: *const c_void, size: usize| {
                 // SAFETY: the library reads as many bytes as are said.
                 let status = unsafe { (self.table.set_preference)(preference, what, value, size) };
                 call("cublasLtMatmulPreferenceSetAttribute", status)
             };
             let workspace: *const usize = &WORKSPACE;
             set(
-                CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                Wish::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                 workspace.cast(),
                 size_of::<usize>(),
             )?;
             let numbers = [
                 // Partial sums are kept and added in f32.
                 (
-                    CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                    CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE,
+                    Wish::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                    cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32,
                 ),
-                (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
-                (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a),
-                (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c),
-                (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
+                (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
+                (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a),
+                (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c),
+                (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
             ];
             for (what, number) in &numbers {
                 let number: *const u32 = number;
                 set(*what, number.cast(), size_of::<u32>())?;
             }
-            let (mut chosen, mut count) = (Chosen::default(), 0);
+            // Its state may be newer than the type of it, so that it is never a value as a whole.
+            let mut chosen = MaybeUninit::<cublasLtMatmulHeuristicResult_t>::zeroed();
+            let mut count = 0;
             let [b, a, c] = plan.layouts;
             // SAFETY: all handles are alive, and there is room for the one choice that is asked for.
             let status = unsafe {
                 (self.table.choose)(
-                    self.handle,
-                    plan.operation,
-                    b,
-                    a,
-                    c,
-                    c,
+                    self.handle.0,
+                    plan.operation.0,
+                    b.0,
+                    a.0,
+                    c.0,
+                    c.0,
                     preference,
                     1,
-                    &raw mut chosen,
+                    chosen.as_mut_ptr(),
                     &raw mut count,
                 )
             };
             call("cublasLtMatmulAlgoGetHeuristic", status)?;
-            const NOT_SUPPORTED: Status = 15;
-            match (count, chosen.state) {
-                (0, _) => Err(Failed("cublasLtMatmulAlgoGetHeuristic", NOT_SUPPORTED)),
-                (_, 0) => Ok(chosen.algorithm),
-                (_, state) => Err(Failed("cublasLtMatmulAlgoGetHeuristic", state)),
-            }
+            let chosen = chosen.as_ptr();
+            // SAFETY: zeros, or what the library wrote; whatever that is, both are plain numbers.
+            let (algorithm, state) = unsafe {
+                let state: *const Status = (&raw const (*chosen).state).cast();
+                ((&raw const (*chosen).algo).read(), state.read())
+            };
+            let state = match count {
+                0 => cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED as Status,
+                _ => state,
+            };
+            call("cublasLtMatmulAlgoGetHeuristic", state).map(|()| algorithm)
         })();
         // SAFETY: made above.
         unsafe { (self.table.destroy_preference)(preference) };
@@ -337,13 +377,13 @@ impl Products {
     }
 
     fn destroy(&self, plan: &Plan) {
-        // SAFETY: made by this table, and destroyed once; what was not made is 0.
+        // SAFETY: made by this table, and destroyed once; what was not made is null.
         unsafe {
-            for layout in plan.layouts.into_iter().filter(|layout| *layout != 0) {
-                (self.table.destroy_layout)(layout);
+            for layout in plan.layouts.into_iter().filter(|layout| !layout.is_null()) {
+                (self.table.destroy_layout)(layout.0);
             }
-            if plan.operation != 0 {
-                (self.table.destroy_operation)(plan.operation);
+            if !plan.operation.is_null() {
+                (self.table.destroy_operation)(plan.operation.0);
             }
         }
     }
@@ -358,7 +398,7 @@ impl Products {
     pub(super) fn release(&mut self) {
         self.forget();
         // SAFETY: nothing is asked of it any more.
-        unsafe { (self.table.destroy)(self.handle) };
+        unsafe { (self.table.destroy)(self.handle.0) };
     }
 }
 

@@ -4,8 +4,12 @@
 //! that follows its last copy. Copies that are recorded into a graph happen when that is launched, so the slabs they read
 //! wait for it.
 
+use std::ffi::c_void;
+
+use cudarc::driver::sys::{CUdeviceptr, CUevent, CUresult};
+
 use super::device::Device;
-use super::ffi::{Address, CUDA_ERROR_NOT_READY, Handle};
+use super::ffi::{Handle, Status};
 
 /// Bytes of a slab.
 pub(super) const SLAB: usize = 8 << 20;
@@ -28,8 +32,8 @@ enum State {
 
 #[derive(Debug)]
 struct Slab {
-    at: Handle,
-    event: Handle,
+    at: Handle<*mut c_void>,
+    event: Handle<CUevent>,
     state: State,
 }
 
@@ -48,7 +52,7 @@ impl Staging {
     pub(super) fn write(
         &mut self,
         device: &mut Device,
-        to: Address,
+        to: CUdeviceptr,
         bytes: &[u8],
         recording: bool,
     ) {
@@ -58,12 +62,12 @@ impl Staging {
                 return;
             };
             let len = (bytes.len() - done).min(SLAB - used);
-            let from = self.slabs[slab].at + used;
+            let from = self.slabs[slab].at.0.wrapping_byte_add(used);
             // SAFETY: the slab has so many bytes from there on that nobody reads, and the device's memory is the caller's.
             let status = unsafe {
-                std::ptr::copy_nonoverlapping(bytes[done..].as_ptr(), from as *mut u8, len);
+                std::ptr::copy_nonoverlapping(bytes[done..].as_ptr(), from.cast(), len);
                 let to = to + done as u64;
-                (device.table.copy_to_device)(to, from as *const _, len, device.stream)
+                (device.table.copy_to_device)(to, from, len, device.stream.0)
             };
             device.is_done("cuMemcpyHtoDAsync", status);
             self.open = Some((slab, (used + len).next_multiple_of(STEP)));
@@ -103,8 +107,8 @@ impl Staging {
     fn free(&mut self, device: &mut Device, recording: bool) -> Option<usize> {
         while let Some(&oldest) = self.read.front() {
             // SAFETY: the event is alive.
-            let status = unsafe { (device.table.query_event)(self.slabs[oldest].event) };
-            if status == CUDA_ERROR_NOT_READY {
+            let status = unsafe { (device.table.query_event)(self.slabs[oldest].event.0) };
+            if status == CUresult::CUDA_ERROR_NOT_READY as Status {
                 break;
             }
             if !device.is_done("cuEventQuery", status) {
@@ -118,10 +122,12 @@ impl Staging {
             return free;
         }
         // What is recorded into a graph is not read before it is launched, however long one waits.
-        if self.slabs.len() >= USUAL && !recording {
-            let oldest = self.read.pop_front()?;
+        if self.slabs.len() >= USUAL
+            && !recording
+            && let Some(oldest) = self.read.pop_front()
+        {
             // SAFETY: the event is alive.
-            let status = unsafe { (device.table.wait_for_event)(self.slabs[oldest].event) };
+            let status = unsafe { (device.table.wait_for_event)(self.slabs[oldest].event.0) };
             return device
                 .is_done("cuEventSynchronize", status)
                 .then_some(oldest);
@@ -150,8 +156,8 @@ impl Staging {
         for slab in self.slabs.drain(..) {
             // SAFETY: nobody reads them any more.
             unsafe {
-                (device.table.free_host)(slab.at);
-                (device.table.destroy_event)(slab.event);
+                (device.table.free_host)(slab.at.0);
+                (device.table.destroy_event)(slab.event.0);
             }
         }
         self.open = None;
@@ -162,18 +168,18 @@ impl Staging {
 /// Two slabs through which the device is read, one filled while the other is emptied.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    slabs: Option<[(Handle, Handle); 2]>,
+    slabs: Option<[(Handle<*mut c_void>, Handle<CUevent>); 2]>,
 }
 
 impl Reading {
     /// Copies from the device, after all that was asked for. Zeros after a fault.
-    pub(super) fn read(&mut self, device: &mut Device, from: Address, bytes: &mut [u8]) {
+    pub(super) fn read(&mut self, device: &mut Device, from: CUdeviceptr, bytes: &mut [u8]) {
         if self.fill(device, from, bytes).is_none() || device.is_faulty() {
             bytes.fill(0);
         }
     }
 
-    fn fill(&mut self, device: &mut Device, from: Address, bytes: &mut [u8]) -> Option<()> {
+    fn fill(&mut self, device: &mut Device, from: CUdeviceptr, bytes: &mut [u8]) -> Option<()> {
         if device.is_faulty() {
             return None;
         }
@@ -189,9 +195,8 @@ impl Reading {
             let (at, event) = slabs[piece % 2];
             let from = from + (piece * SLAB) as u64;
             // SAFETY: the slab has room, and what was in it is copied out already.
-            let status = unsafe {
-                (device.table.copy_to_host)(at as *mut _, from, size(piece), device.stream)
-            };
+            let status =
+                unsafe { (device.table.copy_to_host)(at.0, from, size(piece), device.stream.0) };
             device.is_done("cuMemcpyDtoHAsync", status).then_some(())?;
             device.record(event);
             Some(())
@@ -206,10 +211,10 @@ impl Reading {
             let (at, event) = slabs[piece % 2];
             // SAFETY: the event is alive; after it the slab has the bytes, and nobody writes it until the next is asked for.
             unsafe {
-                let status = (device.table.wait_for_event)(event);
+                let status = (device.table.wait_for_event)(event.0);
                 device.is_done("cuEventSynchronize", status).then_some(())?;
                 let to = bytes[piece * SLAB..].as_mut_ptr();
-                std::ptr::copy_nonoverlapping(at as *const u8, to, size(piece));
+                std::ptr::copy_nonoverlapping(at.0.cast(), to, size(piece));
             }
         }
         Some(())
@@ -220,16 +225,16 @@ impl Reading {
         for (at, event) in self.slabs.take().into_iter().flatten() {
             // SAFETY: nobody uses them any more.
             unsafe {
-                (device.table.free_host)(at);
-                (device.table.destroy_event)(event);
+                (device.table.free_host)(at.0);
+                (device.table.destroy_event)(event.0);
             }
         }
     }
 }
 
-fn allocate(device: &mut Device, bytes: usize) -> Option<Handle> {
-    let mut at: Handle = 0;
+fn allocate(device: &mut Device, bytes: usize) -> Option<Handle<*mut c_void>> {
+    let mut at = Handle::NULL;
     // SAFETY: writes one address.
-    let status = unsafe { (device.table.allocate_host)(&raw mut at, bytes, 0) };
+    let status = unsafe { (device.table.allocate_host)(&raw mut at.0, bytes, 0) };
     device.is_done("cuMemHostAlloc", status).then_some(at)
 }

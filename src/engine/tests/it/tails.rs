@@ -2,13 +2,14 @@
 //! number of rows.
 
 use engine::arena::Granularity;
+use engine::check::steps;
 use engine::cpu::Cpu;
 use engine::finetune::{Label, Said, TaskTrainer};
 use engine::model::heads::HeadKind;
 use engine::pretrain::Pretrainer;
 use engine::weights::Tensors;
 
-use crate::{tasks, training};
+use crate::tasks;
 
 fn devices() -> [Cpu; 2] {
     let cpu = || Cpu::new(2).expect("threads");
@@ -42,20 +43,23 @@ fn same_tensors(plain: &Tensors, tailed: &Tensors) {
 #[test]
 fn a_tail_changes_nothing_but_rounding_in_pretraining() {
     let [plain, tailed] = devices().map(|cpu| {
-        let mut trainer = Pretrainer::new(cpu, training::settings(), 64, 200).expect("fits");
+        let mut trainer = Pretrainer::new(cpu, steps::settings(), 64, 200).expect("fits");
         let numbers: Vec<_> = (0..3)
             .map(|step| {
-                let (ids, zeros) = (training::batch(step), [0; 64]);
-                let examples = training::examples(&ids, &zeros);
+                let (ids, zeros) = (steps::batch(step), [0; 64]);
+                let examples = steps::examples(&ids, &zeros);
                 trainer.train(&examples).expect("finite")
             })
             .collect();
-        let (ids, zeros) = (training::batch(9), [0; 64]);
-        let held_out = trainer.evaluate(&training::examples(&ids, &zeros));
+        let (ids, zeros) = (steps::batch(9), [0; 64]);
+        let held_out = trainer.evaluate(&steps::examples(&ids, &zeros));
         (
             numbers,
             held_out.expect("fits"),
-            [trainer.discriminator(), trainer.generator()],
+            [
+                trainer.discriminator().expect("read"),
+                trainer.generator().expect("read"),
+            ],
         )
     });
     for (plain, tailed) in plain.0.iter().zip(&tailed.0) {
@@ -101,7 +105,7 @@ fn a_tail_changes_nothing_but_rounding_in_any_head() {
             let made = tasks::made(7);
             let inputs: Vec<_> = made.iter().map(|m| (&m.ids[..], &m.types[..])).collect();
             let said = trainer.predict(&inputs).expect("fits");
-            (numbers, said, trainer.tensors())
+            (numbers, said, trainer.tensors().expect("read"))
         });
         for (plain, tailed) in plain.0.iter().zip(&tailed.0) {
             near("loss", plain.loss, tailed.loss);

@@ -3,13 +3,12 @@
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use engine::check::steps::{batch, examples, settings};
 use engine::collective::{Collective as _, Processes};
 use engine::cpu::Cpu;
 use engine::error::TrainError;
 use engine::pretrain::{Pretrainer, Pretraining, StepNumbers};
 use engine::weights::Tensors;
-
-use crate::training::{batch, examples, settings};
 
 /// The members of a group.
 fn group(size: usize) -> Vec<Processes> {
@@ -62,9 +61,13 @@ fn together(
                     let numbers = train(&mut trainer, steps.clone());
                     // Nobody reads what is written meanwhile: all are done with it when a step is.
                     if rank == 0 {
-                        trainer.snapshot().write(checkpoint, b"").expect("written");
+                        trainer
+                            .snapshot()
+                            .expect("read")
+                            .write(checkpoint, b"")
+                            .expect("written");
                     }
-                    (numbers, trainer.discriminator())
+                    (numbers, trainer.discriminator().expect("read"))
                 })
             })
             .collect();

@@ -92,7 +92,11 @@ fn checkpoints_are_the_same() {
         (ours.loss - next.loss).abs() < 1e-4 * next.loss,
         "{ours:?} {next:?}"
     );
-    engine.snapshot().write(&place, notes).expect("written");
+    engine
+        .snapshot()
+        .expect("read")
+        .write(&place, notes)
+        .expect("written");
     again.resume(&place).expect("read");
     assert_eq!(again.step(), 4);
     let numbers = (engine.evaluate(&[example]), again.evaluate(&[example]));

@@ -1,125 +1,62 @@
 //! Whole trainings on an accelerator, emulated, against the CPU: losses step by step, bits twice and after going on.
 
-use engine::arena::Granularity;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use engine::backend::{Backend, Precision};
+use engine::check::steps::{self, Training};
 use engine::cpu::Cpu;
 use engine::cuda::Cuda;
 use engine::finetune::{Label, Said, TaskTrainer};
 use engine::model::heads::HeadKind;
-use engine::pretrain::{Pretrainer, Pretraining, StepNumbers};
-use engine::schedule::Schedule;
-use engine::weights::Tensors;
+use engine::pretrain::Pretrainer;
 
 use crate::emulated::Emulated;
-use crate::{tasks, training};
-
-fn settings() -> Pretraining {
-    let settings = training::settings();
-    Pretraining {
-        // Every step moves the weights.
-        schedule: Schedule {
-            warmup: 2,
-            ..settings.schedule
-        },
-        ..settings
-    }
-}
+use crate::tasks;
 
 fn device(seed: u32, precision: Precision) -> Cuda<Emulated> {
     Cuda::new(Emulated::new(seed), precision).expect("kernels compile")
 }
 
 fn cpu() -> Cpu {
-    // The same samples are drawn whatever the tail is; so sums see as many rows.
-    let cpu = Cpu::new(1).expect("threads");
-    cpu.with_granularity(Granularity {
-        rows: Granularity::ACCELERATOR.rows,
-        ..Granularity::PROCESSOR
-    })
-}
-
-struct Outcome {
-    numbers: Vec<StepNumbers>,
-    discriminator: Tensors,
-}
-
-fn pretrain<B: Backend + Send>(
-    trainer: &mut Pretrainer<B>,
-    steps: std::ops::Range<u32>,
-) -> Outcome {
-    let zeros = [0; 64];
-    let one = |step| {
-        let ids = training::batch(step);
-        // A part of the batch: the emulation is slow.
-        let examples = training::examples(&ids[..6], &zeros);
-        trainer.train(&examples).expect("finite")
-    };
-    let numbers = steps.map(one).collect();
-    Outcome {
-        numbers,
-        discriminator: trainer.discriminator(),
-    }
+    steps::like_accelerators(Cpu::new(1).expect("threads"))
 }
 
 #[test]
-fn losses_of_pretraining_are_the_cpus() {
-    let steps = 0..6;
-    let expected = pretrain(
-        &mut Pretrainer::new(cpu(), settings(), 64, 100).expect("fits"),
-        steps.clone(),
-    );
-    for (precision, bound) in [(Precision::F32, 2e-4), (Precision::Bf16, 2e-2)] {
-        let device = device(1, precision);
-        let mut trainer = Pretrainer::new(device, settings(), 64, 100).expect("fits");
-        let found = pretrain(&mut trainer, steps.clone());
-        for (expected, found) in expected.numbers.iter().zip(&found.numbers) {
-            let step = expected.step;
-            let near = |what: &str, expected: f32, found: f32| {
-                assert!(
-                    (expected - found).abs() <= bound * expected.abs(),
-                    "{} {what} of step {}: {found}, on the CPU {expected}",
-                    precision.name(),
-                    step
-                );
-            };
-            near("loss", expected.loss, found.loss);
-            near("mlm", expected.mlm, found.mlm);
-            near("rtd", expected.rtd, found.rtd);
-            near("norm", expected.gradient_norm, found.gradient_norm);
-            if precision == Precision::F32 {
-                // The same samples were drawn.
-                assert_eq!(expected.replaced, found.replaced);
-            }
-        }
+fn gradients_and_losses_of_pretraining_are_the_cpus() {
+    let cpu = Cpu::new(1).expect("threads");
+    let make = |precision| Ok(device(1, precision));
+    let found = steps::against_the_cpu(&Training::tiny(), 6, cpu, &make).expect("finite");
+    // Gradients, four numbers a step in two precisions, and what was drawn in one.
+    assert!(found.len() > 6 * 9 + 60, "{}", found.len());
+    for one in found {
+        assert!(one.passed, "{one}");
     }
 }
 
 #[test]
 fn pretraining_goes_on_to_the_same_bits_in_any_order_of_threads() {
-    let make =
-        |seed| Pretrainer::new(device(seed, Precision::Bf16), settings(), 64, 100).expect("fits");
-    let mut whole = make(1);
-    let expected = pretrain(&mut whole, 0..3);
     let folder = tempfile::tempdir().expect("temp");
+    // Another order for each device.
+    let seed = AtomicU32::new(1);
+    let make = |precision| Ok(device(seed.fetch_add(1, Ordering::Relaxed), precision));
     let place = folder.path().join("state");
-    let mut first = make(2);
-    pretrain(&mut first, 0..2);
-    first.snapshot().write(&place, b"").expect("written");
-    let mut second = make(3);
-    second.resume(&place).expect("whole");
-    let found = pretrain(&mut second, 2..3);
-    assert_eq!(expected.numbers[2], found.numbers[0]);
-    assert!(expected.discriminator == found.discriminator);
+    let kept = steps::bits(&Training::tiny(), &place, &make, &[]).expect("finite");
+    assert_eq!(kept.len(), 2);
+    for one in kept {
+        assert!(one.passed, "{one:?}");
+    }
 }
 
 #[test]
 fn evaluation_is_the_cpus() {
-    let (ids, zeros) = (training::batch(9), [0; 64]);
-    let examples = training::examples(&ids[..5], &zeros);
-    let mut on_cpu = Pretrainer::new(cpu(), settings(), 64, 100).expect("fits");
+    let (ids, zeros) = (steps::batch(9), [0; 64]);
+    let examples = steps::examples(&ids[..5], &zeros);
+    let mut on_cpu =
+        Pretrainer::new(cpu(), steps::Training::tiny().settings, 64, 100).expect("fits");
     let expected = on_cpu.evaluate(&examples).expect("fits");
     let device = device(1, Precision::F32);
-    let mut trainer = Pretrainer::new(device, settings(), 64, 100).expect("fits");
+    let mut trainer =
+        Pretrainer::new(device, steps::Training::tiny().settings, 64, 100).expect("fits");
     let found = trainer.evaluate(&examples).expect("fits");
     assert_eq!(expected.disc_accuracy, found.disc_accuracy);
     assert!((expected.masked_lm_loss - found.masked_lm_loss).abs() < 1e-5);

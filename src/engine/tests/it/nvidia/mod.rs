@@ -1,6 +1,7 @@
 //! The driver of NVIDIA's GPUs against libraries that do on the CPU what the documentation of NVIDIA's says, and the real
 //! compiler where it is.
 
+mod check;
 mod collectives;
 mod compile;
 mod missing;
@@ -80,6 +81,7 @@ impl Fake {
             ("memory", 1 << 30),
             ("spoil", 0),
             ("no_way", 0),
+            ("state", 0),
             ("asked", 0),
             ("recorded", 0),
             ("heuristics", 0),

@@ -236,6 +236,16 @@ fn a_product_that_cannot_be_made_is_a_fault_with_its_shape() {
     let fault = device.finish().expect_err("a fault").to_string();
     let words = "error 15, it has no way to do this (a product of 3 x 2 and 2 x 4)";
     assert!(fault.contains(words), "{fault}");
+    // A newer library may say what nobody knows yet.
+    fake.set("no_way", 0);
+    fake.set("state", 4711);
+    // SAFETY: as above.
+    unsafe { device.product(&product) };
+    let fault = device.finish().expect_err("a fault").to_string();
+    assert!(
+        fault.contains("error 4711, it failed (a product"),
+        "{fault}"
+    );
     // Nothing times anything is nothing, and asks nobody.
     // SAFETY: as above.
     unsafe { device.product(&Product { rows: 0, ..product }) };

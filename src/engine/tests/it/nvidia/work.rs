@@ -1,6 +1,6 @@
 //! Copies, kernels, recorded stretches, and faults of them.
 
-use engine::cuda::driver::{Driver, Element, Grid, Pointer};
+use engine::cuda::driver::{Driver, Element, Grid, Moments, Pointer};
 use engine::error::DeviceError;
 
 use super::{ABSENT, ADD, AddArguments, Fake, add, read, write};
@@ -138,15 +138,15 @@ fn many_shapes_of_steps_take_turns() {
     let mut device = fake.open();
     let at = device.allocate(256).expect("room");
     let mut sum = 0;
-    for step in 0..60_u32 {
+    for step in 0..400_u32 {
         device.begin_step();
-        for _ in 0..=step % 12 {
+        for _ in 0..=step % 80 {
             add(&mut device, at, 1, 1);
             sum += 1;
         }
         device.end_step();
     }
-    assert!(fake.get("executables") <= 8);
+    assert!(fake.get("executables") <= 64);
     assert_eq!(read(&mut device, at, 1), [sum]);
     drop(device);
     // Without graphs nothing is recorded.
@@ -293,4 +293,19 @@ fn arguments_of_another_size_are_refused() {
             bytemuck::bytes_of(&at),
         );
     };
+}
+
+#[test]
+fn moments_are_marked_in_order_and_again() {
+    let fake = Fake::new();
+    let mut device = fake.open();
+    assert!(device.intervals().expect("no fault").is_empty());
+    for _ in 0..2 {
+        for _ in 0..3 {
+            device.mark();
+        }
+        assert_eq!(device.intervals().expect("no fault"), [5e-4, 5e-4]);
+    }
+    // Those of before are used again.
+    assert_eq!(fake.get("events"), 3);
 }

@@ -1,11 +1,12 @@
 //! Weighted mean rows.
 
-use engine::arena::Plan;
-use engine::ops::losses::Choices;
-use engine::ops::mixture::{Mixed, Mixture};
+use crate::arena::Plan;
+use crate::ops::losses::Choices;
+use crate::ops::mixture::{Mixed, Mixture};
 
 use super::losses::{allowed, sequences};
-use super::{Bounds, Outputs, numbers, same};
+use crate::check::{Bounds, Judge, Outputs, numbers, same};
+use crate::cuda::driver::Driver;
 
 const BOUNDS: Bounds = Bounds {
     f32: 3e-6,
@@ -48,8 +49,7 @@ fn case<B: Mixture>(device: &mut B, lengths: &[usize], tail: usize, width: usize
     ]
 }
 
-#[test]
-fn lengths_and_widths() {
+pub(crate) fn lengths_and_widths<D: Driver>(judge: &mut dyn Judge<D>) {
     for (lengths, tail, width) in [
         (&[1][..], 0, 1),
         (&[31, 2], 5, 33),
@@ -57,9 +57,24 @@ fn lengths_and_widths() {
         (&[1, 40], 9, 768),
     ] {
         same(
+            judge,
             BOUNDS,
             |cpu| case(cpu, lengths, tail, width),
             |cuda| case(cuda, lengths, tail, width),
         );
     }
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    let bounds = Bounds {
+        f32: 1e-5,
+        bf16: 1e-2,
+    };
+    let lengths = &[512, 384, 37, 512];
+    same(
+        judge,
+        bounds,
+        |cpu| case(cpu, lengths, 91, 768),
+        |cuda| case(cuda, lengths, 91, 768),
+    );
 }

@@ -1,10 +1,11 @@
 //! Losses of heads, with labels that do not count, sequences of many lengths and a tail behind the last.
 
-use engine::arena::Plan;
-use engine::backend::Sequences;
-use engine::ops::losses::{Choices, IGNORED, Losses, RTD_SUMS};
+use crate::arena::Plan;
+use crate::backend::Sequences;
+use crate::ops::losses::{Choices, IGNORED, Losses, RTD_SUMS};
 
-use super::{Bounds, Outputs, numbers, same};
+use crate::check::{Bounds, Judge, Outputs, numbers, same};
+use crate::cuda::driver::Driver;
 
 // All of it is in f32 in either precision.
 const BOUNDS: Bounds = Bounds {
@@ -126,10 +127,10 @@ fn by_sequence<B: Losses>(device: &mut B, lengths: &[usize], tail: usize) -> Out
     ]
 }
 
-#[test]
-fn losses_by_row() {
+pub(crate) fn losses_by_row<D: Driver>(judge: &mut dyn Judge<D>) {
     for (n, classes) in [(1, 2), (31, 3), (257, 33), (2_100, 5)] {
         same(
+            judge,
             BOUNDS,
             |cpu| rows(cpu, n, classes),
             |cuda| rows(cuda, n, classes),
@@ -137,13 +138,33 @@ fn losses_by_row() {
     }
 }
 
-#[test]
-fn losses_by_sequence() {
+pub(crate) fn losses_by_sequence<D: Driver>(judge: &mut dyn Judge<D>) {
     for (lengths, tail) in [(&[1][..], 0), (&[31, 1, 257], 40), (&[33, 2], 1)] {
         same(
+            judge,
             BOUNDS,
             |cpu| by_sequence(cpu, lengths, tail),
             |cuda| by_sequence(cuda, lengths, tail),
         );
     }
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    let bounds = Bounds {
+        f32: 2e-5,
+        bf16: 2e-5,
+    };
+    same(
+        judge,
+        bounds,
+        |cpu| rows(cpu, 131_072, 2),
+        |cuda| rows(cuda, 131_072, 2),
+    );
+    let lengths = &[512, 384, 37, 512];
+    same(
+        judge,
+        bounds,
+        |cpu| by_sequence(cpu, lengths, 91),
+        |cuda| by_sequence(cuda, lengths, 91),
+    );
 }

@@ -1,11 +1,10 @@
 //! The discriminator's input from what was drawn.
 
-use engine::arena::Plan;
-use engine::cpu::Cpu;
-use engine::ops::corrupt::{Corrupt, Drawn, NOWHERE};
-use engine::ops::losses::IGNORED;
+use crate::arena::Plan;
+use crate::ops::corrupt::{Corrupt, Drawn, NOWHERE};
 
-use super::{Bounds, same};
+use crate::check::{Bounds, Judge, same};
+use crate::cuda::driver::Driver;
 
 fn case<B: Corrupt>(
     device: &mut B,
@@ -29,28 +28,18 @@ fn case<B: Corrupt>(
     [device.read_ints(ids), device.read_ints(labels)]
 }
 
-#[test]
-fn positions_that_are_drawn_twice_have_the_average_id() {
-    let mut cpu = Cpu::new(1).expect("threads");
-    let drawn = [(1, 7), (2, 30_000), (2, 31_001), (4, 14), (NOWHERE, 0)];
-    let [ids, labels] = case(&mut cpu, &[5, 6, 7, 8, 14, 0], &drawn, &[1, 1, 1, 1, 1, 0]);
-    assert_eq!(ids, [5, 7, 30_500, 8, 14, 0]);
-    assert_eq!(labels, [0, 1, 1, 0, 0, IGNORED]);
-    // Nothing is drawn, and nothing is there.
-    assert_eq!(case(&mut cpu, &[5], &[], &[1]), [vec![5], vec![0]]);
-    assert_eq!(
-        case(&mut cpu, &[], &[], &[]),
-        [Vec::<u32>::new(), Vec::new()]
-    );
+pub(crate) fn devices_agree<D: Driver>(judge: &mut dyn Judge<D>) {
+    for n in [1, 31, 33, 257, 1_000] {
+        agree(judge, n);
+    }
 }
 
-#[test]
-fn devices_agree() {
+fn agree<D: Driver>(judge: &mut dyn Judge<D>, n: u32) {
     let exact = Bounds {
         f32: 0.0,
         bf16: 0.0,
     };
-    for n in [1_u32, 31, 33, 257, 1_000] {
+    {
         let original: Vec<u32> = (0..n).map(|i| i * 37 % 31_090).collect();
         let real: Vec<u32> = (0..n).map(|i| u32::from(i < n - n / 9)).collect();
         let mut drawn = Vec::new();
@@ -70,9 +59,36 @@ fn devices_agree() {
             ]
         };
         same(
+            judge,
             exact,
             |cpu| floats(case(cpu, &original, &drawn, &real)),
             |cuda| floats(case(cuda, &original, &drawn, &real)),
+        );
+    }
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    agree(judge, 131_072);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Cpu;
+    use crate::ops::losses::IGNORED;
+
+    #[test]
+    fn positions_that_are_drawn_twice_have_the_average_id() {
+        let mut cpu = Cpu::new(1).expect("threads");
+        let drawn = [(1, 7), (2, 30_000), (2, 31_001), (4, 14), (NOWHERE, 0)];
+        let [ids, labels] = case(&mut cpu, &[5, 6, 7, 8, 14, 0], &drawn, &[1, 1, 1, 1, 1, 0]);
+        assert_eq!(ids, [5, 7, 30_500, 8, 14, 0]);
+        assert_eq!(labels, [0, 1, 1, 0, 0, IGNORED]);
+        // Nothing is drawn, and nothing is there.
+        assert_eq!(case(&mut cpu, &[5], &[], &[1]), [vec![5], vec![0]]);
+        assert_eq!(
+            case(&mut cpu, &[], &[], &[]),
+            [Vec::<u32>::new(), Vec::new()]
         );
     }
 }

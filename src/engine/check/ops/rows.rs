@@ -1,12 +1,13 @@
 //! Rows picked and put back, whole and as halves, in every order of their indices; units dropped.
 
-use engine::arena::{Ints, Plan};
-use engine::backend::{Dropout, DropoutAt};
-use engine::ops::pairs::{Half, Pairs};
-use engine::ops::rows::RowOps;
-use engine::random::{Network, Place, Rate, Site};
+use crate::arena::{Ints, Plan};
+use crate::backend::{Dropout, DropoutAt};
+use crate::ops::pairs::{Half, Pairs};
+use crate::ops::rows::RowOps;
+use crate::random::{Network, Place, Rate, Site};
 
-use super::{Bounds, DROPS, Laid, Outputs, numbers, same};
+use crate::check::{Bounds, DROPS, Judge, Laid, Outputs, numbers, same};
+use crate::cuda::driver::Driver;
 
 const BOUNDS: Bounds = Bounds {
     f32: 2e-6,
@@ -43,8 +44,9 @@ fn case<B: RowOps + Pairs>(device: &mut B, rows: usize, width: usize, index: &[u
     made
 }
 
-fn on_all(rows: usize, width: usize, index: &[u32]) {
+fn on_all<D: Driver>(judge: &mut dyn Judge<D>, rows: usize, width: usize, index: &[u32]) {
     same(
+        judge,
         BOUNDS,
         |cpu| case(cpu, rows, width, index),
         |cuda| case(cuda, rows, width, index),
@@ -58,41 +60,37 @@ fn shuffled(n: usize, rows: u16) -> Vec<u32> {
     low.map(|v| v as u32).collect()
 }
 
-#[test]
-fn indices_that_ascend() {
-    on_all(1, 1, &[0]);
-    on_all(40, 33, &[0, 3, 3, 3, 17, 18, 18, 39]);
-    on_all(31, 768, &[1, 2, 5, 30]);
+pub(crate) fn indices_that_ascend<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, 1, 1, &[0]);
+    on_all(judge, 40, 33, &[0, 3, 3, 3, 17, 18, 18, 39]);
+    on_all(judge, 31, 768, &[1, 2, 5, 30]);
     let all: Vec<u32> = (0..257).collect();
-    on_all(257, 31, &all);
+    on_all(judge, 257, 31, &all);
 }
 
-#[test]
-fn long_runs_of_one_row() {
+pub(crate) fn long_runs_of_one_row<D: Driver>(judge: &mut dyn Judge<D>) {
     for length in [31, 32, 33, 257] {
         let mut index = vec![2, 4];
         index.extend(std::iter::repeat_n(5, length));
         index.extend([6, 7, 7]);
-        on_all(9, 40, &index);
+        on_all(judge, 9, 40, &index);
     }
     // At the end, and one of them right behind another.
     let mut index = vec![1; 70];
     index.extend([8; 40]);
-    on_all(9, 257, &index);
+    on_all(judge, 9, 257, &index);
 }
 
-#[test]
-fn indices_in_any_order() {
-    on_all(3, 33, &[2, 0, 2, 1, 0, 2]);
-    on_all(20, 31, &shuffled(257, 20));
-    on_all(200, 256, &shuffled(70, 200));
+pub(crate) fn indices_in_any_order<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, 3, 33, &[2, 0, 2, 1, 0, 2]);
+    on_all(judge, 20, 31, &shuffled(257, 20));
+    on_all(judge, 200, 256, &shuffled(70, 200));
     let mut falling: Vec<u32> = (0..50).collect();
     falling.reverse();
-    on_all(50, 8, &falling);
+    on_all(judge, 50, 8, &falling);
 }
 
-#[test]
-fn units_are_dropped() {
+pub(crate) fn units_are_dropped<D: Driver>(judge: &mut dyn Judge<D>) {
     fn case<B: RowOps>(device: &mut B, lengths: &[usize], width: usize) -> Outputs {
         let n: usize = lengths.iter().sum();
         let mut plan = Plan::default();
@@ -126,9 +124,17 @@ fn units_are_dropped() {
         (&[2], 1024),
     ] {
         same(
+            judge,
             BOUNDS,
             |cpu| case(cpu, lengths, width),
             |cuda| case(cuda, lengths, width),
         );
     }
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    // Slots of masked tokens, in order, and tokens anywhere.
+    let slots: Vec<u32> = (0..9_830).map(|i| i * 20 / 3).collect();
+    on_all(judge, 65_536, 256, &slots);
+    on_all(judge, 4_096, 768, &shuffled(9_001, 4_096));
 }

@@ -1,12 +1,12 @@
 //! Attention, forward and backward, on tensor cores and without; and its gradients against their definition in f64.
 
-use engine::arena::Plan;
-use engine::backend::{Dropout, DropoutAt, Sequences};
-use engine::cpu::Cpu;
-use engine::ops::attention::{Attention, Heads};
-use engine::random::{Draw, Network, Place, Purpose, Rate, Site, Stream};
+use crate::arena::Plan;
+use crate::backend::{Dropout, DropoutAt, Precision, Sequences};
+use crate::ops::attention::{Attention, Heads};
+use crate::random::{Draw, Network, Place, Purpose, Rate, Site, Stream};
 
-use super::{Bounds, DROPS, Outputs, numbers, same};
+use crate::check::{Bounds, DROPS, FLOOR, Judge, Outputs, compare, numbers, same};
+use crate::cuda::driver::Driver;
 
 const BOUNDS: Bounds = Bounds {
     f32: 2e-6,
@@ -125,8 +125,9 @@ fn case<B: Attention>(device: &mut B, batch: Batch<'_>, dropout: &Dropout) -> Ou
     outputs
 }
 
-fn on_all(batch: Batch<'_>, dropout: &Dropout) {
+fn on_all<D: Driver>(judge: &mut dyn Judge<D>, batch: Batch<'_>, dropout: &Dropout) {
     same(
+        judge,
         BOUNDS,
         |cpu| case(cpu, batch, dropout),
         |cuda| case(cuda, batch, dropout),
@@ -137,8 +138,7 @@ fn heads(count: usize, size: usize) -> Heads {
     Heads { count, size }
 }
 
-#[test]
-fn odd_lengths_of_heads_of_models() {
+pub(crate) fn odd_lengths_of_heads_of_models<D: Driver>(judge: &mut dyn Judge<D>) {
     let batch = Batch {
         lengths: &[1, 31, 33, 64, 65, 130],
         padding: 0,
@@ -147,17 +147,16 @@ fn odd_lengths_of_heads_of_models() {
         drop: 0.1,
         louder: usize::MAX,
     };
-    on_all(batch, &DROPS);
+    on_all(judge, batch, &DROPS);
     let batch = Batch {
         lengths: &[70, 5],
         heads: heads(2, 64),
         ..batch
     };
-    on_all(batch, &Dropout::Off);
+    on_all(judge, batch, &Dropout::Off);
 }
 
-#[test]
-fn a_long_sequence_between_short_ones() {
+pub(crate) fn a_long_sequence_between_short_ones<D: Driver>(judge: &mut dyn Judge<D>) {
     let batch = Batch {
         lengths: &[3, 257, 2],
         padding: 0,
@@ -166,22 +165,22 @@ fn a_long_sequence_between_short_ones() {
         drop: 0.1,
         louder: usize::MAX,
     };
-    on_all(batch, &DROPS);
+    on_all(judge, batch, &DROPS);
     // Thresholds of more than half of what 16 bits say are compared in another way.
     let drop = 0.7;
-    on_all(Batch { drop, ..batch }, &DROPS);
+    on_all(judge, Batch { drop, ..batch }, &DROPS);
     // Probabilities near 1 leave small differences of large numbers of 16 bits.
     let (louder, bf16) = (140, 3e-2);
     let batch = Batch { louder, ..batch };
     same(
+        judge,
         Bounds { bf16, ..BOUNDS },
         |cpu| case(cpu, batch, &DROPS),
         |cuda| case(cuda, batch, &DROPS),
     );
 }
 
-#[test]
-fn heads_of_every_size() {
+pub(crate) fn heads_of_every_size<D: Driver>(judge: &mut dyn Judge<D>) {
     for (count, size) in [(3, 16), (2, 24), (1, 128), (1, 72), (2, 7)] {
         let batch = Batch {
             lengths: &[31, 66],
@@ -191,12 +190,11 @@ fn heads_of_every_size() {
             drop: 0.1,
             louder: usize::MAX,
         };
-        on_all(batch, &DROPS);
+        on_all(judge, batch, &DROPS);
     }
 }
 
-#[test]
-fn padding_and_rows_of_no_sequence() {
+pub(crate) fn padding_and_rows_of_no_sequence<D: Driver>(judge: &mut dyn Judge<D>) {
     for size in [32, 20] {
         let batch = Batch {
             lengths: &[33, 1, 0, 131, 0],
@@ -206,7 +204,7 @@ fn padding_and_rows_of_no_sequence() {
             drop: 0.1,
             louder: usize::MAX,
         };
-        on_all(batch, &DROPS);
+        on_all(judge, batch, &DROPS);
     }
     // Nothing but such rows, and blocks of which none is a key.
     let batch = Batch {
@@ -217,13 +215,13 @@ fn padding_and_rows_of_no_sequence() {
         drop: 0.1,
         louder: usize::MAX,
     };
-    on_all(batch, &Dropout::Off);
+    on_all(judge, batch, &Dropout::Off);
     let batch = Batch {
         lengths: &[200],
         padding: 130,
         ..batch
     };
-    on_all(batch, &DROPS);
+    on_all(judge, batch, &DROPS);
 }
 
 /// The definition in f64: context, and gradients of queries, keys and values, rows of `3 H` as `qkv`.
@@ -277,11 +275,28 @@ fn definition(batch: Batch<'_>) -> (Vec<f64>, Vec<f64>) {
     (context, d_qkv)
 }
 
-#[test]
-fn gradients_are_those_of_the_definition() {
-    use super::Emulated;
-    use engine::backend::Precision;
-    use engine::cuda::Cuda;
+/// Context and gradients by definition, named as a case names them.
+fn defined(batch: Batch<'_>) -> Outputs {
+    let (context, d_qkv) = definition(batch);
+    let width = batch.heads.width();
+    let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
+    let third = |i: usize| {
+        let rows = d_qkv.chunks(3 * width);
+        let own = rows.flat_map(|row| &row[i * width..(i + 1) * width]);
+        narrow(own.copied().collect())
+    };
+    let [queries, keys, values] = [0, 1, 2].map(third);
+    [
+        ("context", narrow(context)),
+        ("d queries", queries),
+        ("d keys", keys),
+        ("d values", values),
+    ]
+    .map(|(name, values)| (name.to_owned(), values))
+    .into()
+}
+
+pub(crate) fn gradients_are_those_of_the_definition<D: Driver>(judge: &mut dyn Judge<D>) {
     let batch = Batch {
         lengths: &[37, 70],
         padding: 3,
@@ -290,40 +305,45 @@ fn gradients_are_those_of_the_definition() {
         drop: 0.1,
         louder: usize::MAX,
     };
-    let (context, d_qkv) = definition(batch);
-    let width = batch.heads.width();
-    let third = |i: usize| -> Vec<f64> {
-        let rows = d_qkv.chunks(3 * width);
-        rows.flat_map(|row| row[i * width..(i + 1) * width].to_vec())
-            .collect()
+    // What the definition has no word for is left out.
+    let named = |outputs: Outputs| -> Outputs {
+        let is_defined = |(name, _): &(String, Vec<f32>)| name != "lse";
+        outputs.into_iter().filter(is_defined).collect()
     };
-    let expected = [
-        ("context", context),
-        ("d queries", third(0)),
-        ("d keys", third(1)),
-        ("d values", third(2)),
-    ];
-    let emulated = |precision| {
-        let mut device = Cuda::new(Emulated::new(3), precision).expect("kernels compile");
-        case(&mut device, batch, &DROPS)
-    };
-    let cpu = case(&mut Cpu::new(1).expect("threads"), batch, &DROPS);
-    for (found, bound) in [
-        (cpu, 2e-6),
-        (emulated(Precision::F32), 2e-6),
-        (emulated(Precision::Bf16), 8e-3),
-    ] {
-        for (name, expected) in &expected {
-            let (_, found) = found.iter().find(|(own, _)| own == name).expect("named");
-            assert_eq!(found.len(), expected.len());
-            let most = expected.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
-            for (i, (e, f)) in expected.iter().zip(found).enumerate() {
-                let apart = (e - f64::from(*f)).abs();
-                assert!(
-                    apart <= bound * most,
-                    "{name}[{i}] is {f}, by definition {e}"
-                );
+    same(
+        judge,
+        BOUNDS,
+        |cpu| {
+            let expected = defined(batch);
+            let found = named(case(cpu, batch, &DROPS));
+            for one in compare(Precision::F32, BOUNDS.f32, FLOOR, &expected, &found) {
+                assert!(one.passed, "the CPU itself: {one}");
             }
-        }
+            expected
+        },
+        |cuda| named(case(cuda, batch, &DROPS)),
+    );
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    for (lengths, count, tail) in [(&[512, 511, 129, 64, 370][..], 12, 96), (&[512, 300], 4, 0)] {
+        let batch = Batch {
+            lengths,
+            padding: 0,
+            tail,
+            heads: heads(count, 64),
+            drop: 0.1,
+            louder: usize::MAX,
+        };
+        let bounds = Bounds {
+            f32: 5e-6,
+            bf16: 1e-2,
+        };
+        same(
+            judge,
+            bounds,
+            |cpu| case(cpu, batch, &DROPS),
+            |cuda| case(cuda, batch, &DROPS),
+        );
     }
 }

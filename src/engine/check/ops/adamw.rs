@@ -1,11 +1,12 @@
 //! The optimizer: norms, updates of many groups at once, the copy that products read, gradients held.
 
-use engine::arena::{Plan, Real};
-use engine::backend::{Array, Memory};
-use engine::ops::adamw::{AdamW, Group, Update};
-use engine::ops::linear::{Linear, LinearWeights};
+use crate::arena::{Plan, Real};
+use crate::backend::{Array, Memory};
+use crate::ops::adamw::{AdamW, Group, Update};
+use crate::ops::linear::{Linear, LinearWeights};
 
-use super::{Bounds, Outputs, Weights, numbers, same};
+use crate::check::{Bounds, Judge, Outputs, Weights, numbers, same};
+use crate::cuda::driver::Driver;
 
 /// States are f32 on all devices.
 const STATES: Bounds = Bounds {
@@ -103,10 +104,10 @@ fn held<B: AdamW>(device: &mut B, lengths: &[usize]) -> Outputs {
     made
 }
 
-#[test]
-fn odd_tensors_are_updated() {
+pub(crate) fn odd_tensors_are_updated<D: Driver>(judge: &mut dyn Judge<D>) {
     for lengths in [&[1, 31, 33, 257][..], &[20_003, 7]] {
         same(
+            judge,
             STATES,
             |cpu| steps(cpu, lengths),
             |cuda| steps(cuda, lengths),
@@ -114,14 +115,17 @@ fn odd_tensors_are_updated() {
     }
 }
 
-#[test]
-fn gradients_are_held() {
+pub(crate) fn gradients_are_held<D: Driver>(judge: &mut dyn Judge<D>) {
     let lengths = &[33, 768, 9_001];
-    same(STATES, |cpu| held(cpu, lengths), |cuda| held(cuda, lengths));
+    same(
+        judge,
+        STATES,
+        |cpu| held(cpu, lengths),
+        |cuda| held(cuda, lengths),
+    );
 }
 
-#[test]
-fn a_group_may_begin_anywhere() {
+pub(crate) fn a_group_may_begin_anywhere<D: Driver>(judge: &mut dyn Judge<D>) {
     fn case<B: AdamW>(device: &mut B) -> Outputs {
         let (norm, mut groups) = laid(device, &[300]);
         let whole = groups[0].at;
@@ -131,11 +135,10 @@ fn a_group_may_begin_anywhere() {
         groups[0].at = whole;
         states(device, &groups, "from 3 on")
     }
-    same(STATES, case, case);
+    same(judge, STATES, case, case);
 }
 
-#[test]
-fn nothing_changes_where_the_norm_is_not_finite() {
+pub(crate) fn nothing_changes_where_the_norm_is_not_finite<D: Driver>(judge: &mut dyn Judge<D>) {
     fn case<B: AdamW>(device: &mut B) -> Outputs {
         let (norm, groups) = laid(device, &[40]);
         let mut made = Outputs::new();
@@ -159,12 +162,11 @@ fn nothing_changes_where_the_norm_is_not_finite() {
         f32: 0.0,
         bf16: 0.0,
     };
-    same(exact, case, case);
+    same(judge, exact, case, case);
 }
 
 /// Products after an update read what was updated.
-#[test]
-fn products_read_the_new_weights() {
+pub(crate) fn products_read_the_new_weights<D: Driver>(judge: &mut dyn Judge<D>) {
     fn case<B: AdamW + Linear>(device: &mut B) -> Outputs {
         // Odd, so that some elements are updated by eights and some alone.
         const WIDTH: usize = 33;
@@ -196,5 +198,20 @@ fn products_read_the_new_weights() {
         assert!(found.iter().any(|y| y.abs() > 0.1), "weights were zero");
         vec![("y".to_owned(), found)]
     }
-    same(PRODUCTS, case, case);
+    same(judge, PRODUCTS, case, case);
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    // A table of words, a layer's weights, and small ones.
+    let lengths = &[31_090 * 768, 3_072 * 768, 768, 768 * 768, 1, 31_090];
+    let bounds = Bounds {
+        f32: 1e-5,
+        bf16: 1e-5,
+    };
+    same(
+        judge,
+        bounds,
+        |cpu| steps(cpu, lengths),
+        |cuda| steps(cuda, lengths),
+    );
 }

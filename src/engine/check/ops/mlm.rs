@@ -1,11 +1,12 @@
 //! The generator's loss, gradients and samples: slots in several parts, a tail, vocabularies of odd sizes.
 
-use engine::arena::Plan;
-use engine::backend::{Array, Rows};
-use engine::ops::losses::IGNORED;
-use engine::ops::mlm::{MLM_SUMS, MaskedLm, OutputWeights, Sampling, stride_of};
+use crate::arena::Plan;
+use crate::backend::{Array, Rows};
+use crate::ops::losses::IGNORED;
+use crate::ops::mlm::{MLM_SUMS, MaskedLm, OutputWeights, Sampling, stride_of};
 
-use super::{Bounds, Outputs, Weights, numbers, same};
+use crate::check::{Bounds, Judge, Outputs, Weights, numbers, same};
+use crate::cuda::driver::Driver;
 
 // Operands are such that bf16 has them, so that logits are nearly equal and samples are the same.
 const BOUNDS: Bounds = Bounds {
@@ -109,9 +110,10 @@ fn case<B: MaskedLm>(device: &mut B, case: Case, with_gradient: bool) -> Outputs
     outputs
 }
 
-fn on_all(one: Case) {
+fn on_all<D: Driver>(judge: &mut dyn Judge<D>, one: Case) {
     for with_gradient in [true, false] {
         same(
+            judge,
             one.bounds,
             |cpu| case(cpu, one, with_gradient),
             |cuda| case(cuda, one, with_gradient),
@@ -119,8 +121,7 @@ fn on_all(one: Case) {
     }
 }
 
-#[test]
-fn odd_slots_and_vocabularies() {
+pub(crate) fn odd_slots_and_vocabularies<D: Driver>(judge: &mut dyn Judge<D>) {
     for (slots, tail, every, at_a_time, entries, width) in [
         (1, 0, 1, 1, 1, 1),
         (9, 1, 1, 4, 33, 31),
@@ -128,21 +129,23 @@ fn odd_slots_and_vocabularies() {
         // More than a block of the bias's gradient takes.
         (90, 20, 13, 66, 1_003, 8),
     ] {
-        on_all(Case {
-            slots,
-            tail,
-            every,
-            at_a_time,
-            entries,
-            width,
-            sampling: Some(SAMPLING),
-            bounds: BOUNDS,
-        });
+        on_all(
+            judge,
+            Case {
+                slots,
+                tail,
+                every,
+                at_a_time,
+                entries,
+                width,
+                sampling: Some(SAMPLING),
+                bounds: BOUNDS,
+            },
+        );
     }
 }
 
-#[test]
-fn temperature_and_forbidden_targets() {
+pub(crate) fn temperature_and_forbidden_targets<D: Driver>(judge: &mut dyn Judge<D>) {
     let one = Case {
         slots: 9,
         tail: 2,
@@ -153,34 +156,58 @@ fn temperature_and_forbidden_targets() {
         sampling: None,
         bounds: BOUNDS,
     };
-    on_all(one);
+    on_all(judge, one);
     for temperature in [0.5, 3.0] {
         let sampling = Sampling {
             temperature,
             disallow_correct: true,
             ..SAMPLING
         };
-        on_all(Case {
-            sampling: Some(sampling),
-            ..one
-        });
+        on_all(
+            judge,
+            Case {
+                sampling: Some(sampling),
+                ..one
+            },
+        );
     }
 }
 
-#[test]
-fn a_vocabulary_of_models() {
-    on_all(Case {
-        slots: 3,
-        tail: 1,
-        every: 1,
-        at_a_time: 2,
-        entries: 31_090,
-        width: 8,
-        sampling: Some(SAMPLING),
-        // The emulation's products add 31,090 terms one after another.
-        bounds: Bounds {
-            f32: 5e-5,
-            ..BOUNDS
+pub(crate) fn a_vocabulary_of_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(
+        judge,
+        Case {
+            slots: 3,
+            tail: 1,
+            every: 1,
+            at_a_time: 2,
+            entries: 31_090,
+            width: 8,
+            sampling: Some(SAMPLING),
+            // The emulation's products add 31,090 terms one after another.
+            bounds: Bounds {
+                f32: 5e-5,
+                ..BOUNDS
+            },
         },
-    });
+    );
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(
+        judge,
+        Case {
+            slots: 320,
+            tail: 60,
+            every: 1,
+            at_a_time: 128,
+            entries: 31_090,
+            width: 768,
+            sampling: Some(SAMPLING),
+            bounds: Bounds {
+                f32: 5e-5,
+                bf16: 2e-2,
+            },
+        },
+    );
 }

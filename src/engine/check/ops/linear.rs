@@ -1,12 +1,11 @@
 //! Dense layers: products in every layout, the exact GELU, sums over rows, few outputs and many.
 
-use engine::arena::Plan;
-use engine::backend::{Array, Memory, Precision, Write};
-use engine::cuda::Cuda;
-use engine::ops::linear::{Linear, LinearWeights};
+use crate::arena::Plan;
+use crate::backend::{Array, Memory, Precision, Write};
+use crate::ops::linear::{Linear, LinearWeights};
 
-use super::{Bounds, Outputs, Weights, numbers, same};
-use crate::emulated::Emulated;
+use crate::check::{Bounds, FLOOR, Judge, Outputs, Weights, compare, numbers, same};
+use crate::cuda::driver::Driver;
 
 const BOUNDS: Bounds = Bounds {
     f32: 2e-6,
@@ -101,50 +100,48 @@ fn head<B: Linear>(device: &mut B, n: usize, inputs: usize, outputs: usize) -> O
     made
 }
 
-fn on_all_dense(n: usize, inputs: usize, outputs: usize) {
+fn on_all_dense<D: Driver>(judge: &mut dyn Judge<D>, n: usize, inputs: usize, outputs: usize) {
     same(
+        judge,
         BOUNDS,
         |cpu| dense(cpu, n, inputs, outputs),
         |cuda| dense(cuda, n, inputs, outputs),
     );
 }
 
-fn on_all_heads(n: usize, inputs: usize, outputs: usize) {
+fn on_all_heads<D: Driver>(judge: &mut dyn Judge<D>, n: usize, inputs: usize, outputs: usize) {
     same(
+        judge,
         BOUNDS,
         |cpu| head(cpu, n, inputs, outputs),
         |cuda| head(cuda, n, inputs, outputs),
     );
 }
 
-#[test]
-fn dense_layers_of_odd_sizes() {
-    on_all_dense(1, 1, 1);
-    on_all_dense(31, 33, 31);
-    on_all_dense(33, 31, 257);
+pub(crate) fn dense_layers_of_odd_sizes<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all_dense(judge, 1, 1, 1);
+    on_all_dense(judge, 31, 33, 31);
+    on_all_dense(judge, 33, 31, 257);
 }
 
-#[test]
-fn dense_layers_of_models() {
-    on_all_dense(257, 64, 128);
-    on_all_dense(40, 256, 768);
+pub(crate) fn dense_layers_of_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all_dense(judge, 257, 64, 128);
+    on_all_dense(judge, 40, 256, 768);
 }
 
-#[test]
-fn heads_of_few_outputs() {
-    on_all_heads(1, 1, 1);
-    on_all_heads(31, 33, 2);
-    on_all_heads(33, 257, 3);
-    on_all_heads(150, 256, 1);
-    on_all_heads(40, 768, 8);
-    on_all_heads(70, 768, 5);
+pub(crate) fn heads_of_few_outputs<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all_heads(judge, 1, 1, 1);
+    on_all_heads(judge, 31, 33, 2);
+    on_all_heads(judge, 33, 257, 3);
+    on_all_heads(judge, 150, 256, 1);
+    on_all_heads(judge, 40, 768, 8);
+    on_all_heads(judge, 70, 768, 5);
 }
 
-#[test]
-fn heads_of_many_outputs() {
-    on_all_heads(31, 33, 9);
-    on_all_heads(70, 256, 31);
-    on_all_heads(9, 64, 257);
+pub(crate) fn heads_of_many_outputs<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all_heads(judge, 31, 33, 9);
+    on_all_heads(judge, 70, 256, 31);
+    on_all_heads(judge, 9, 64, 257);
 }
 
 /// Distribution of the standard normal by its series, with f64.
@@ -158,44 +155,100 @@ fn below(x: f64) -> f64 {
     0.5 + sum * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
 }
 
-#[test]
-fn the_gelu_is_exact_and_not_the_tanh_form() {
-    let n = 1200;
-    let at: Vec<f32> = (0..n).map(|i| (i as f32 - 600.0) / 100.0).collect();
-    let mut plan = Plan::default();
-    let [u, d, g] = std::array::from_fn(|_| plan.act(n));
-    let driver = Emulated::new(1);
-    let mut device = Cuda::new(driver, Precision::F32).expect("kernels compile");
-    device.allocate(&plan, 0).expect("fits");
-    device.write_acts(u, &at);
-    device.write_acts(d, &vec![1.0; n]);
-    device.gelu_backward(u, d, Some(g));
-    let (values, slopes) = (device.read_acts(g), device.read_acts(d));
-    // The forward pass has a kernel of its own: through a layer whose weight is 1 and whose bias is 0.
+/// Errors of values and slopes, which a bound takes absolutely: beside them stands a 1. Made by a kernel that
+/// makes both again, and by the layer's own.
+fn gelu<B: Linear>(device: &mut B, at: &[f32]) -> Outputs {
+    let n = at.len();
     let (weights, layer) = layer(1, 1);
     let mut plan = Plan::default();
-    let [x, u, g] = std::array::from_fn(|_| plan.act(n));
+    let [x, u, d, g] = std::array::from_fn(|_| plan.act(n));
     device.allocate(&plan, weights.memory()).expect("fits");
     device.write_weights(Array::Value, layer.weight, &[1.0]);
-    device.write_acts(x, &at);
+    device.write_acts(x, at);
     device.linear_gelu(x, layer, u, g, n);
     let forward = device.read_acts(g);
-    device.finish().expect("no fault");
-    let mut apart = 0.0_f64;
-    for (i, x) in at.iter().enumerate() {
-        let x = f64::from(*x);
-        let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-        let (value, slope) = (x * below(x), below(x) + x * density);
-        for found in [values[i], forward[i]] {
-            assert!(
-                (f64::from(found) - value).abs() < 1e-6,
-                "GELU({x}): {found}"
-            );
-        }
-        assert!((f64::from(slopes[i]) - slope).abs() < 1e-6, "at {x}");
+    device.write_acts(u, at);
+    device.write_acts(d, &vec![1.0; n]);
+    device.gelu_backward(u, d, Some(g));
+    let (again, slopes) = (device.read_acts(g), device.read_acts(d));
+    let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    let value = |x: f64| x * below(x);
+    let slope = |x: f64| below(x) + x * density(x);
+    let errors = |found: Vec<f32>, exact: &dyn Fn(f64) -> f64| {
+        let error = |(x, found): (&f32, f32)| (f64::from(found) - exact(f64::from(*x))) as f32;
+        let errors = at.iter().zip(found).map(error);
+        errors.chain([1.0]).collect::<Vec<f32>>()
+    };
+    vec![
+        ("GELU".to_owned(), errors(forward, &value)),
+        ("GELU again".to_owned(), errors(again, &value)),
+        ("slope".to_owned(), errors(slopes, &slope)),
+    ]
+}
+
+pub(crate) fn the_gelu_is_exact_and_not_the_tanh_form<D: Driver>(judge: &mut dyn Judge<D>) {
+    // Numbers that bf16 has.
+    let at: Vec<f32> = (-768..768)
+        .map(|i| i as f32 / 128.0)
+        .filter(|x| x.to_bits() & 0xffff == 0)
+        .collect();
+    let tanh = |x: f64| {
         let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
-        apart = apart.max((0.5 * x * (1.0 + inner.tanh()) - value).abs());
-    }
-    // So the tanh form would have been seen, 400 times over.
+        (0.5 * x * (1.0 + inner.tanh()) - x * below(x)).abs()
+    };
+    let apart = at.iter().map(|x| tanh(f64::from(*x))).fold(0.0, f64::max);
+    // So the tanh form would be seen, 400 times over.
     assert!(apart > 4e-4, "{apart:e}");
+    let bounds = Bounds {
+        f32: 1e-6,
+        // A result of nearly 6, rounded.
+        bf16: 1.6e-2,
+    };
+    same(
+        judge,
+        bounds,
+        |cpu| {
+            let found = gelu(cpu, &at);
+            let exact = |(name, values): &(String, Vec<f32>)| {
+                let mut zeros = vec![0.0; values.len() - 1];
+                zeros.push(1.0);
+                (name.clone(), zeros)
+            };
+            let exact: Outputs = found.iter().map(exact).collect();
+            for one in compare(Precision::F32, bounds.f32, FLOOR, &exact, &found) {
+                assert!(one.passed, "the CPU itself: {one}");
+            }
+            exact
+        },
+        |cuda| gelu(cuda, &at),
+    );
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    let bounds = Bounds {
+        f32: 1e-5,
+        bf16: 1e-2,
+    };
+    for (inputs, outputs) in [
+        (768, 2_304),
+        (768, 3_072),
+        (3_072, 768),
+        (128, 768),
+        (256, 1_024),
+    ] {
+        same(
+            judge,
+            bounds,
+            |cpu| dense(cpu, 2_051, inputs, outputs),
+            |cuda| dense(cuda, 2_051, inputs, outputs),
+        );
+    }
+    for outputs in [1, 2, 9] {
+        same(
+            judge,
+            bounds,
+            |cpu| head(cpu, 4_099, 768, outputs),
+            |cuda| head(cuda, 4_099, 768, outputs),
+        );
+    }
 }

@@ -1,11 +1,12 @@
 //! Layer normalisation, with and without what stands before it.
 
-use engine::arena::Plan;
-use engine::backend::{Array, Dropout, DropoutAt};
-use engine::ops::layernorm::{LayerNorm, NormSaved, NormWeights};
-use engine::random::{Network, Place, Rate, Site};
+use crate::arena::Plan;
+use crate::backend::{Array, Dropout, DropoutAt};
+use crate::ops::layernorm::{LayerNorm, NormSaved, NormWeights};
+use crate::random::{Network, Place, Rate, Site};
 
-use super::{Bounds, DROPS, Laid, Outputs, Weights, numbers, same};
+use crate::check::{Bounds, DROPS, Judge, Laid, Outputs, Weights, numbers, same};
+use crate::cuda::driver::Driver;
 
 const BOUNDS: Bounds = Bounds {
     f32: 2e-6,
@@ -82,25 +83,40 @@ fn case<B: LayerNorm>(
     outputs
 }
 
-fn on_all(lengths: &[usize], width: usize, dropout: &Dropout) {
+fn on_all<D: Driver>(judge: &mut dyn Judge<D>, lengths: &[usize], width: usize, dropout: &Dropout) {
     same(
+        judge,
         BOUNDS,
         |cpu| case(cpu, lengths, width, dropout),
         |cuda| case(cuda, lengths, width, dropout),
     );
 }
 
-#[test]
-fn odd_rows_and_widths() {
-    on_all(&[1], 1, &Dropout::Off);
-    on_all(&[2, 3], 33, &DROPS);
-    on_all(&[31, 4, 7], 96, &DROPS);
-    on_all(&[5], 257, &DROPS);
+pub(crate) fn odd_rows_and_widths<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, &[1], 1, &Dropout::Off);
+    on_all(judge, &[2, 3], 33, &DROPS);
+    on_all(judge, &[31, 4, 7], 96, &DROPS);
+    on_all(judge, &[5], 257, &DROPS);
 }
 
-#[test]
-fn widths_of_models() {
-    on_all(&[9, 70], 128, &DROPS);
-    on_all(&[3], 768, &DROPS);
-    on_all(&[2], 1024, &DROPS);
+pub(crate) fn widths_of_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, &[9, 70], 128, &DROPS);
+    on_all(judge, &[3], 768, &DROPS);
+    on_all(judge, &[2], 1024, &DROPS);
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    let bounds = Bounds {
+        f32: 1e-5,
+        bf16: 1e-2,
+    };
+    for width in [256, 768] {
+        let lengths = &[512, 370, 128, 512, 511, 33, 512];
+        same(
+            judge,
+            bounds,
+            |cpu| case(cpu, lengths, width, &DROPS),
+            |cuda| case(cuda, lengths, width, &DROPS),
+        );
+    }
 }

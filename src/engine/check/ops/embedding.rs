@@ -1,12 +1,13 @@
 //! Embeddings, and the gradients of their tables: keys that stand once, in several chunks, in none.
 
-use engine::arena::Plan;
-use engine::backend::{Array, Dropout, DropoutAt};
-use engine::ops::embedding::{Embedding, EmbeddingInputs, EmbeddingWeights};
-use engine::ops::layernorm::{NormSaved, NormWeights};
-use engine::random::{Network, Place, Rate, Site};
+use crate::arena::Plan;
+use crate::backend::{Array, Dropout, DropoutAt};
+use crate::ops::embedding::{Embedding, EmbeddingInputs, EmbeddingWeights};
+use crate::ops::layernorm::{NormSaved, NormWeights};
+use crate::random::{Network, Place, Rate, Site};
 
-use super::{Bounds, DROPS, Laid, Outputs, Weights, numbers, same};
+use crate::check::{Bounds, DROPS, Judge, Laid, Outputs, Weights, numbers, same};
+use crate::cuda::driver::Driver;
 
 const BOUNDS: Bounds = Bounds {
     f32: 3e-6,
@@ -99,29 +100,47 @@ fn case<B: Embedding>(
     outputs
 }
 
-fn on_all(lengths: &[usize], width: usize, entries: usize, dropout: &Dropout) {
+fn on_all<D: Driver>(
+    judge: &mut dyn Judge<D>,
+    lengths: &[usize],
+    width: usize,
+    entries: usize,
+    dropout: &Dropout,
+) {
     same(
+        judge,
         BOUNDS,
         |cpu| case(cpu, lengths, width, entries, dropout),
         |cuda| case(cuda, lengths, width, entries, dropout),
     );
 }
 
-#[test]
-fn odd_rows_and_widths() {
-    on_all(&[1], 1, 1, &Dropout::Off);
-    on_all(&[31, 2], 31, 5, &DROPS);
-    on_all(&[33], 33, 257, &DROPS);
-    on_all(&[257, 1], 8, 66_000, &DROPS);
+pub(crate) fn odd_rows_and_widths<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, &[1], 1, 1, &Dropout::Off);
+    on_all(judge, &[31, 2], 31, 5, &DROPS);
+    on_all(judge, &[33], 33, 257, &DROPS);
+    on_all(judge, &[257, 1], 8, 66_000, &DROPS);
 }
 
-#[test]
-fn more_rows_than_a_block_sorts() {
-    on_all(&[600, 500, 37], 16, 300, &DROPS);
+pub(crate) fn more_rows_than_a_block_sorts<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, &[600, 500, 37], 16, 300, &DROPS);
 }
 
-#[test]
-fn widths_of_models() {
-    on_all(&[70], 128, 1000, &DROPS);
-    on_all(&[9, 68], 768, 300, &DROPS);
+pub(crate) fn widths_of_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    on_all(judge, &[70], 128, 1000, &DROPS);
+    on_all(judge, &[9, 68], 768, 300, &DROPS);
+}
+
+pub(crate) fn base_models<D: Driver>(judge: &mut dyn Judge<D>) {
+    let bounds = Bounds {
+        f32: 2e-5,
+        bf16: 2e-2,
+    };
+    let lengths = &[512, 370, 128, 512, 511, 33, 512];
+    same(
+        judge,
+        bounds,
+        |cpu| case(cpu, lengths, 768, 31_090, &DROPS),
+        |cuda| case(cuda, lengths, 768, 31_090, &DROPS),
+    );
 }
