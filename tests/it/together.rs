@@ -98,7 +98,7 @@ fn start(space: &Space) -> Child {
     command.spawn().expect("starts")
 }
 
-/// Processes of the training by rank, the first at 0.
+/// Processes of the training by rank, the first at 0; none before all of them are what they will be.
 fn ranks(space: &Space) -> Vec<i32> {
     let own = of_stages(space.root());
     let mut found: Vec<(u32, i32)> = all()
@@ -111,6 +111,10 @@ fn ranks(space: &Space) -> Vec<i32> {
         })
         .collect();
     found.sort_unstable();
+    // One that was only just started still looks like the one that starts it.
+    if !(0..).zip(&found).all(|(i, (rank, _))| i == *rank) {
+        return Vec::new();
+    }
     found.into_iter().map(|(_, pid)| pid).collect()
 }
 
