@@ -39,6 +39,7 @@ pages! {
     docs_commands: "docs/commands.md";
     docs_corpus: "docs/corpus.md";
     docs_cuda: "docs/cuda.md";
+    docs_cuda_kernels: "docs/cuda-kernels.md";
     docs_examples: "docs/examples.md";
     docs_experiments: "docs/experiments.md";
     docs_results: "docs/results.md";
