@@ -502,6 +502,25 @@ pub struct InputItem {
 }
 
 impl StageContext {
+    /// A stage that works in a folder and nothing else: no network, one core, silent, what it keeps beside its outputs.
+    #[must_use]
+    pub fn in_folder(folder: &Path, inputs: BTreeMap<String, StageInput>) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            inputs,
+            scratch: folder.join("scratch"),
+            offline: true,
+            root: folder.to_owned(),
+            cores: 1,
+            device: None,
+            micro_batch: None,
+            together: None,
+            progress_file: None,
+            live: None,
+            say: |_| {},
+        }
+    }
+
     /// The path of an input.
     ///
     /// # Errors

@@ -499,23 +499,6 @@ mod tests {
 
     use super::*;
 
-    fn context(folder: PathBuf, inputs: BTreeMap<String, StageInput>) -> StageContext {
-        StageContext {
-            scratch: folder.clone(),
-            root: folder.clone(),
-            folder,
-            inputs,
-            offline: true,
-            cores: 1,
-            device: None,
-            micro_batch: None,
-            together: None,
-            progress_file: None,
-            live: None,
-            say: |_| {},
-        }
-    }
-
     fn item(path: &str, seed: u32) -> InputItem {
         InputItem {
             path: path.to_owned(),
@@ -567,7 +550,7 @@ mod tests {
             },
         )]);
         let done = kind
-            .run(&context(folder.path().to_path_buf(), inputs))
+            .run(&StageContext::in_folder(folder.path(), inputs))
             .expect("a report");
         let counts: Vec<f64> = done.numbers.iter().map(|row| row.value).collect();
         // One stated run against two seeds half a point apart settles nothing, and a single seed never does.
@@ -587,7 +570,7 @@ mod tests {
     fn mistakes_name_the_next_action() {
         let folder = tempfile::tempdir().expect("a folder");
         let nothing = Report::default()
-            .run(&context(folder.path().to_path_buf(), BTreeMap::new()))
+            .run(&StageContext::in_folder(folder.path(), BTreeMap::new()))
             .expect_err("no input");
         assert_eq!(nothing.diagnostic.code, "report::no_input");
         assert!(nothing.diagnostic.help.is_some());

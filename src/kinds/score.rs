@@ -343,20 +343,7 @@ mod tests {
             };
             inputs.insert(place, input);
         }
-        StageContext {
-            folder: folder.to_owned(),
-            inputs,
-            scratch: folder.join("scratch"),
-            offline: true,
-            root: folder.to_owned(),
-            cores: 1,
-            device: None,
-            micro_batch: None,
-            together: None,
-            progress_file: None,
-            live: None,
-            say: |_| {},
-        }
+        StageContext::in_folder(folder, inputs)
     }
 
     #[test]

@@ -250,18 +250,8 @@ pub(super) mod testing {
             inputs.insert((*port).to_owned(), input);
         }
         StageContext {
-            folder: folder.to_owned(),
-            inputs,
-            scratch: folder.join("scratch"),
-            offline: true,
-            root: folder.to_owned(),
             cores: 2,
-            device: None,
-            micro_batch: None,
-            together: None,
-            progress_file: None,
-            live: None,
-            say: |_| {},
+            ..StageContext::in_folder(folder, inputs)
         }
     }
 

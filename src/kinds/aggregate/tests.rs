@@ -52,20 +52,7 @@ fn stage(folder: &Path, instances: &[(&[(&str, &str)], Value)]) -> StageContext 
         items: items.collect(),
         many: true,
     };
-    StageContext {
-        folder: folder.to_owned(),
-        inputs: BTreeMap::from([(PORT.to_owned(), input)]),
-        scratch: folder.join("scratch"),
-        offline: true,
-        root: folder.to_owned(),
-        cores: 1,
-        micro_batch: None,
-        together: None,
-        device: None,
-        progress_file: None,
-        live: None,
-        say: |_| {},
-    }
+    StageContext::in_folder(folder, BTreeMap::from([(PORT.to_owned(), input)]))
 }
 
 fn run(

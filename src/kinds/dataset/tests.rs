@@ -49,20 +49,7 @@ fn stage(folder: &Path, files: &[(&str, &str, &str)]) -> StageContext {
             },
         );
     }
-    StageContext {
-        folder: folder.to_owned(),
-        inputs,
-        scratch: folder.join("scratch"),
-        offline: true,
-        root: folder.to_owned(),
-        cores: 1,
-        device: None,
-        micro_batch: None,
-        together: None,
-        progress_file: None,
-        live: None,
-        say: |_| {},
-    }
+    StageContext::in_folder(folder, inputs)
 }
 
 fn find(report: &StageReport, split: Option<&str>, metric: &str, class: Option<&str>) -> f64 {

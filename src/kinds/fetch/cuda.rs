@@ -80,18 +80,11 @@ pub(super) fn fetch(
     fs_err::create_dir_all(&place)?;
     let folder = tempfile::Builder::new().tempdir_in(&place)?;
     let stage = StageContext {
-        folder: folder.path().to_path_buf(),
-        inputs: BTreeMap::new(),
         scratch: place.join("downloads"),
         offline: false,
         root: to.to_path_buf(),
-        cores: 1,
-        device: None,
-        micro_batch: None,
-        together: None,
-        progress_file: None,
-        live: None,
         say,
+        ..StageContext::in_folder(folder.path(), BTreeMap::new())
     };
     kind.run_in(&stage, around)?;
     let mut laid = Vec::new();

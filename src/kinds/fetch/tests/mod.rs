@@ -86,18 +86,11 @@ impl Bench {
     fn run(&self, config: Value) -> Result<StageReport, StageError> {
         let fetch = self.bind(config);
         let stage = StageContext {
-            folder: self.folder(),
-            inputs: BTreeMap::new(),
             scratch: self.home.path().join("scratch"),
             offline: self.offline,
             root: self.root(),
-            cores: 1,
-            device: None,
-            micro_batch: None,
-            together: None,
             progress_file: Some(self.home.path().join("progress")),
-            live: None,
-            say: |_| {},
+            ..StageContext::in_folder(&self.folder(), BTreeMap::new())
         };
         let result = fetch.run_in(
             &stage,
