@@ -27,6 +27,7 @@ mod fetch_lock;
 mod fetch_trouble;
 mod finetune;
 mod follow;
+mod forgery;
 mod gallery;
 mod handing_out;
 mod harm_or_help;

@@ -2,8 +2,8 @@
 
 use sha2::Digest as _;
 
+use crate::forgery::replace;
 use crate::sharing::{carried, export, rungs};
-use crate::sharing_hostile::replace;
 use crate::space::Space;
 
 /// Numbers of a program and their mean.

@@ -6,8 +6,8 @@ use std::process::Command;
 use flow::digest::Use;
 use serde_json::{Value, json};
 
+use crate::forgery::{edit_json, record_of, retell, seal};
 use crate::sharing::{carried, export, rungs};
-use crate::sharing_hostile::{edit_json, record_of, retell, seal};
 use crate::space::{Ran, Space, files_below};
 
 /// Two programs that count; the report reads one of them.

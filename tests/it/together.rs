@@ -2,7 +2,6 @@
 //! them. Knows nothing of networks.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -222,7 +221,6 @@ fn an_interruption_keeps_the_step_and_comes_to_the_same_bytes() {
     let space = prepared(2, STEPS);
     let child = start(&space);
     wait_until("a step is kept", || !kept(&space).0.is_empty());
-    std::thread::sleep(Duration::from_millis(20));
     signal(
         i32::try_from(child.id()).expect("a process number"),
         Signal::INT,

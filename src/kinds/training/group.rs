@@ -404,12 +404,10 @@ mod tests {
     #[test]
     fn who_is_not_waited_for_any_more_is_ended() {
         let folder = tempfile::tempdir().expect("temp");
-        let began = Instant::now();
         let watch = others("exec sleep 1000", folder.path().join("result"));
         let pid = watch.others.members()[0].child.id();
         assert!(watch.others.lost().is_none());
         drop(watch);
-        assert!(began.elapsed() < GRACE);
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("small"));
         let asked = rustix::process::test_kill_process(pid.expect("not zero"));
         assert!(asked.is_err(), "it is buried");
