@@ -27,6 +27,8 @@ pub struct Cost {
     pub bytes: Option<u64>,
     /// Bytes more while it runs.
     pub scratch_bytes: Option<u64>,
+    /// Bytes of a GPU's memory, where it computes on one and does not fill it.
+    pub device_bytes: Option<u64>,
     /// What was assumed because it is not known yet, a lower-case fragment each.
     pub assumed: Vec<String>,
     /// What stages that read an output may want to know of it, by output; the business of kinds.
@@ -39,6 +41,7 @@ pub struct Known<'a> {
     store: &'a Store,
     inputs: BTreeMap<&'a str, Vec<Given<'a>>>,
     result: Option<&'a IndexEntry>,
+    micro_batch: Option<u32>,
 }
 
 /// One thing an input is made of.
@@ -58,7 +61,21 @@ impl<'a> Known<'a> {
             store,
             inputs: BTreeMap::new(),
             result,
+            micro_batch: None,
         }
+    }
+
+    /// Says what `resources.micro_batch` is.
+    #[must_use]
+    pub fn with_micro_batch(mut self, sequences: Option<u32>) -> Self {
+        self.micro_batch = sequences;
+        self
+    }
+
+    /// Sequences that a device takes at once, where the pipeline says.
+    #[must_use]
+    pub fn micro_batch(&self) -> Option<u32> {
+        self.micro_batch
     }
 
     /// Adds a file or a folder of the user's to an input.

@@ -23,7 +23,7 @@ use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
 use super::training::group::Group;
-use super::training::room::{self, Room};
+use super::training::room::{self, Extent, Room};
 use super::training::train_error;
 
 /// A device that this program can compute on.
@@ -193,9 +193,6 @@ fn stage_error(diagnostic: Diagnostic) -> StageError {
     error
 }
 
-/// Bytes that libraries take after plans are made: kernels that are loaded when they are first used, graphs of steps.
-const LOADED_LATER: u64 = 512 << 20;
-
 /// A GPU with all kernels compiled, and its memory.
 fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), StageError> {
     let options = nvidia::Options {
@@ -211,7 +208,7 @@ fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), S
     let facts = device.driver().facts();
     let room = Room {
         who: facts.name.clone(),
-        available: available.saturating_sub(LOADED_LATER),
+        available: available.saturating_sub(room::LOADED_LATER),
         fills: Some(facts.memory),
     };
     Ok((device, room))
@@ -323,20 +320,21 @@ fn together<B: Backend + Send + 'static>(
     }
 }
 
-/// A pre-training on the stage's device, from first values, for examples of at most `longest` tokens.
+/// A pre-training on the stage's device, from first values, for examples of this extent.
 pub(super) fn pretrainer(
     stage: &StageContext,
     group: Option<&Group>,
     precision: Precision,
     settings: Pretraining,
-    longest: usize,
+    extent: Extent,
 ) -> Result<Made<dyn Pretrains>, StageError> {
+    let longest = extent.longest;
     let seat = group.map_or(Seat::ALONE, Group::seat);
     let cores = seat.share(stage.cores as usize).len().max(1);
     match of(stage, group, precision)? {
         Device::Cpu => {
             let room = Room::of_machine().shared_by(seat.size);
-            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+            let tokens = room::micro_tokens(stage, extent, &room, &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
@@ -348,7 +346,7 @@ pub(super) fn pretrainer(
         Device::Cuda(index) => {
             say_way_of_sums(stage, seat);
             let (device, room) = open_cuda(index, precision)?;
-            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+            let tokens = room::micro_tokens(stage, extent, &room, &|tokens| {
                 pretrain::footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
                     .with_precision(precision)
             })?;
@@ -368,15 +366,16 @@ pub(super) fn pretrainer(
     }
 }
 
-/// A model for a task on the stage's device, from first values, for rows of at most `longest` tokens. One that does not
-/// train takes less room.
+/// A model for a task on the stage's device, from first values, for rows of this extent. One that does not train takes
+/// less room.
 pub(super) fn task_trainer(
     stage: &StageContext,
     precision: Precision,
     settings: Finetuning,
-    longest: usize,
+    extent: Extent,
     trains: bool,
 ) -> Result<Made<dyn Finetunes>, StageError> {
+    let longest = extent.longest;
     let cores = stage.cores.max(1) as usize;
     match of(stage, None, precision)? {
         Device::Cpu => {
@@ -385,7 +384,7 @@ pub(super) fn task_trainer(
                     true => (finetune::footprint, TaskTrainer::new),
                     false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
                 };
-            let tokens = room::micro_tokens(stage, longest, &Room::of_machine(), &|tokens| {
+            let tokens = room::micro_tokens(stage, extent, &Room::of_machine(), &|tokens| {
                 footprint(&settings, longest, tokens, Granularity::PROCESSOR)
                     .with_precision(precision)
             })?;
@@ -400,7 +399,7 @@ pub(super) fn task_trainer(
                     false => (finetune::prediction_footprint, TaskTrainer::for_prediction),
                 };
             let (device, room) = open_cuda(index, precision)?;
-            let tokens = room::micro_tokens(stage, longest, &room, &|tokens| {
+            let tokens = room::micro_tokens(stage, extent, &room, &|tokens| {
                 footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
                     .with_precision(precision)
             })?;

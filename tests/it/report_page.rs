@@ -56,8 +56,13 @@ expect:
   - { metric: f1, where: { task: qa }, value: 60 }
 "#;
 
-/// Measures the page: what it is of, whether it is wider than the window, and the smallest contrast of any text.
-const MEASURE: &str = r#"<script>
+/// Forbids every script but the one that measures.
+const NO_SCRIPTS: &str =
+    r#"<meta http-equiv="Content-Security-Policy" content="script-src 'nonce-measure'">"#;
+
+/// Measures the page: what it is of, where each text stands, whether it is wider than the window, and the smallest
+/// contrast of any text.
+const MEASURE: &str = r#"<script nonce="measure">
 const channel = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4 };
 const light = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
 const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -73,6 +78,7 @@ const paper = element => {
 };
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 let least = [99, ''], count = 0;
+const places = [];
 for (let node = texts.nextNode(); node; node = texts.nextNode()) {
   const element = node.parentElement;
   if (!node.data.trim() || element.closest('script,style,title,desc,.hidden') || !element.getClientRects().length) continue;
@@ -81,12 +87,16 @@ for (let node = texts.nextNode(); node; node = texts.nextNode()) {
   const [a, b] = [light(over(ink, ground)), light(over(ground, ground))].sort((x, y) => y - x);
   const ratio = (a + 0.05) / (b + 0.05);
   count += 1;
+  const box = document.createRange();
+  box.selectNodeContents(node);
+  const { x, y, width, height } = box.getBoundingClientRect();
+  places.push([node.data.trim(), x, y, width, height, style.fontSize, ink].join(' '));
   if (ratio < least[0]) least = [ratio, node.data.trim().slice(0, 40) + ' in ' + element.className];
 }
 const root = document.documentElement;
 const answer = {
   width: root.clientWidth, wide: root.scrollWidth, ground: getComputedStyle(document.body).backgroundColor,
-  contrast: least[0], where: least[1], texts: count,
+  contrast: least[0], where: least[1], texts: count, places,
   scrolling: [...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1).length,
   headers: document.querySelectorAll('th').length, scoped: document.querySelectorAll('th[scope]').length,
   tables: document.querySelectorAll('table').length, captions: document.querySelectorAll('table > caption').length,
@@ -162,15 +172,14 @@ impl Browser {
     }
 }
 
-/// The report's page, and a copy that measures itself.
-fn pages(space: &Space) -> (PathBuf, PathBuf) {
-    space.call(&["run", "p.yaml"]).exits(0);
-    let page = space.path("reports/p/latest/index.html");
-    let text = fs_err::read_to_string(&page).expect("the page");
-    assert!(!text.contains("<script"), "the page itself has no script");
-    let (head, tail) = text.rsplit_once("</body>").expect("a body");
-    space.write("measured.html", format!("{head}{MEASURE}</body>{tail}"));
-    (page, space.path("measured.html"))
+/// A copy of a page that measures itself, with its own scripts or without.
+fn measuring(space: &Space, name: &str, page: &str, scripts: bool) -> PathBuf {
+    let (head, body) = page.split_once("<body").expect("a body");
+    let (body, tail) = body.rsplit_once("</body>").expect("a body's end");
+    let rules = if scripts { "" } else { NO_SCRIPTS };
+    let head = head.replacen("<head>", &format!("<head>{rules}"), 1);
+    space.write(name, format!("{head}<body{body}{MEASURE}</body>{tail}"));
+    space.path(name)
 }
 
 #[test]
@@ -179,9 +188,10 @@ fn a_browser_reads_the_page_from_the_disk() {
         return skip("there is no browser that starts (`apt-get install chromium`)");
     };
     let space = Space::with(PIPELINE);
-    let (page, measured) = pages(&space);
-
+    space.call(&["run", "p.yaml"]).exits(0);
+    let page = space.path("reports/p/latest/index.html");
     let text = fs_err::read_to_string(&page).expect("the page");
+    assert!(!text.contains("<script"), "the page itself has no script");
     for part in [
         "Of 3 stated numbers",
         "Among others",
@@ -192,28 +202,20 @@ fn a_browser_reads_the_page_from_the_disk() {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
 
-    // In a frame that may not run scripts it looks the same; a page that needs one does not.
-    let picture = |shown: &str, sandbox: &str| {
-        let frame = format!(
-            "<body style='margin:0'><iframe {sandbox} src='{shown}' style='width:1280px;height:4000px;border:0'></iframe>"
-        );
-        space.write("frame.html", &frame);
-        let path = space.path("frame.png");
-        let argument = format!("--screenshot={}", path.display());
-        let page = space.path("frame.html");
-        browser.call(&page, &[&argument, "--window-size=1280,4000"]);
-        fs_err::read(&path).expect("a picture")
+    // Where no script may run everything stands in the same place; in a page that needs one it does not.
+    let places = |name: &str, text: &str, scripts: bool| {
+        let copy = measuring(&space, name, text, scripts);
+        browser.measure(&copy, 1280, &[])["places"].clone()
     };
-    let shown = "reports/p/latest/index.html";
-    let (on, off) = (picture(shown, ""), picture(shown, "sandbox"));
-    assert!(on.len() > 50_000, "{} bytes", on.len());
-    assert!(on == off, "scripts make a difference");
-    space.write(
-        "needy.html",
-        "<p>here<script>document.body.append(' and there')</script>",
-    );
-    assert!(picture("needy.html", "") != picture("needy.html", "sandbox"));
+    let needy = "<html><head></head><body>here<script>document.body.append(' and there')</script></body></html>";
+    for (text, alike) in [(text.as_str(), true), (needy, false)] {
+        let on = places("on.html", text, true);
+        let off = places("off.html", text, false);
+        assert!(!off.as_array().expect("a list").is_empty(), "{off}");
+        assert_eq!(on == off, alike, "with scripts: {on}\nwithout: {off}");
+    }
 
+    let measured = measuring(&space, "measured.html", &text, true);
     let light = browser.measure(
         &measured,
         1280,

@@ -144,6 +144,7 @@ mod tests {
             precision: Some("bf16"),
             bytes: None,
             scratch_bytes: None,
+            device_bytes: None,
             assumed: vec!["a guess".to_owned()],
             offer: None,
         }

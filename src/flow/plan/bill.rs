@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Planner;
 use crate::cost::{Cost, Known};
+use crate::graph;
 use crate::spec::{Origin, OutputRef, StageId, StageSpec};
 
 /// Costs by stage, those of kinds that can say.
@@ -48,10 +49,19 @@ impl Planner<'_> {
         costs
     }
 
+    /// Bytes of a GPU's memory that a stage will take, by what is known of it and of what it reads; `None` where its kind
+    /// does not say, or says that it fills one.
+    #[must_use]
+    pub fn device_bytes(&self, id: StageId) -> Option<u64> {
+        let read = graph::upstream(self.workflow, &[id]);
+        self.costs(&read).remove(&id)?.device_bytes
+    }
+
     fn cost(&self, id: StageId, stage: &StageSpec, costs: &Costs) -> Option<Cost> {
         let entry = self.kinds.iter().find(|entry| entry.name == stage.kind)?;
         let result = self.known(id).map(|known| &known.entry);
-        let mut known = Known::new(self.store, result);
+        let resources = &stage.policy.resources;
+        let mut known = Known::new(self.store, result).with_micro_batch(resources.micro_batch);
         for input in &stage.inputs {
             match &input.origin {
                 Origin::Path(path) => known.add_path(&input.port, self.workflow.root.join(path)),

@@ -41,6 +41,9 @@ pub struct PlanRow {
     /// Bytes more while it runs, for kinds that know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scratch_bytes: Option<u64>,
+    /// Bytes of a GPU's memory, for kinds that know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
     /// What was assumed of what is not known yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assumed: Vec<String>,
@@ -182,6 +185,7 @@ impl PlanRow {
             precision: None,
             bytes: None,
             scratch_bytes: None,
+            device_bytes: None,
             assumed: Vec::new(),
             offer: None,
         }
@@ -195,6 +199,7 @@ impl PlanRow {
         self.precision = cost.precision;
         self.bytes = self.bytes.or(cost.bytes);
         self.scratch_bytes = cost.scratch_bytes;
+        self.device_bytes = cost.device_bytes;
         self.assumed = cost.assumed;
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Slots {
     gpus: Option<Vec<(Gpu, u64)>>,
     /// Kinds whose stages compute on a GPU where they name no device.
     auto: Option<BTreeSet<String>>,
+    /// Bytes that stages plan to take of a GPU, by name; `None` for those that fill one.
+    planned: BTreeMap<String, Option<u64>>,
     taken: BTreeMap<String, Vec<(usize, u64)>>,
 }
 
@@ -91,6 +93,7 @@ impl Slots {
             memory_free: memory_bytes,
             gpus: None,
             auto: None,
+            planned: BTreeMap::new(),
             taken: BTreeMap::new(),
         }
     }
@@ -128,6 +131,27 @@ impl Slots {
             false => 0,
         };
         stage.policy.resources.gpus.max(implied) as usize
+    }
+
+    /// Whether a stage takes a GPU without a word on how much of it, and nobody has asked its kind.
+    pub(super) fn asks_for_plan(&self, stage: &StageSpec) -> bool {
+        let wanted = &stage.policy.resources;
+        let is_implied = wanted.gpus == 0 && wanted.processes == 1;
+        is_implied && self.gpu_count(stage) > 0 && !self.planned.contains_key(&stage.name)
+    }
+
+    /// Bytes that a stage plans to take of a GPU; `None` where it fills one.
+    pub(super) fn set_planned(&mut self, stage: &StageSpec, bytes: Option<u64>) {
+        self.planned.insert(stage.name.clone(), bytes);
+    }
+
+    /// Bytes that a stage takes of each of its GPUs; 0 takes them whole.
+    fn gpu_bytes(&self, stage: &StageSpec) -> u64 {
+        let planned = self.planned.get(&stage.name).copied().flatten();
+        match stage.policy.resources.gpu_memory_bytes {
+            0 => planned.unwrap_or(0),
+            bytes => bytes,
+        }
     }
 
     /// Detects GPUs when the first stage asks for one: the driver's tool takes a while.
@@ -189,7 +213,7 @@ impl Slots {
         if wanted.cores.min(self.cores) > self.cores_free || memory > self.memory_free {
             return false;
         }
-        let (count, memory) = (self.gpu_count(stage), wanted.gpu_memory_bytes);
+        let (count, memory) = (self.gpu_count(stage), self.gpu_bytes(stage));
         let named = named_gpu(stage);
         count == 0
             || self
@@ -209,7 +233,7 @@ impl Slots {
         self.memory_free = self
             .memory_free
             .saturating_sub(wanted.memory_bytes.min(self.memory_bytes));
-        let (count, memory) = (self.gpu_count(stage), wanted.gpu_memory_bytes);
+        let (count, memory) = (self.gpu_count(stage), self.gpu_bytes(stage));
         if count == 0 {
             return None;
         }
@@ -219,10 +243,9 @@ impl Slots {
         for (index, (gpu, free)) in self.gpus().iter_mut().enumerate() {
             let is_meant = named.is_none_or(|named| named == index);
             if is_meant && taken.len() < count && has_room(gpu, *free, memory) {
-                let amount = if memory == 0 {
-                    gpu.memory_bytes
-                } else {
-                    memory
+                let amount = match takes_all(gpu, memory) {
+                    true => gpu.memory_bytes,
+                    false => memory,
                 };
                 *free -= amount;
                 taken.push((index, amount));
@@ -265,12 +288,16 @@ fn named_gpu(stage: &StageSpec) -> Option<usize> {
     device.strip_prefix("cuda:")?.parse().ok()
 }
 
-/// A stage that names no memory takes a whole GPU, so it needs an untouched one.
+/// Whether a stage takes a whole GPU: it names no memory, or plans to take more than there is and may yet find a way.
+fn takes_all(gpu: &Gpu, memory: u64) -> bool {
+    memory == 0 || memory >= gpu.memory_bytes
+}
+
+/// What takes a whole GPU needs an untouched one.
 fn has_room(gpu: &Gpu, free: u64, memory: u64) -> bool {
-    if memory == 0 {
-        free == gpu.memory_bytes
-    } else {
-        free >= memory
+    match takes_all(gpu, memory) {
+        true => free == gpu.memory_bytes,
+        false => free >= memory,
     }
 }
 
@@ -301,6 +328,7 @@ mod tests {
             memory_bytes: 100,
             memory_free: 100,
             auto: None,
+            planned: BTreeMap::new(),
             gpus: Some(memories.iter().enumerate().map(gpu).collect()),
             taken: BTreeMap::new(),
         }
@@ -363,6 +391,50 @@ mod tests {
         let mut none = super::tests::slots(&[]);
         assert!(!none.set_auto(BTreeSet::from(["pretrain".to_owned()])));
         assert_eq!((none.take(&auto), none.device(&auto)), (None, None));
+    }
+
+    #[test]
+    fn trainings_that_say_nothing_share_a_gpu_by_what_they_plan_to_take() {
+        let mut slots = slots(&[80]);
+        let kind = "finetune".to_owned();
+        assert!(slots.set_auto(BTreeSet::from([kind.clone()])));
+        let seed = |name: &str| {
+            let mut seed = stage(name);
+            seed.kind.clone_from(&kind);
+            seed
+        };
+        let (a, b, c, huge, unknown) = (
+            seed("a"),
+            seed("b"),
+            seed("c"),
+            seed("huge"),
+            seed("unknown"),
+        );
+        for (stage, bytes) in [(&a, 30), (&b, 30), (&c, 30), (&huge, 81)] {
+            assert!(slots.asks_for_plan(stage));
+            slots.set_planned(stage, Some(bytes));
+            assert!(!slots.asks_for_plan(stage));
+        }
+        slots.set_planned(&unknown, None);
+        assert!(slots.fits(&huge) && slots.fits(&unknown));
+        assert_eq!(slots.take(&a), Some(vec!["0".into()]));
+        assert_eq!(slots.take(&b), Some(vec!["0".into()]));
+        assert!(!slots.fits(&c) && !slots.fits(&huge) && !slots.fits(&unknown));
+        slots.give_back(&a);
+        assert!(slots.fits(&c));
+        slots.give_back(&b);
+        // One that plans more than there is has the whole GPU, and gives it back whole.
+        assert_eq!(slots.take(&huge), Some(vec!["0".into()]));
+        assert!(!slots.fits(&c));
+        slots.give_back(&huge);
+        assert!(slots.fits(&unknown));
+        // Who says how many has said how much: all of each.
+        let mut said = seed("said");
+        said.policy.resources.gpus = 1;
+        assert!(!slots.asks_for_plan(&said) && !slots.asks_for_plan(&stage("other")));
+        said.policy.resources.gpus = 0;
+        said.policy.resources.processes = 2;
+        assert!(!slots.asks_for_plan(&said));
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! What fine-tuning costs before it runs. Knows no device and no time.
 
+use engine::arena::Granularity;
 use engine::config::ElectraConfig;
-use engine::cost;
 use engine::model::architecture::Architecture;
+use engine::model::heads::HeadKind;
+use engine::{cost, finetune};
 use flow::cost::{Cost, Known};
 
 use super::Finetune;
 use super::run::RECENT;
 use crate::kinds::facts::{self, BYTES_A_WEIGHT, BYTES_IN_CHECKPOINT, Rows};
+use crate::kinds::training::room::Extent;
+
+/// Classes of a task: more than any set of the paper has.
+const USUAL_CLASSES: usize = 32;
 
 impl Finetune {
     /// Every epoch passes over `train` forward and back, and over `dev` forward. The head is not counted: it is a
@@ -35,7 +41,18 @@ impl Finetune {
         };
         let parameters = cost::parameters(Architecture::Body, &config);
         let model = BYTES_A_WEIGHT * parameters;
+        let (head, outputs) = usual_head(facts::asks(data));
+        let settings = self.settings(&config, (head, outputs), 1);
+        let extent = Extent {
+            most: self.batch,
+            longest,
+        };
+        let footprint = |tokens| {
+            finetune::footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
+                .with_precision(self.precision)
+        };
         Cost {
+            device_bytes: Some(extent.bytes_on_gpu(known.micro_batch(), &footprint)),
             flop: Some(all(|rows| *rows)),
             padded_flop: Some(all(Rows::padded)),
             tokens: Some(epochs * (train.pieces + dev.map_or(0.0, |rows| rows.pieces))),
@@ -64,6 +81,14 @@ pub(in crate::kinds) fn usual_length(asks: bool) -> usize {
     match asks {
         true => 384,
         false => 128,
+    }
+}
+
+/// A head of about the size that a task's will have, before its labels are known.
+pub(in crate::kinds) fn usual_head(asks: bool) -> (HeadKind, usize) {
+    match asks {
+        true => (HeadKind::Span, 2),
+        false => (HeadKind::Tokens, USUAL_CLASSES),
     }
 }
 
@@ -115,6 +140,11 @@ mod tests {
         assert!(cost.padded_flop > Some(4.0 * flop), "128 pieces a row");
         assert_eq!(cost.assumed, ["1.3 pieces a word"]);
         assert_eq!(cost.bytes, Some(4 * 109_327_872));
+        // 32 rows of 128 pieces: weights, gradients and moments, activations, and what comes beside a plan.
+        let gib = |cost: &Cost| cost.device_bytes.expect("counted") as f64 / f64::from(1 << 30);
+        assert!((3.0..6.0).contains(&gib(&cost)), "{} GiB", gib(&cost));
+        let small = kind().expected_cost(&known.with_micro_batch(Some(4)));
+        assert!(gib(&small) < gib(&cost), "{} GiB", gib(&small));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::kinds::model::{self, Model, Spelling, weights_error};
 use crate::kinds::tasks::{Encoding, Reading};
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
+use crate::kinds::training::room::Extent;
 use crate::kinds::training::{Pace, step_error, train_error};
 
 /// A line of the log.
@@ -127,11 +128,14 @@ impl<'a> Run<'a> {
             );
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
-        let longest = reading.max_length;
+        let extent = Extent {
+            most: kind.batch,
+            longest: reading.max_length,
+        };
         let Made {
             mut trainer,
             made_on,
-        } = device::task_trainer(stage, kind.precision, settings, longest, true)?;
+        } = device::task_trainer(stage, kind.precision, settings, extent, true)?;
         if let Some(tensors) = &begin.tensors {
             let is_for_others =
                 (begin.labels.as_deref()).is_some_and(|labels| *labels != *labels_of(reading));

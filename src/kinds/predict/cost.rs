@@ -1,11 +1,13 @@
 //! What prediction costs before it runs. Knows no device and no time.
 
-use engine::cost;
+use engine::arena::Granularity;
+use engine::{cost, finetune};
 use flow::cost::{Cost, Known};
 
-use super::Predict;
+use super::{Predict, run};
 use crate::kinds::facts::{self, BYTES_A_PIECE, Rows};
-use crate::kinds::finetune::cost::usual_length;
+use crate::kinds::finetune::cost::{usual_head, usual_length};
+use crate::kinds::training::room::Extent;
 
 impl Predict {
     /// Forward over the splits that are predicted, or over all text. The head is not counted.
@@ -36,12 +38,23 @@ impl Predict {
             // How much text there is decides everything.
             return Cost::default();
         }
+        let (head, outputs) = usual_head(facts::asks(data));
+        let settings = run::settings(config.clone(), head, outputs);
+        let extent = Extent {
+            most: run::EXAMPLES,
+            longest,
+        };
+        let footprint = |tokens| {
+            finetune::prediction_footprint(&settings, longest, tokens, Granularity::ACCELERATOR)
+                .with_precision(self.precision)
+        };
         let flop = |rows: &Rows| rows.pieces * cost::encoder(&config, rows.length());
         Cost {
             flop: Some(rows.iter().map(flop).sum()),
             padded_flop: Some(rows.iter().map(|rows| flop(&rows.padded())).sum()),
             tokens: Some(rows.iter().map(|rows| rows.pieces).sum()),
             precision: Some(self.precision.name()),
+            device_bytes: Some(extent.bytes_on_gpu(known.micro_batch(), &footprint)),
             assumed: facts::once(assumed),
             ..Cost::default()
         }

@@ -5,7 +5,9 @@ use data::example::{Example, Task};
 use data::features::Featuriser;
 use data::passages::{self, Cutting, Passage};
 use data::predictions::{Prediction, Writer};
+use engine::config::ElectraConfig;
 use engine::finetune::{Finetuning, Said};
+use engine::model::heads::HeadKind;
 use engine::schedule::{Schedule, Shape};
 use flow::diagnostic::Diagnostic;
 use flow::event::Progress;
@@ -20,10 +22,11 @@ use crate::kinds::finetune::{compiled, split};
 use crate::kinds::model;
 use crate::kinds::tasks::{Encoding, Reading, Rows};
 use crate::kinds::texts::{find_files, load_vocabulary};
+use crate::kinds::training::room::Extent;
 use crate::kinds::training::train_error;
 
 /// Examples that are predicted together.
-const EXAMPLES: usize = 64;
+pub(super) const EXAMPLES: usize = 64;
 /// What predictions for `text` are called.
 const TEXT: &str = "text";
 
@@ -68,16 +71,9 @@ pub(super) fn run(kind: &Predict, stage: &StageContext) -> Result<StageReport, S
     })
 }
 
-/// The model of the input, with room for as many tokens as the pipeline says.
-fn load(
-    kind: &Predict,
-    stage: &StageContext,
-    reading: &Reading,
-) -> Result<Box<dyn Finetunes>, StageError> {
-    let (config, tensors) = model::read(&stage.input("model")?)?;
-    let (head, outputs) = reading.head().map_err(stage_error)?;
-    // Nothing is trained: what concerns updates is not read.
-    let settings = Finetuning {
+/// Nothing is trained: what concerns updates is not read.
+pub(super) fn settings(config: ElectraConfig, head: HeadKind, outputs: usize) -> Finetuning {
+    Finetuning {
         config,
         head,
         outputs,
@@ -94,9 +90,23 @@ fn load(
         epsilon: 1e-6,
         clip: None,
         seed: 0,
+    }
+}
+
+/// The model of the input, with room for as many tokens as the pipeline says.
+fn load(
+    kind: &Predict,
+    stage: &StageContext,
+    reading: &Reading,
+) -> Result<Box<dyn Finetunes>, StageError> {
+    let (config, tensors) = model::read(&stage.input("model")?)?;
+    let (head, outputs) = reading.head().map_err(stage_error)?;
+    let settings = settings(config, head, outputs);
+    let extent = Extent {
+        most: EXAMPLES,
+        longest: reading.max_length,
     };
-    let longest = reading.max_length;
-    let made = device::task_trainer(stage, kind.precision, settings, longest, false)?;
+    let made = device::task_trainer(stage, kind.precision, settings, extent, false)?;
     let mut model = made.trainer;
     let begun = model.start_from(&tensors).map_err(train_error)?;
     if let Some(missing) = begun.unmatched.missing.first() {

@@ -90,6 +90,8 @@ impl Pretrain {
         let snapshot = |step: &u64| (snapshot_name(*step), facts.clone());
         gives.extend(self.snapshots.iter().map(snapshot));
         Cost {
+            // It takes as many tokens at once as a GPU has memory for.
+            device_bytes: None,
             flop: Some(flop),
             padded_flop: Some(padded),
             tokens: Some(tokens),

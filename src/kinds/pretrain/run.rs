@@ -21,6 +21,7 @@ use crate::kinds::model::{self, Model, Spelling};
 use crate::kinds::training::group::Group;
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
+use crate::kinds::training::room::Extent;
 use crate::kinds::training::{Pace, step_error, train_error};
 
 /// A part of the training: from a step on, the examples of a file.
@@ -119,12 +120,16 @@ pub(super) fn prepare(
 ) -> Result<Prepared, StageError> {
     let given = Given::find(kind, stage)?;
     let settings = kind.settings(vocabulary, &phases[0]);
+    let most = phases.iter().map(|phase| phase.batch).max();
     let longest = phases.iter().map(|phase| phase.longest).max();
-    let longest = longest.expect("there is a phase");
+    let extent = Extent {
+        most: most.expect("there is a phase"),
+        longest: longest.expect("there is a phase"),
+    };
     let Made {
         mut trainer,
         made_on,
-    } = device::pretrainer(stage, group, kind.precision, settings.clone(), longest)?;
+    } = device::pretrainer(stage, group, kind.precision, settings.clone(), extent)?;
     let warnings = begin::begin_from(&mut *trainer, &settings, stage)?;
     Ok(Prepared {
         trainer,

@@ -9,6 +9,13 @@ use flow::store::record::total_memory_bytes;
 const USUAL_TOKENS: usize = 4_096;
 /// Most tokens a GPU takes at once: a batch of the paper's second phase, 256 sequences of 512.
 const MOST_ON_GPU: usize = 131_072;
+/// Bytes that a process takes of a GPU beside what it plans: the driver's context, kernels, graphs of steps.
+const BESIDE_ON_GPU: u64 = (1 << 30) + LOADED_LATER;
+/// Those of them that come after the plan is made: kernels that are loaded when they are first used, graphs of steps.
+pub(in crate::kinds) const LOADED_LATER: u64 = 512 << 20;
+
+/// More tokens than this are beyond every machine, and beyond what may be counted.
+const MOST_COUNTED: usize = 1 << 32;
 
 /// What trains, as far as memory goes.
 #[derive(Clone, Debug)]
@@ -45,36 +52,71 @@ impl Room {
         }
     }
 
-    /// Tokens it takes at once, where the pipeline does not say. What decides is the memory of a device, never how much of it
-    /// is free at the moment, since the number shows in the last bits.
-    fn usual(&self, longest: usize, footprint: &dyn Fn(usize) -> Footprint) -> usize {
+    /// Tokens it takes at once of batches of so many, where the pipeline does not say. What decides is the memory of a
+    /// device, never how much of it is free at the moment, since the number shows in the last bits.
+    fn usual(&self, extent: Extent, footprint: &dyn Fn(usize) -> Footprint) -> usize {
+        extent.bounded(self.usual_of_any(footprint))
+    }
+
+    fn usual_of_any(&self, footprint: &dyn Fn(usize) -> Footprint) -> usize {
         let Some(bytes) = self.fills else {
-            return USUAL_TOKENS.max(longest);
+            return USUAL_TOKENS;
         };
         let fits = |tokens: usize| self.needs(&footprint(tokens)) <= bytes / 10 * 9;
         let halves = std::iter::successors(Some(MOST_ON_GPU), |tokens| Some(tokens / 2));
         let mut halves = halves.take_while(|tokens| *tokens > USUAL_TOKENS);
         let found = halves.find(|tokens| fits(*tokens));
-        found.unwrap_or(USUAL_TOKENS).max(longest)
+        found.unwrap_or(USUAL_TOKENS)
     }
 }
 
-/// Tokens of a micro-batch: `resources.micro_batch` sequences of `longest` tokens, or the usual number. Says what that
+/// What is computed on together.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kinds) struct Extent {
+    /// How many at most: those of a batch.
+    pub(in crate::kinds) most: usize,
+    /// Tokens of the longest.
+    pub(in crate::kinds) longest: usize,
+}
+
+impl Extent {
+    /// So many tokens, as far as there are as many; at least one row's.
+    fn bounded(self, tokens: usize) -> usize {
+        let all = self.most.saturating_mul(self.longest);
+        tokens.min(all).max(self.longest)
+    }
+
+    /// Bytes that training on these rows takes of a GPU that it does not fill: its plan, and what comes beside it.
+    pub(in crate::kinds) fn bytes_on_gpu(
+        self,
+        micro_batch: Option<u32>,
+        footprint: &dyn Fn(usize) -> Footprint,
+    ) -> u64 {
+        let tokens = match micro_batch {
+            Some(sequences) => (sequences as usize).saturating_mul(self.longest),
+            None => self.bounded(MOST_ON_GPU),
+        };
+        let plan = footprint(tokens.min(MOST_COUNTED));
+        plan.total() - plan.copy + BESIDE_ON_GPU
+    }
+}
+
+/// Tokens of a micro-batch: `resources.micro_batch` of the longest rows, or the usual number. Says what that
 /// takes; `footprint` counts it for so many tokens.
 ///
 /// # Errors
 /// When it is more than there is, with a micro-batch that fits.
 pub(in crate::kinds) fn micro_tokens(
     stage: &StageContext,
-    longest: usize,
+    extent: Extent,
     room: &Room,
     footprint: &dyn Fn(usize) -> Footprint,
 ) -> Result<usize, StageError> {
     let tokens = match stage.micro_batch {
-        Some(sequences) => (sequences as usize).saturating_mul(longest),
-        None => room.usual(longest, footprint),
+        Some(sequences) => (sequences as usize).saturating_mul(extent.longest),
+        None => room.usual(extent, footprint),
     };
-    let plan = fitting(tokens, longest, room, footprint)?;
+    let plan = fitting(tokens, extent.longest, room, footprint)?;
     let text = format!(
         "plans {}: {}; micro-batch {tokens} tokens",
         size(plan.total()),
@@ -107,9 +149,7 @@ fn fitting(
     footprint: &dyn Fn(usize) -> Footprint,
 ) -> Result<Footprint, StageError> {
     let available = room.available;
-    // More tokens than this are beyond every machine, and beyond what may be counted.
-    const MOST: usize = 1 << 32;
-    let plan = footprint(tokens.min(MOST));
+    let plan = footprint(tokens.min(MOST_COUNTED));
     let fits = |sequences: usize| room.needs(&footprint(sequences * longest)) <= available;
     if available == 0 || room.needs(&plan) <= available {
         return Ok(plan);
@@ -130,7 +170,7 @@ fn fitting(
         return Err(error.help(help));
     }
     // The largest number of sequences that fits: `least` does, `most` does not.
-    let (mut least, mut most) = (1, tokens.min(MOST).div_ceil(longest).max(2));
+    let (mut least, mut most) = (1, tokens.min(MOST_COUNTED).div_ceil(longest).max(2));
     while most - least > 1 {
         let middle = least.midpoint(most);
         match fits(middle) {
@@ -183,13 +223,23 @@ mod tests {
             available: free,
             fills: Some(bytes),
         };
-        let usual = |bytes| gpu(bytes, 0).usual(128, &footprint);
+        let extent = |most: usize, longest: usize| Extent { most, longest };
+        let many = extent(1 << 20, 128);
+        let usual = |bytes| gpu(bytes, 0).usual(many, &footprint);
         assert_eq!(usual(1 << 40), 131_072);
         // 128 MiB of activations beside 4 MiB of the rest, in nine tenths.
         assert_eq!([usual(147 << 20), usual(146 << 20)], [131_072, 65_536]);
         assert_eq!(usual(1 << 20), 4_096);
-        assert_eq!(gpu(1 << 20, 0).usual(5_000, &footprint), 5_000);
-        assert_eq!(room(0).usual(128, &footprint), 4_096);
+        let long = extent(1 << 20, 5_000);
+        assert_eq!(gpu(1 << 20, 0).usual(long, &footprint), 5_000);
+        assert_eq!(room(0).usual(many, &footprint), 4_096);
+        // No more than a batch has.
+        assert_eq!(gpu(1 << 40, 0).usual(extent(48, 128), &footprint), 6_144);
+        assert_eq!(room(0).usual(extent(16, 128), &footprint), 2_048);
+        // 4 MiB of weights, gradients and moments, 6 MiB of activations, and what comes beside a plan.
+        let planned = |micro_batch| extent(48, 128).bytes_on_gpu(micro_batch, &footprint);
+        assert_eq!(planned(None) - BESIDE_ON_GPU, 10 << 20);
+        assert_eq!(planned(Some(8)) - BESIDE_ON_GPU, 5 << 20);
         // The copy of 3 MiB lies elsewhere.
         assert!(fitting(4_096, 128, &gpu(1 << 30, 8 << 20), &footprint).is_ok());
         let error = fitting(4_096, 128, &gpu(1 << 30, 7 << 20), &footprint).expect_err("too much");
