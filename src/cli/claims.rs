@@ -90,7 +90,7 @@ fn line(claim: &Line) -> String {
     if let Some(interval) = &claim.interval {
         let _ = write!(text, ", difference {interval}");
     }
-    for reason in &claim.reasons {
+    for reason in claim.reasons.iter().chain(&claim.asides) {
         let _ = write!(text, "; {reason}");
     }
     text

@@ -21,6 +21,9 @@ pub const NUMBERS_BY_INPUT: &str = "numbers_by_input";
 /// The note in which kinds whose key knows of records find what of an input is not as the pipeline file is written.
 pub const DEPARTURES: &str = "departures";
 
+/// The note in which such kinds find the variables behind an input whose values the pipeline file does not state.
+pub const VARIABLES: &str = "variables";
+
 /// The note in which a stage says what settings came to that hang on its inputs, by the names of [`StageKind::in_effect`].
 ///
 /// [`StageKind::in_effect`]: crate::kind::StageKind::in_effect

@@ -207,6 +207,7 @@ fn remarks(cell: &Cell) -> Vec<String> {
     if let Some(line) = cell.raw.departure() {
         remarks.push(format!("Not as the file is written: {line}."));
     }
+    remarks.extend((cell.raw.asides().iter()).map(|aside| sentence(aside)));
     if !cell.raw.missing.is_empty() {
         remarks.push(format!(
             "{} of {} repetitions: without {}.",
@@ -228,6 +229,13 @@ fn remarks(cell: &Cell) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// A fragment as a sentence.
+fn sentence(fragment: &str) -> String {
+    let mut letters = fragment.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
 }
 
 /// Gives every remark a mark, equal remarks the same one, and returns them in order.

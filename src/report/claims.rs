@@ -380,6 +380,7 @@ mod tests {
             accepted: Vec::new(),
             is_repeated,
             departures: Vec::new(),
+            variables: Vec::new(),
         }
     }
 

@@ -104,7 +104,53 @@ impl fmt::Display for Departure {
     }
 }
 
+/// A variable behind a number whose value is not that of the pipeline file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Variable {
+    /// The stage that had it.
+    pub stage: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its value is in no record.
+    #[serde(default)]
+    pub secret: bool,
+}
+
+/// `train: HF_HOME, API_KEY (secret); score: LANG`; none without variables. They are sorted by stage.
+#[must_use]
+pub fn variables_line(variables: &[Variable]) -> Option<String> {
+    let stages = variables.chunk_by(|one, next| one.stage == next.stage);
+    let lines: Vec<String> = stages
+        .map(|of_stage| {
+            let names = of_stage.iter().map(|one| match one.secret {
+                true => format!("{} (secret)", one.name),
+                false => one.name.clone(),
+            });
+            let names: Vec<String> = names.collect();
+            format!("{}: {}", of_stage[0].stage, names.join(", "))
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
 impl Instance {
+    /// Variables of it, or of what it was made from, whose values the pipeline file does not state.
+    ///
+    /// Whoever wrote the note, what is in no form to be read is told as it stands.
+    #[must_use]
+    pub fn variables(&self) -> Vec<Variable> {
+        let Some(note) = self.notes.get("variables").filter(|note| !note.is_null()) else {
+            return Vec::new();
+        };
+        serde_json::from_value(note.clone()).unwrap_or_else(|_| {
+            vec![Variable {
+                stage: "something upstream".to_owned(),
+                name: text_of(note),
+                secret: false,
+            }]
+        })
+    }
+
     /// `input[axis=value,…]`, as people know it.
     #[must_use]
     pub fn name(&self) -> String {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::ReportError;
 use crate::frame::{Condition, Frame};
-use crate::input::{Departure, Instance, text_of};
+use crate::input::{Departure, Instance, Variable, text_of, variables_line};
 use crate::options::Where;
 use crate::stats::Summary;
 
@@ -46,6 +46,8 @@ pub struct Measure {
     pub accepted: Vec<String>,
     /// What departs from the pipeline file as written.
     pub departures: Vec<Departure>,
+    /// Variables behind it whose values the pipeline file does not state.
+    pub variables: Vec<Variable>,
 }
 
 impl Measure {
@@ -74,6 +76,16 @@ impl Measure {
             })
             .collect();
         Some(stages.join(", "))
+    }
+
+    /// What has to be said of it that makes it no less comparable, one fragment each.
+    #[must_use]
+    pub fn asides(&self) -> Vec<String> {
+        let variables = variables_line(&self.variables);
+        let variables = variables.map(|line| {
+            format!("rests on variables whose values the pipeline file does not state ({line})")
+        });
+        variables.into_iter().collect()
     }
 }
 
@@ -120,6 +132,7 @@ impl Measure {
             stand_ins: Vec::new(),
             accepted: Vec::new(),
             departures: Vec::new(),
+            variables: Vec::new(),
             is_repeated: false,
         })
     }
@@ -216,6 +229,7 @@ impl Data {
                 .iter()
                 .any(|&row| self.instance_of(row).replicate.is_some()),
             departures: self.departures(&rows),
+            variables: self.variables(&rows),
             rows,
             summary,
             values,
@@ -332,6 +346,14 @@ impl Data {
                 all.push(departure.clone());
             }
         }
+        all
+    }
+
+    fn variables(&self, rows: &[usize]) -> Vec<Variable> {
+        let all = rows.iter().map(|&row| self.instance_of(row).variables());
+        let mut all: Vec<Variable> = all.flatten().collect();
+        all.sort_unstable();
+        all.dedup();
         all
     }
 

@@ -6,8 +6,8 @@ use crate::cell::{Cell, show_reference};
 use crate::chart::Chart;
 use crate::claims::{Counts, Judged, Test, Verdict};
 use crate::equivalence::EQUIVALENCE_FORMULA;
-use crate::input::{Departure, Instance};
-use crate::measure::Data;
+use crate::input::{Departure, Instance, variables_line};
+use crate::measure::{Data, Measure};
 use crate::number::Style;
 use crate::options::{Format, Options};
 use crate::outcome::Outcome;
@@ -233,6 +233,7 @@ impl ClaimLine {
         let shown = show_reference(style, judged);
         let mut remarks = judged.reasons.clone();
         remarks.extend(judged.claim.note.clone());
+        remarks.extend(measure.into_iter().flat_map(Measure::asides));
         let has_no_width = |test: &Test| test.interval.half_width == 0.0;
         if let Some(measure) = measure
             && judged.test.as_ref().is_some_and(has_no_width)
@@ -278,7 +279,10 @@ impl Source {
             "redistribute",
             "settings",
             "stand_in",
+            "variables",
         ];
+        let variables = variables_line(&instance.variables());
+        let variables = variables.map(|line| format!("variables not of the file: {line}"));
         let facts = instance
             .notes
             .keys()
@@ -287,6 +291,7 @@ impl Source {
                 let lines = instance.note(name).into_iter();
                 lines.map(move |line| format!("{name}: {line}"))
             })
+            .chain(variables)
             .collect();
         Self {
             number,

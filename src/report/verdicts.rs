@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::claims::Verdict;
 use crate::error::ReportError;
 use crate::input::load_lines;
+use crate::measure::Measure;
 use crate::page::ClaimLine;
 
 /// A line of `claims.jsonl`. Texts are as shown; numbers are in the unit of the metric.
@@ -37,6 +38,9 @@ pub struct Line {
     /// Why it is neither reproduced nor differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// What has to be said of the number that makes it no less comparable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asides: Vec<String>,
     /// The stated value.
     pub value: f64,
     /// The margin.
@@ -70,6 +74,7 @@ impl Line {
             repetitions: claim.repetitions.clone(),
             interval: claim.interval.clone(),
             reasons: judged.reasons.clone(),
+            asides: (judged.measure.as_ref()).map_or_else(Vec::new, Measure::asides),
             value: judged.claim.value,
             tolerance: judged.claim.effective_tolerance(),
             mean: summary.map(|summary| summary.mean),

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use flow::digest::Digest;
 use flow::exec::job::entry_of;
-use flow::notes::{DEPARTURES, Notes, of_output};
+use flow::notes::{DEPARTURES, Notes, VARIABLES, of_output};
 use flow::plan::{Known, Planner};
 use flow::restate::RestatedInput;
 use flow::spec::load::{LoadFailure, LoadOptions, load_alone};
-use flow::spec::{Departure, Input, Origin, OutputRef, StageId, StageSpec, Workflow};
+use flow::spec::{Input, Origin, OutputRef, StageId, StageSpec, Upstream, Workflow};
 use flow::store::Store;
 use flow::store::record::Record;
 use report::card::Source;
@@ -45,8 +45,10 @@ struct Sides<'a> {
     bundle: &'a Bundle,
     records: &'a BTreeMap<Digest, Record>,
     by_name: BTreeMap<&'a str, &'a BundleStage>,
-    /// What is not as in the file as written, of each stage and all that it rests on.
-    departures: BTreeMap<&'a str, Vec<Departure>>,
+    /// What the plan tells of each stage and all that it rests on.
+    upstream: BTreeMap<&'a str, Upstream>,
+    /// Of a stage of which nothing is known.
+    nothing: Upstream,
 }
 
 /// Names of stages of a bundle that its pipeline file has otherwise or not at all, in the order of the bundle.
@@ -63,7 +65,8 @@ pub(super) fn unlike(
         by_name: by_name
             .map(|entry| (entry.stage.name.as_str(), entry))
             .collect(),
-        departures: BTreeMap::new(),
+        upstream: BTreeMap::new(),
+        nothing: Upstream::default(),
     };
     let specs: BTreeMap<&str, &StageSpec> = workflow
         .stages
@@ -75,8 +78,8 @@ pub(super) fn unlike(
         let name = entry.stage.name.as_str();
         let spec = specs.get(name).and_then(|spec| sides.chosen(spec));
         let is_so = spec.is_some_and(|spec| {
-            let departures = sides.departures_of(spec);
-            sides.departures.insert(name, departures);
+            let upstream = sides.upstream_of(spec);
+            sides.upstream.insert(name, upstream);
             sides.agrees(spec, entry)
         });
         if !is_so {
@@ -112,19 +115,18 @@ impl<'a> Sides<'a> {
     }
 
     /// As the planner gathers them.
-    fn departures_of(&self, spec: &StageSpec) -> Vec<Departure> {
-        let mut all = spec.departures.clone();
+    fn upstream_of(&self, spec: &StageSpec) -> Upstream {
         let choosers = spec
             .choices
             .iter()
             .map(|choice| self.workflow.stages[choice.stage.index()].name.as_str());
         let outputs = spec.inputs.iter().flat_map(outputs_of);
-        for name in choosers.chain(outputs.map(|output| self.name_of(output))) {
-            all.extend(self.departures.get(name).into_iter().flatten().cloned());
-        }
-        all.sort_unstable();
-        all.dedup();
-        all
+        let names = choosers.chain(outputs.map(|output| self.name_of(output)));
+        Upstream::of(spec, names.map(|name| self.told_of(name)))
+    }
+
+    fn told_of(&self, name: &str) -> &Upstream {
+        self.upstream.get(name).unwrap_or(&self.nothing)
     }
 
     fn agrees(&self, spec: &StageSpec, entry: &BundleStage) -> bool {
@@ -180,18 +182,14 @@ impl<'a> Sides<'a> {
                     return false;
                 };
                 let made = self.records[&entry.key].outputs.get(&output.output);
-                let of = |name: &str| self.departures.get(name).map_or(&[][..], Vec::as_slice);
                 let choosers = reader.choices.iter().map(|choice| choice.stage.index());
-                let departures = Departure::beside(
-                    reader,
-                    of(name),
-                    choosers.map(|chooser| of(&self.workflow.stages[chooser].name)),
-                );
-                let stated = item.notes.get(DEPARTURES);
-                let is_told = match departures.is_empty() {
-                    true => stated.is_none(),
-                    false => stated == Some(&json!(departures)),
-                };
+                let choosers: Vec<&Upstream> = choosers
+                    .map(|chooser| self.told_of(&self.workflow.stages[chooser].name))
+                    .collect();
+                let told = Upstream::beside(reader, self.told_of(name), &choosers);
+                let is_told = [DEPARTURES, VARIABLES]
+                    .iter()
+                    .all(|note| item.notes.get(*note) == told.get(*note));
                 item.key == Some(entry.key)
                     && made.is_some_and(|made| made.digest == item.content.digest)
                     && is_told

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use flow::diagnostic::Diagnostic;
 use flow::digest::Digest;
 use flow::exec::job::same_bytes;
-use flow::notes::{ByInput, DEPARTURES, Notes, inherit, of_output};
+use flow::notes::{ByInput, DEPARTURES, Notes, VARIABLES, inherit, of_output};
 use flow::restate::RestatedItem;
 use flow::store::record::Record;
 use serde_json::Value;
@@ -28,8 +28,9 @@ pub(super) fn faults(opened: &Opened) -> Vec<Diagnostic> {
             for item in &input.items {
                 let Some(key) = item.key else { continue };
                 let mut stated = item.notes.clone();
-                // What a run changed is no fact of the record.
+                // What a run changed, and what its environment said, is no fact of the record.
                 stated.remove(DEPARTURES);
+                stated.remove(VARIABLES);
                 let producer = opened.records.get(&key);
                 let is_so = producer.is_some_and(|producer| {
                     let of_key = known.get(&key).into_iter().flatten();

@@ -143,6 +143,59 @@ fn a_shrunk_run_says_so_and_changes_no_other_key() {
     assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
 }
 
+/// A number is no less reproduced where a variable comes from the environment of the run, but whoever has the file alone
+/// has to know. The value stands in keys, where it comes from does not.
+#[test]
+fn variables_that_the_file_does_not_state_are_told_beside_claims() {
+    let outputs = "outputs: { model: model }\n";
+    let with_env = |variables: &str| {
+        let env = format!("{outputs}    env: {{ {variables} }}\n");
+        PIPELINE.replacen(outputs, &env, 1)
+    };
+    let space = Space::with(&with_env(
+        "WIDTH: { from: environment }, TOKEN: { from: environment, secret: true }, STATED: 1",
+    ));
+    let run = || {
+        let mut command = space.command(&["run", "p.yaml"]);
+        Ran::of(
+            &command
+                .env("WIDTH", "3")
+                .env("TOKEN", "hush")
+                .output()
+                .expect("it starts"),
+        )
+    };
+    let ran = run().exits(0);
+    let aside = "rests on variables whose values the pipeline file does not state (train: TOKEN (secret), WIDTH)";
+    assert_eq!(
+        lines(&ran)[1],
+        format!(
+            "  reproduced: f1 (Table 7): 50.20 over 3 against 50.20 ±0.5, difference −0.21 to +0.21; {aside}"
+        )
+    );
+    assert_eq!(words(&space), ["reproduced", "reproduced", "inconclusive"]);
+    let page = space.read("reports/p/latest/report.md");
+    let footnote = aside.replacen("rests", "Rests", 1);
+    assert!(page.contains(&format!("{footnote}.")), "{page}");
+    assert!(!page.contains("hush"), "{page}");
+
+    // The same values in the file: the report alone is another.
+    space.write("p.yaml", with_env("WIDTH: 3, STATED: 1"));
+    let rows: Value = run_plan(&space);
+    let runs: Vec<&Value> = (rows.as_array().expect("rows").iter())
+        .filter(|row| row["state"] != "cached")
+        .map(|row| &row["stage"])
+        .collect();
+    assert_eq!(runs, ["table"]);
+    let ran = run().exits(0);
+    assert!(!ran.stderr.contains("does not state"), "{}", ran.stderr);
+}
+
+fn run_plan(space: &Space) -> Value {
+    let plan = space.call(&["plan", "p.yaml", "--json"]).exits(0);
+    serde_json::from_str(&plan.stdout).expect("rows")
+}
+
 const SETTINGS: &str = "\
 params: { rate: 5e-5 }
 stages:

@@ -9,8 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use crate::content::{Content, Form, Ignore};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
@@ -18,9 +16,9 @@ use crate::exec::environment;
 use crate::exec::job::{JobInput, JobItem, JobSource};
 use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
 use crate::kind::KindEntry;
-use crate::notes::{self, ByInput, DEPARTURES, Notes};
+use crate::notes::{self, ByInput, Notes};
 use crate::spec::{
-    ChoiceRef, Departure, Input, METRICS, Origin, OutputRef, StageId, StageSpec, Variant, Workflow,
+    ChoiceRef, Input, METRICS, Origin, OutputRef, StageId, StageSpec, Upstream, Variant, Workflow,
 };
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -84,8 +82,8 @@ pub struct Planner<'a> {
     choices: HashMap<StageId, BTreeMap<String, String>>,
     /// Notes of known stages, inherited ones included; empty for most.
     notes: Vec<Notes>,
-    /// What is not as in the file as written, of known stages and everything they rest on; empty for most.
-    departures: Vec<Vec<Departure>>,
+    /// What the plan tells of known stages and everything they rest on; empty for most.
+    upstream: Vec<Upstream>,
     paths: HashMap<String, Content>,
     published: HashMap<String, Digest>,
     globs: BTreeMap<String, (PathBuf, Vec<String>)>,
@@ -113,7 +111,7 @@ impl<'a> Planner<'a> {
             known: vec![None; workflow.stages.len()],
             choices: HashMap::new(),
             notes: vec![Notes::new(); workflow.stages.len()],
-            departures: vec![Vec::new(); workflow.stages.len()],
+            upstream: vec![Upstream::default(); workflow.stages.len()],
             paths: HashMap::new(),
             published: HashMap::new(),
             globs: BTreeMap::new(),
@@ -208,7 +206,7 @@ impl<'a> Planner<'a> {
         }
         by_input.finish(&mut notes);
         self.notes[id.index()] = notes;
-        self.departures[id.index()] = self.departures_of(id);
+        self.upstream[id.index()] = self.upstream_of(id);
         if !self.stage(id).chooses.is_empty() {
             let choice = self.choice_of(&known.key).unwrap_or_default();
             self.choices.insert(id, choice);
@@ -216,22 +214,12 @@ impl<'a> Planner<'a> {
         self.known[id.index()] = Some(known);
     }
 
-    /// What of a stage, of what chose for it and of everything it was made from is not as the file is written.
-    fn departures_of(&self, id: StageId) -> Vec<Departure> {
+    fn upstream_of(&self, id: StageId) -> Upstream {
         let stage = self.stage(id);
-        let mut all = stage.departures.clone();
         let choosers = stage.choices.iter().map(|choice| choice.stage);
-        let producers = stage
-            .inputs
-            .iter()
-            .flat_map(outputs_of)
-            .map(|output| output.stage);
-        for upstream in choosers.chain(producers) {
-            all.extend_from_slice(&self.departures[upstream.index()]);
-        }
-        all.sort_unstable();
-        all.dedup();
-        all
+        let producers = inputs_of(stage).map(|output| output.stage);
+        let upstream = choosers.chain(producers);
+        Upstream::of(stage, upstream.map(|one| &self.upstream[one.index()]))
     }
 
     fn choice_of(&self, key: &Digest) -> Option<BTreeMap<String, String>> {
@@ -436,15 +424,10 @@ impl<'a> Planner<'a> {
         };
         let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
         let choosers = reader.choices.iter().map(|choice| choice.stage.index());
-        let departures = Departure::beside(
-            reader,
-            &self.departures[output.stage.index()],
-            choosers.map(|chooser| self.departures[chooser].as_slice()),
-        );
-        if !departures.is_empty() {
-            // It travels by the plan, not by records: one result may be as written in one run and not in another.
-            notes.insert(DEPARTURES.to_owned(), json!(departures));
-        }
+        let choosers: Vec<&Upstream> = choosers.map(|chooser| &self.upstream[chooser]).collect();
+        let producer_upstream = &self.upstream[output.stage.index()];
+        // It travels by the plan, not by records: one result may be as written in one run and not in another.
+        notes.extend(Upstream::beside(reader, producer_upstream, &choosers));
         Ok(Some(PlannedItem {
             content: *content,
             axes: producer.axes.clone(),

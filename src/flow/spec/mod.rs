@@ -37,6 +37,7 @@ pub mod schema;
 mod settings;
 mod substitute;
 pub mod suggest;
+mod upstream;
 pub mod yaml;
 
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use departures::Departure;
 pub use fuzz::fuzz_load;
 pub use manifest::manifest_lines;
 pub use quantity::{parse_bytes, parse_seconds};
+pub use upstream::{Upstream, Variable};
 
 /// Whether a text can name a stage, an axis, a port or an output: `[a-z][a-z0-9_-]*`.
 #[must_use]
@@ -325,6 +327,17 @@ pub struct EnvVar {
     pub value: Option<String>,
     /// Whether it stays out of key, record and messages.
     pub secret: bool,
+    /// Whether the file says `from: environment`.
+    #[serde(default)]
+    pub from_environment: bool,
+}
+
+impl EnvVar {
+    /// Whether everybody who has the file has the value. A secret that stands in it is in no file that is handed on.
+    #[must_use]
+    pub fn is_stated(&self) -> bool {
+        !self.from_environment && !self.secret
+    }
 }
 
 /// `checkpoint: {dir, signal, grace}`.

@@ -374,6 +374,7 @@ impl Reader<'_> {
                 name: name.clone(),
                 value: Some(text),
                 secret: false,
+                from_environment: false,
             });
             return;
         }
@@ -385,6 +386,7 @@ impl Reader<'_> {
                 return;
             }
         };
+        let from_environment = keys.from.is_some();
         let value = match (keys.value, keys.from) {
             (Some(value), None) => Some(value),
             (None, Some(EnvSource::Environment)) if keys.secret => None,
@@ -428,6 +430,7 @@ impl Reader<'_> {
             name: name.clone(),
             value,
             secret: keys.secret,
+            from_environment,
         });
     }
 
