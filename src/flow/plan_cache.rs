@@ -157,3 +157,26 @@ fn name(options: &LoadOptions<'_>) -> Digest {
     ]);
     Use::Plan.digest(text.to_string().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{Departure, StageSpec};
+    use crate::test_support;
+
+    #[test]
+    fn a_stage_that_departs_is_read_back() {
+        let departure = Departure {
+            stage: "a".to_owned(),
+            what: "steps".to_owned(),
+            here: "1".to_owned(),
+            written: "2".to_owned(),
+        };
+        let stage = StageSpec {
+            departures: vec![departure],
+            ..test_support::stage("a")
+        };
+        let bytes = postcard::to_stdvec(&stage).expect("plain data");
+        let read: Result<StageSpec, _> = postcard::from_bytes(&bytes);
+        assert_eq!(read.ok(), Some(stage));
+    }
+}

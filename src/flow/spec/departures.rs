@@ -20,27 +20,39 @@ pub struct Departure {
     pub here: String,
     /// Its value in the file.
     pub written: String,
-    /// Beside an item of an input: of which input of the reader itself this is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
+}
+
+/// A departure beside an item of an input.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Told {
+    #[serde(flatten)]
+    departure: Departure,
+    /// Of which input of the reader itself this is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<String>,
 }
 
 impl Departure {
     /// What is told beside an item of an input: what its producer, and all that it was made from, has otherwise, what
     /// the reader itself has, and what those have that chose for the reader.
-    pub fn beside<'a>(
+    pub(super) fn beside<'a>(
         reader: &StageSpec,
-        producer: &[Self],
+        producer: &'a [Self],
         choosers: impl Iterator<Item = &'a [Self]>,
-    ) -> Vec<Self> {
-        let mut all = producer.to_vec();
+    ) -> Vec<Told> {
+        let upstream = producer.iter().chain(choosers.flatten());
+        let mut all: Vec<Told> = upstream
+            .map(|one| Told {
+                departure: one.clone(),
+                port: None,
+            })
+            .collect();
         // What is read, and what is asked of it, is the reader's; which result it reads may hang on a choice. Inputs that
         // are a person's files have no record to tell it by, so every item has all of it.
-        all.extend(reader.departures.iter().map(|one| Self {
+        all.extend(reader.departures.iter().map(|one| Told {
+            departure: one.clone(),
             port: one.what.strip_prefix("needs.").map(str::to_owned),
-            ..one.clone()
         }));
-        all.extend(choosers.flatten().cloned());
         all.sort_unstable();
         all.dedup();
         all
@@ -105,7 +117,6 @@ pub(super) fn mark_all(workflow: &mut Workflow, settings: &str) {
             what: "settings".to_owned(),
             here: cut(settings),
             written: "nothing that loads without them".to_owned(),
-            port: None,
         };
         for variant in &mut stage.variants {
             variant.stage.departures = vec![departure.clone()];
@@ -152,7 +163,6 @@ fn own(
                 here
             },
             written: there,
-            port: None,
         }
     };
     let Some(first) = siblings.first() else {
