@@ -339,6 +339,9 @@ pub struct PlanArgs {
     /// Expect times of training and prediction on this device instead of this machine.
     #[arg(long, value_name = "DEVICE", value_enum)]
     pub on: Option<Device>,
+    /// Name the downloads that `run --offline` would be refused; planning itself never uses the network.
+    #[arg(long)]
+    pub offline: bool,
     /// Print the plan as JSON on standard output.
     #[arg(long)]
     pub json: bool,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use flow::kind::StageKind as _;
 use flow::plan::{PlanRow, PlanState, SecondsBy, plan_rows};
 
 use super::Done;
@@ -10,6 +11,7 @@ use super::session::Session;
 use crate::console::table::{Align, Cell, Table};
 use crate::console::terminal::{Ink, Look};
 use crate::console::{Console, format};
+use crate::kinds::fetch::{Fetch, only_online};
 
 mod bill;
 pub(super) mod devices;
@@ -43,6 +45,14 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
         device != Some("reference")
     };
     let speeds = bill::expect_times(&mut rows, args.on, is_counted)?;
+    if args.offline {
+        for (row, id) in rows.iter_mut().zip(&selected) {
+            let stage = planner.stage(*id);
+            if row.state != PlanState::Cached && stage.kind == Fetch::NAME {
+                row.forbidden = only_online(&stage.config);
+            }
+        }
+    }
     if args.json {
         console.json(&rows);
     } else {
@@ -55,6 +65,9 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
             if let Some(line) = bill::total(&rows, state) {
                 console.note(&line);
             }
+        }
+        for line in forbidden(&rows) {
+            console.note(&line);
         }
         for speed in &speeds {
             console.note(&format!("speed of {speed}"));
@@ -123,6 +136,30 @@ fn offers(rows: &[PlanRow], file: &Path) -> Vec<String> {
             line.push_str(&format!("; `pipeline why {file} '{stage}'` has the lines"));
         }
         lines.push(line);
+    }
+    lines
+}
+
+/// What cannot run without the network, and the way out.
+fn forbidden(rows: &[PlanRow]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for row in rows {
+        let Some((first, rest)) = row.forbidden.split_first() else {
+            continue;
+        };
+        let mut line = format!("`{}` cannot run offline: `{first}`", row.stage);
+        if !rest.is_empty() {
+            line.push_str(&format!(" and {} more", rest.len()));
+        }
+        line.push_str(match rest.is_empty() {
+            true => " is not on this machine",
+            false => " are not on this machine",
+        });
+        lines.push(line);
+    }
+    if !lines.is_empty() {
+        let help = "name copies with `--mirrors FILE` or `--mirror PREFIX=DIR`, or run without `--offline`";
+        lines.push(help.to_owned());
     }
     lines
 }

@@ -147,6 +147,7 @@ mod tests {
             device_bytes: None,
             assumed: vec!["a guess".to_owned()],
             offer: None,
+            forbidden: Vec::new(),
         }
     }
 

@@ -50,6 +50,9 @@ pub struct PlanRow {
     /// What it could go on from instead of beginning anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offer: Option<Offer>,
+    /// Addresses that it would have to ask and must not, where the network is forbidden; filled in by who forbids it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<String>,
 }
 
 /// Where an expected time comes from.
@@ -188,6 +191,7 @@ impl PlanRow {
             device_bytes: None,
             assumed: Vec::new(),
             offer: None,
+            forbidden: Vec::new(),
         }
     }
 

@@ -33,12 +33,14 @@ mod download;
 mod extract;
 mod folder;
 mod hub;
+mod network;
 mod origin;
 mod pin;
 mod pinned;
 mod run;
 mod unpack;
 
+pub(crate) use network::only_online;
 pub(crate) use pinned::{Pinned, pinned};
 pub(crate) use unpack::{Unpacked, unpacked};
 pub(super) use unpack::{decompressed, each_text};

@@ -132,6 +132,36 @@ fn offline_names_the_url_and_the_way_out() {
 }
 
 #[test]
+fn what_only_the_network_has_is_known_before() {
+    let mut bench = Bench::new();
+    bench.mirrors = vec![
+        ("https://example.org/m".to_owned(), "copies".to_owned()),
+        (
+            "https://example.org/w".to_owned(),
+            "https://u:p@mirror.org".to_owned(),
+        ),
+    ];
+    let hub = |bench: &Bench| Hub::from_environment(|name| bench.variables.get(name).cloned());
+    let fetch = bench.bind(json!({"files": {
+        "a": "https://example.org/a", "b": "https://example.org/a", "c": "https://example.org/m/c",
+        "d": "https://example.org/w/d", "e": "file:///nowhere",
+        "f": {"manual": "ask", "put": "data/f"},
+    }}));
+    assert_eq!(
+        fetch.only_online(&hub(&bench)),
+        ["https://example.org/a", "https://***@mirror.org/d"]
+    );
+    let config = json!({"hf": "o/n", "revision": COMMIT, "files": ["model.bin"]});
+    let fetch = bench.bind(config);
+    assert_eq!(fetch.only_online(&hub(&bench)).len(), 1);
+    let place = format!("hf/hub/models--o--n/snapshots/{COMMIT}/model.bin");
+    bench.put(&place, "model");
+    let home = bench.home.path().join("hf").to_string_lossy().into_owned();
+    bench.variables.insert("HF_HOME".to_owned(), home);
+    assert!(fetch.only_online(&hub(&bench)).is_empty());
+}
+
+#[test]
 fn a_file_behind_a_door_is_taken_from_its_place() {
     let bench = Bench::new();
     let config = json!({"manual": "register at https://example.org", "put": "data/door.txt", "sha256": sha256(b"key")});
