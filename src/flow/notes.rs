@@ -15,6 +15,13 @@ pub const BY_OUTPUT: &str = "by_output";
 /// In the note `stand_in`, a map from inputs to what stands in for each; see [`NUMBERS_BY_INPUT`].
 pub const BY_INPUT: &str = "by_input";
 
+/// The note of what rests on numbers that a person typed into the pipeline file: where those stand, a text each. A stage
+/// that tells its numbers apart has a map with [`BY_NUMBER`] instead, and has taken its inputs into account.
+pub const TYPED: &str = "typed";
+
+/// In the note [`TYPED`], a list of numbers, each with its `sources` beside what names it.
+pub const BY_NUMBER: &str = "by_number";
+
 /// The note of a stage whose numbers of a split rest on the input of the split's name only, as those of a data set do.
 pub const NUMBERS_BY_INPUT: &str = "numbers_by_input";
 
@@ -30,7 +37,8 @@ pub const VARIABLES: &str = "variables";
 pub const SETTINGS: &str = "settings";
 
 /// Adds to `into` what `from`, the notes of something it was made from, hands on:
-/// `redistribute` (false wins), `stand_in`, `licence` and `accepted` (each fact once, sorted, whatever part it is about).
+/// `redistribute` (false wins), `stand_in`, `licence`, `accepted` and `typed` (each fact once, sorted, whatever part it is
+/// about).
 pub fn inherit(into: &mut Notes, from: &Notes) {
     if from.get("redistribute") == Some(&Value::Bool(false)) {
         into.insert("redistribute".to_owned(), Value::Bool(false));
@@ -39,6 +47,20 @@ pub fn inherit(into: &mut Notes, from: &Notes) {
         if let Some(new) = from.get(name) {
             add_facts(into, name, new);
         }
+    }
+    let tells_apart = |note: &Value| note.get(BY_NUMBER).is_some();
+    if let Some(new) = from.get(TYPED)
+        && !into.get(TYPED).is_some_and(tells_apart)
+    {
+        add_facts(into, TYPED, &sources(new));
+    }
+}
+
+/// What the note [`TYPED`] says of all numbers together.
+fn sources(note: &Value) -> Value {
+    match note.get(BY_NUMBER).and_then(Value::as_array) {
+        Some(numbers) => numbers.iter().map(|one| one["sources"].clone()).collect(),
+        None => note.clone(),
     }
 }
 
@@ -152,6 +174,22 @@ mod tests {
             travelling(&own),
             notes(&json!({ "stand_in": "near", "licence": "MIT" }))
         );
+    }
+
+    #[test]
+    fn typed_numbers_are_told_apart_by_whoever_made_them_and_travel_as_one() {
+        let made = notes(
+            &json!({ TYPED: { BY_NUMBER: [{ "metric": "a", "sources": ["T 9", "T 8"] }, { "metric": "b", "sources": ["T 9"] }] } }),
+        );
+        assert_eq!(travelling(&made)[TYPED], json!(["T 8", "T 9"]));
+        // Whoever tells its own numbers apart has looked at its inputs.
+        let mut own = made.clone();
+        inherit(&mut own, &notes(&json!({ TYPED: ["T 1"] })));
+        assert_eq!(own, made);
+        let mut silent = Notes::new();
+        inherit(&mut silent, &notes(&json!({ TYPED: "T 1" })));
+        inherit(&mut silent, &made);
+        assert_eq!(silent[TYPED], json!(["T 1", "T 8", "T 9"]));
     }
 
     #[test]

@@ -141,6 +141,9 @@ fn labels(measure: &Measure) -> Vec<&'static str> {
     if !measure.devices.is_empty() {
         labels.push("mixed devices");
     }
+    if measure.typed.is_all {
+        labels.push("typed");
+    }
     labels
 }
 

@@ -381,6 +381,7 @@ mod tests {
             is_repeated,
             departures: Vec::new(),
             variables: Vec::new(),
+            typed: crate::input::Typed::default(),
         }
     }
 

@@ -18,6 +18,12 @@ pub const INDEX_FILE: &str = "index.jsonl";
 /// those of the others are genuine.
 const BY_INPUT: &str = "by_input";
 
+/// In the note `typed`, a list of numbers that rest on typed ones; the others do not.
+const BY_NUMBER: &str = "by_number";
+
+/// What names a number among those of an instance.
+pub const NUMBER_FIELDS: [&str; 4] = ["metric", "dataset", "split", "class"];
+
 /// One metric row.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,7 +139,62 @@ pub fn variables_line(variables: &[Variable]) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
+/// What numbers that a person typed a number rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    /// Where those stand, each once; none where it rests on no such number.
+    pub sources: Vec<String>,
+    /// Whether it rests on nothing else.
+    pub is_all: bool,
+}
+
 impl Instance {
+    /// What the note `typed` says of one number, by its fields in the order of [`NUMBER_FIELDS`]. Where the note tells no
+    /// numbers apart, or is in no form to be read, it is about all of them.
+    #[must_use]
+    pub fn typed(&self, fields: [Option<&str>; 4]) -> Typed {
+        let Some(numbers) = (self.notes.get("typed"))
+            .and_then(|note| note.get(BY_NUMBER))
+            .and_then(Value::as_array)
+        else {
+            return Typed {
+                sources: self.note("typed"),
+                is_all: false,
+            };
+        };
+        let is_meant = |number: &&Value| {
+            (NUMBER_FIELDS.iter().zip(fields)).all(|(name, has)| match number[name].as_str() {
+                Some(stated) => has == Some(stated),
+                // What a number leaves open an axis may say.
+                None => {
+                    has.is_none()
+                        || self
+                            .axes
+                            .iter()
+                            .any(|(axis, v)| axis == name && has == Some(v))
+                }
+            })
+        };
+        let found = numbers.iter().find(is_meant);
+        found.map_or_else(Typed::default, |number| Typed {
+            sources: note_lines(&number["sources"]),
+            is_all: number["all"] == true,
+        })
+    }
+
+    /// Where the typed numbers stand that any number of it rests on, each once.
+    #[must_use]
+    pub fn typed_sources(&self) -> Vec<String> {
+        let note = self.notes.get("typed");
+        let numbers = note
+            .and_then(|note| note.get(BY_NUMBER))
+            .and_then(Value::as_array);
+        let Some(numbers) = numbers else {
+            return self.note("typed");
+        };
+        note_lines(&numbers.iter().map(|one| one["sources"].clone()).collect())
+    }
+
     /// Variables of it, or of what it was made from, whose values the pipeline file does not state.
     ///
     /// Whoever wrote the note, what is in no form to be read is told as it stands.

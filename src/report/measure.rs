@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::ReportError;
 use crate::frame::{Condition, Frame};
-use crate::input::{Departure, Instance, Variable, text_of, variables_line};
+use crate::input::{Departure, Instance, NUMBER_FIELDS, Typed, Variable, text_of, variables_line};
 use crate::options::Where;
 use crate::stats::Summary;
 
@@ -48,6 +48,8 @@ pub struct Measure {
     pub departures: Vec<Departure>,
     /// Variables behind it whose values the pipeline file does not state.
     pub variables: Vec<Variable>,
+    /// Numbers behind it that a person typed into the pipeline file.
+    pub typed: Typed,
 }
 
 impl Measure {
@@ -81,11 +83,22 @@ impl Measure {
     /// What has to be said of it that makes it no less comparable, one fragment each.
     #[must_use]
     pub fn asides(&self) -> Vec<String> {
-        let variables = variables_line(&self.variables);
-        let variables = variables.map(|line| {
+        let mut asides = Vec::new();
+        if !self.typed.sources.is_empty() {
+            let sources = self.typed.sources.join("; ");
+            asides.push(match self.typed.is_all {
+                true => format!(
+                    "computed from numbers typed into the pipeline file alone, from no result ({sources})"
+                ),
+                false => {
+                    format!("computed also from numbers typed into the pipeline file ({sources})")
+                }
+            });
+        }
+        asides.extend(variables_line(&self.variables).map(|line| {
             format!("rests on variables whose values the pipeline file does not state ({line})")
-        });
-        variables.into_iter().collect()
+        }));
+        asides
     }
 }
 
@@ -133,6 +146,7 @@ impl Measure {
             accepted: Vec::new(),
             departures: Vec::new(),
             variables: Vec::new(),
+            typed: Typed::default(),
             is_repeated: false,
         })
     }
@@ -230,6 +244,7 @@ impl Data {
                 .any(|&row| self.instance_of(row).replicate.is_some()),
             departures: self.departures(&rows),
             variables: self.variables(&rows),
+            typed: self.typed(&rows)?,
             rows,
             summary,
             values,
@@ -347,6 +362,27 @@ impl Data {
             }
         }
         all
+    }
+
+    fn typed(&self, rows: &[usize]) -> Result<Typed, ReportError> {
+        let mut all = Typed {
+            sources: Vec::new(),
+            is_all: true,
+        };
+        for &row in rows {
+            let mut fields = [None; 4];
+            for (field, name) in fields.iter_mut().zip(NUMBER_FIELDS) {
+                *field = self.frame.cell(row, name)?;
+            }
+            let one = self.instance_of(row).typed(fields);
+            all.is_all &= one.is_all;
+            for source in one.sources {
+                if !all.sources.contains(&source) {
+                    all.sources.push(source);
+                }
+            }
+        }
+        Ok(all)
     }
 
     fn variables(&self, rows: &[usize]) -> Vec<Variable> {

@@ -279,8 +279,11 @@ impl Source {
             "redistribute",
             "settings",
             "stand_in",
+            "typed",
             "variables",
         ];
+        let typed = instance.typed_sources();
+        let typed = (!typed.is_empty()).then(|| format!("typed numbers: {}", typed.join("; ")));
         let variables = variables_line(&instance.variables());
         let variables = variables.map(|line| format!("variables not of the file: {line}"));
         let facts = instance
@@ -291,6 +294,7 @@ impl Source {
                 let lines = instance.note(name).into_iter();
                 lines.map(move |line| format!("{name}: {line}"))
             })
+            .chain(typed)
             .chain(variables)
             .collect();
         Self {

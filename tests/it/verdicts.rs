@@ -75,7 +75,7 @@ fn a_run_ends_with_a_line_per_claim() {
         [
             "claims of table: 2 reproduced, 1 inconclusive",
             "  reproduced: f1 (Table 7): 50.20 over 3 against 50.20 ±0.5, difference −0.21 to +0.21",
-            "  reproduced: share, class ours (Table 10): 1 over 3 against 1 ±0.1, difference 0 to 0",
+            "  reproduced: share, class ours (Table 10): 1 over 3 against 1 ±0.1, difference 0 to 0; computed also from numbers typed into the pipeline file (source not stated)",
             "  inconclusive: f1, seed 1 (Table 7): 50.10 against 50.10 ±0.05; one repetition shows no spread",
         ]
     );

@@ -12,6 +12,7 @@ mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 use table::Table;
 
@@ -32,6 +33,9 @@ pub struct Aggregate {
     /// Numbers of others, each a map with `metric`, `value` and any columns, such as `{ system: KU-DMIS-1, batch: 1, metric: mrr, value: 46.37 }`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
+    /// Where the published numbers stand, such as `Table 9`; each may say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Columns made from others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
@@ -49,6 +53,9 @@ pub struct Published {
     pub metric: String,
     /// The number.
     pub value: f64,
+    /// Where it stands, if not where the others do; no column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Its columns: `dataset`, `split`, `class` or any other.
     #[serde(flatten)]
     pub columns: BTreeMap<String, Value>,
@@ -133,8 +140,8 @@ const RESERVED: [&str; 2] = ["metric", "value"];
 
 impl StageKind for Aggregate {
     const NAME: &'static str = "aggregate";
-    /// 1: first.
-    const VERSION: u32 = 1;
+    /// 1: first. 2: notes which numbers rest on published ones; `source` is no column.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "make derived numbers of numbers, such as sums over batches";
     const DERIVES: bool = true;
 
@@ -238,14 +245,18 @@ impl StageKind for Aggregate {
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
         let mut table = Table::read(self, stage)?;
         let mut numbers = Vec::new();
+        let mut typed = Vec::new();
         for step in &self.steps {
             let derived = steps::carry_out(step, &table, &self.groups)?;
             if !step.hidden {
-                numbers.extend(table::numbers(&derived, &step.metric, &self.fields)?);
+                let told = table::numbers(&derived, &step.metric, &self.fields)?;
+                typed.extend(derived.iter().map(|row| row.typed.clone()));
+                numbers.extend(told);
             }
             table.rows.extend(derived);
         }
         Ok(StageReport {
+            notes: typed::notes(&numbers, &typed),
             numbers,
             ..StageReport::default()
         })

@@ -8,6 +8,7 @@ use flow::spec::suggest;
 use serde_json::Value;
 
 use super::table::{Row, Table, text_of};
+use super::typed::Typed;
 use super::{Group, How, Missing, Step};
 
 /// What marks a number of which at least one part is of a test split, where the split itself is gone.
@@ -106,10 +107,16 @@ fn shares(step: &Step, rows: &[&Row]) -> Result<Vec<Row>, StageError> {
             .collect()
     };
     let mut best: BTreeMap<Vec<String>, f64> = BTreeMap::new();
+    let mut compared: BTreeMap<Vec<String>, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         let most = best.entry(key(row)).or_insert(f64::NEG_INFINITY);
         *most = most.max(row.value);
+        compared.entry(key(row)).or_default().push(row);
     }
+    // Which is the best hangs on all of them.
+    let typed: BTreeMap<Vec<String>, Typed> = (compared.into_iter())
+        .map(|(key, rows)| (key, Typed::of(&rows)))
+        .collect();
     let mut seen = BTreeSet::new();
     rows.iter()
         .map(|row| {
@@ -132,6 +139,7 @@ fn shares(step: &Step, rows: &[&Row]) -> Result<Vec<Row>, StageError> {
                 metric: step.metric.clone(),
                 columns: row.columns.clone(),
                 value: row.value / best,
+                typed: typed[&key(row)].clone(),
             })
         })
         .collect()
@@ -181,6 +189,7 @@ fn reduced(step: &Step, rows: &[&Row], groups: &[Group]) -> Result<Vec<Row>, Sta
             metric: step.metric.clone(),
             columns,
             value: combined(step.how, &values),
+            typed: Typed::of(&members),
         });
     }
     Ok(derived)
@@ -247,6 +256,7 @@ fn incomplete(step: &Step, rest: &BTreeMap<String, String>, lacking: &[String]) 
         metric: String::new(),
         columns: rest.clone(),
         value: 0.0,
+        typed: Typed::default(),
     };
     let of = match rest.is_empty() {
         true => String::new(),

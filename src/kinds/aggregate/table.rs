@@ -6,6 +6,7 @@ use flow::kind::{InputItem, StageContext, StageError};
 use flow::metric::MetricRow;
 use serde_json::Value;
 
+use super::typed::Typed;
 use super::{Aggregate, Group, PORT, RESERVED};
 
 /// One number.
@@ -17,6 +18,8 @@ pub(super) struct Row {
     pub(super) columns: BTreeMap<String, String>,
     /// The number.
     pub(super) value: f64,
+    /// What typed numbers it rests on.
+    pub(super) typed: Typed,
 }
 
 impl Row {
@@ -52,6 +55,7 @@ impl Table {
         for item in items {
             let repetition = item.axes.iter().find(|axis| axis.replicate);
             repetitions.insert(repetition.map(|axis| (axis.name.as_str(), axis.text.as_str())));
+            let typed = Typed::of_input(&item.notes);
             for row in read_rows(stage, item)? {
                 let mut columns: BTreeMap<String, String> = item
                     .axes
@@ -75,6 +79,7 @@ impl Table {
                     metric: row.metric,
                     columns,
                     value: row.value,
+                    typed: typed.clone(),
                 });
             }
         }
@@ -110,6 +115,7 @@ impl Table {
                     .map(|(name, value)| (name.clone(), text_of(value)))
                     .collect(),
                 value: published.value,
+                typed: Typed::itself(published.source.as_deref().or(config.source.as_deref())),
             });
         }
         for row in &mut rows {
