@@ -12,6 +12,7 @@ use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::digest::Digest;
 use flow::exec::job::{Answer, Order, Outcome};
 use flow::key::Manifest;
+use flow::kind::KindEntry;
 use flow::restate::{Restated, RestatedInput};
 use flow::store::index::IndexEntry;
 use flow::store::record::Record;
@@ -84,6 +85,31 @@ impl Reason {
     fn plain(why: impl Into<String>) -> Self {
         Self::new(why, "")
     }
+}
+
+/// Why what another version of a kind made is not made again. That it was made so is the author's word: nothing that
+/// rests on it holds.
+fn other_version(made_by: &str, kind: &KindEntry) -> Reason {
+    let stated = made_by.split_once(' ');
+    let version = stated.and_then(|(_, version)| version.parse::<u32>().ok());
+    let (there, what_to_do) = match version {
+        Some(version) if version > kind.version => (
+            format!("version {version}"),
+            "verify it with a program that has that version",
+        ),
+        Some(version) => (
+            format!("version {version}"),
+            "ask the author to run and export it anew, or verify it with the program that wrote it",
+        ),
+        None => (
+            format!("`{}`", made_by.escape_debug()),
+            "ask the author to run and export it anew",
+        ),
+    };
+    Reason::plain(format!(
+        "made by {there} of the kind `{}`, as the bundle says, and this program has version {}; {what_to_do}",
+        kind.name, kind.version
+    ))
 }
 
 impl<'a> Workshop<'a> {
@@ -173,11 +199,8 @@ impl<'a> Workshop<'a> {
                 .map(|(_, value)| value.to_owned())
         };
         let made_by = line("kind").unwrap_or_default();
-        let this = format!("{} {}", kind.name, kind.version);
-        if made_by != this {
-            return Ok(Again::Cannot(Reason::plain(format!(
-                "made by `{made_by}`, and this program has `{this}`"
-            ))));
+        if made_by != format!("{} {}", kind.name, kind.version) {
+            return Ok(Again::Cannot(other_version(&made_by, &kind)));
         }
         let numerics = bound.numerics.as_ref();
         if line("numerics")

@@ -18,28 +18,24 @@ stages:
   table: { kind: report, needs: { n: told } }
 ";
 
-/// What a later version may write: a kind that this one does not have.
-#[test]
-fn a_kind_that_nobody_knows_is_named_and_judged_by_nobody() {
-    let space = Space::with(COUNTS);
-    space.run(&[]).exits(0);
-    export(&space, &[]).exits(0);
-    let reader = carried(&space);
-    let path = record_of(&reader, "odd");
+/// Changes a line of the manifest behind a record of a bundle, as if another program had made it: all keys and digests
+/// tell the same tale.
+fn remake(reader: &Space, stage: &str, line: &str, other: &str, edit: impl Fn(&mut Value)) {
+    let path = record_of(reader, stage);
     let record: Value = serde_json::from_str(&reader.read(&path)).expect("JSON");
     let text = |field: &str| record[field].as_str().expect("text").to_owned();
     let old = text("key");
-    let manifest = text("manifest").replace("kind = command ", "kind = oracle ");
+    let manifest = text("manifest").replace(line, other);
     assert_ne!(manifest, text("manifest"));
     let new = Use::Manifest.digest(manifest.as_bytes()).to_string();
-    edit_json(&reader, &path, |record| {
+    edit_json(reader, &path, |record| {
         record["manifest"] = manifest.as_str().into();
     });
-    edit_json(&reader, "bundle/bundle.json", |bundle| {
+    edit_json(reader, "bundle/bundle.json", |bundle| {
         bundle["program"] = "pipeline 9.0.0".into();
         for entry in bundle["stages"].as_array_mut().expect("a list") {
             if entry["key"] == old.as_str() {
-                entry["stage"]["kind"] = "oracle".into();
+                edit(entry);
             }
         }
     });
@@ -49,8 +45,75 @@ fn a_kind_that_nobody_knows_is_named_and_judged_by_nobody() {
     }
     let moved = reader.path(&format!("bundle/records/{new}.json"));
     fs_err::rename(reader.path(&path), moved).expect("moved");
-    retell(&reader);
+    retell(reader);
     seal(&reader.path("bundle"));
+}
+
+/// Who says that another version made a report gets no table judged, and none that holds.
+#[test]
+fn what_another_version_of_a_kind_made_is_named_with_both_and_never_holds() {
+    let space = Space::with(COUNTS);
+    space.run(&[]).exits(0);
+    export(&space, &[]).exits(0);
+    let key = space.records()["table"]["key"].clone();
+    let key = key.as_str().expect("hex");
+    let record = format!("cache/records-v1/{}/{}.json", &key[..2], &key[2..]);
+    let record: Value = serde_json::from_str(&space.read(&record)).expect("JSON");
+    let manifest = record["manifest"].as_str().expect("text");
+    let line = (manifest.lines().find(|line| line.starts_with("kind = "))).expect("a kind");
+    let here: u32 = line
+        .rsplit(' ')
+        .next()
+        .expect("a word")
+        .parse()
+        .expect("a version");
+    for (there, to_do) in [
+        (
+            here - 1,
+            "ask the author to run and export it anew, or verify it with the program that wrote it",
+        ),
+        (here + 1, "verify it with a program that has that version"),
+    ] {
+        let reader = carried(&space);
+        remake(
+            &reader,
+            "table",
+            line,
+            &format!("kind = report {there}"),
+            |_| (),
+        );
+        let found = rungs(&reader, &[]);
+        assert_eq!(found[&2].0, "unjudged", "{found:?}");
+        let said = format!(
+            "made by version {there} of the kind `report`, as the bundle says, and this program has version {here}; {to_do}"
+        );
+        assert!(found[&2].1.contains(&said), "{found:?}");
+        let ran = reader.call(&["verify", "bundle"]).exits(0);
+        assert!(
+            ran.stdout
+                .contains(&format!("1 stage cannot be judged here: {said}: `table`")),
+            "{}",
+            ran.stdout
+        );
+    }
+}
+
+/// What a later version may write: a kind that this one does not have.
+#[test]
+fn a_kind_that_nobody_knows_is_named_and_judged_by_nobody() {
+    let space = Space::with(COUNTS);
+    space.run(&[]).exits(0);
+    export(&space, &[]).exits(0);
+    let reader = carried(&space);
+    remake(
+        &reader,
+        "odd",
+        "kind = command 1",
+        "kind = oracle 1",
+        |entry| {
+            entry["stage"]["kind"] = "oracle".into();
+        },
+    );
     let found = rungs(&reader, &[]);
     let words: Vec<&str> = found.values().map(|(word, _)| word.as_str()).collect();
     assert_eq!(words, ["partly", "holds", "unjudged"], "{found:?}");
