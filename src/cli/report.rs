@@ -44,7 +44,7 @@ pub(super) fn write_run_pages(
     page.graph = Some(graph(session, summary));
     page.text = text(args, session);
     page.tested = super::tested::tested(session, summary);
-    let html = render_run(&page);
+    let html = render_run(&page, flow::amounts::duration);
     let mut json = serde_json::to_vec_pretty(&page).expect("summaries serialise");
     json.push(b'\n');
     for report in &summary.reports {

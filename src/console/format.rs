@@ -1,26 +1,10 @@
 //! Numbers as people read them: sizes, times, counts, rates, names cut to a width. Knows nothing of what they measure.
 //!
-//! Sizes are binary everywhere (`KiB`, `MiB`, `GiB`), as on the command line.
+//! Sizes are binary everywhere (`KiB`, `MiB`, `GiB`), as on the command line; they and times are those of `flow`.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// `312 B`, `4.2 MiB`, `31 GiB`: three digits at most below 1000, powers of 1024.
-#[must_use]
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = to_float(bytes) / 1024.0;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{} {}", short_number(value), UNITS[unit])
-}
-
-pub use flow::clock::duration;
+pub use flow::amounts::{bytes, duration};
 
 /// A running clock: like [`duration`] in whole seconds, so that it changes once a second.
 #[must_use]
@@ -185,19 +169,6 @@ pub(super) fn to_float(value: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_binary_and_short() {
-        let shown: Vec<String> = [0, 999, 1000, 1024, 4_404_019, 33_500_000_000, u64::MAX]
-            .map(bytes)
-            .into();
-        assert_eq!(
-            shown,
-            [
-                "0 B", "999 B", "1 KiB", "1 KiB", "4.2 MiB", "31 GiB", "16 EiB"
-            ]
-        );
-    }
 
     #[test]
     fn a_clock_changes_once_a_second() {

@@ -1,5 +1,6 @@
 //! The workflow core: text to stages, stages to keys, keys to results. Knows no machine learning, no Polars, no CUDA.
 
+pub mod amounts;
 pub mod clock;
 pub mod content;
 pub mod cost;

@@ -35,4 +35,4 @@ pub use assemble::{CLAIMS_FILE, Report, build};
 pub use error::ReportError;
 pub use input::{INDEX_FILE, Instance, load_index};
 pub use options::{Claim, Options};
-pub use run_page::{RunSummary, RunTotals, StageLine, render_run};
+pub use run_page::{RunSummary, RunTotals, ShowSeconds, StageLine, render_run};

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use flow::amounts;
 use flow::clock;
 use flow::content::{Content, Form};
 use flow::diagnostic::{Class, Diagnostic, Failure};
@@ -84,8 +85,9 @@ impl<'a> Intent<'a> {
         let free = free_bytes(store.dir());
         if intent.bytes.saturating_add(SPARE_BYTES) > free {
             let message = format!(
-                "the bundle brings {} bytes, and the disk of the cache has {free}",
-                intent.bytes
+                "the bundle brings {}, and the disk of the cache has {} free",
+                amounts::bytes(intent.bytes),
+                amounts::bytes(free)
             );
             let diagnostic = Diagnostic::error("share::no_room", message)
                 .help("free some space, or name a cache elsewhere with `--cache`");

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use flow::amounts;
 use flow::content::{Content, Form, Tree};
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::digest::{Digest, Use};
@@ -252,7 +253,11 @@ fn look(root: &Path, dir: &Path, limit_bytes: u64) -> Result<BTreeMap<String, u6
     if bytes > limit_bytes {
         let diagnostic = Diagnostic::error(
             "share::too_large",
-            format!("the bundle has {bytes} bytes, and the limit is {limit_bytes}"),
+            format!(
+                "the bundle has {}, and the limit is {}",
+                amounts::bytes(bytes),
+                amounts::bytes(limit_bytes)
+            ),
         )
         .help("if you expect so much, allow it with `--limit SIZE`");
         return Err(Failure::one(Class::Input, diagnostic));

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use flow::amounts;
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::key::Manifest;
 use flow::kind::KindEntry;
@@ -172,9 +173,9 @@ fn unjudged(level: u8, what: &'static str, why: &str) -> Rung {
 
 fn first(opened: &Opened, started: Instant) -> Rung {
     let mut found = vec![format!(
-        "{} files with {} bytes, {} records of {}; bundle {}",
+        "{} files with {}, {} records of {}; bundle {}",
         opened.files.len(),
-        opened.bytes,
+        amounts::bytes(opened.bytes),
         opened.records.len(),
         stages(opened.bundle.stages.len()),
         opened.id.short()
@@ -188,8 +189,8 @@ fn first(opened: &Opened, started: Instant) -> Rung {
         };
         let holds = ["is not in it", "are not in it"];
         let detail = match out.count {
-            0 | 1 => format!("{} bytes", out.bytes),
-            count => format!("{count} instances, {} bytes", out.bytes),
+            0 | 1 => amounts::bytes(out.bytes),
+            count => format!("{count} instances, {}", amounts::bytes(out.bytes)),
         };
         gap::add(&mut gaps, (what, holds), out.why.words(), &name, detail);
     }

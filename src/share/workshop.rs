@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use flow::amounts;
 use flow::content::{Content, Form, Tree};
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::digest::Digest;
@@ -291,16 +292,21 @@ impl<'a> Workshop<'a> {
         if repeated > MOST_REPEATED_BYTES {
             return Some(Reason::new(
                 format!(
-                    "its inputs repeat the same files over more than {MOST_REPEATED_BYTES} bytes"
+                    "its inputs repeat the same files over more than {}",
+                    amounts::bytes(MOST_REPEATED_BYTES)
                 ),
-                format!("{repeated} bytes"),
+                amounts::bytes(repeated),
             ));
         }
         // Once in the temporary cache, once in the stage's folder.
         (bytes.saturating_mul(2).saturating_add(SPARE_BYTES) > free).then(|| {
             Reason::new(
                 "the temporary folder has no room for its inputs",
-                format!("they have {bytes} bytes, and there are {free}"),
+                format!(
+                    "they have {}, and there are {}",
+                    amounts::bytes(bytes),
+                    amounts::bytes(free)
+                ),
             )
         })
     }

@@ -1,6 +1,6 @@
 //! What holds a run back from remaking something precious. Knows nothing of how a run goes on.
 
-use crate::clock::duration;
+use crate::amounts::duration;
 use crate::diagnostic::Diagnostic;
 use crate::key::{Change, shorten};
 use crate::plan::{Offer, Why};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::amounts;
 use crate::diagnostic::Diagnostic;
 use crate::spec::StageSpec;
 use crate::store::record::total_memory_bytes;
@@ -173,8 +174,8 @@ impl Slots {
                 format!(
                     "`{}` asks for {} of memory, this machine has {}",
                     stage.name,
-                    gib(wanted.memory_bytes),
-                    gib(self.memory_bytes)
+                    amounts::bytes(wanted.memory_bytes),
+                    amounts::bytes(self.memory_bytes)
                 ),
             )
             .at(stage.span, "")
@@ -193,7 +194,7 @@ impl Slots {
             .count();
         if fitting < count {
             let with = if wanted.gpu_memory_bytes > 0 {
-                format!(" with {}", gib(wanted.gpu_memory_bytes))
+                format!(" with {}", amounts::bytes(wanted.gpu_memory_bytes))
             } else {
                 String::new()
             };
@@ -299,12 +300,6 @@ fn has_room(gpu: &Gpu, free: u64, memory: u64) -> bool {
         true => free == gpu.memory_bytes,
         false => free >= memory,
     }
-}
-
-fn gib(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-    let gib = bytes as f64 / f64::from(1_u32 << 30);
-    format!("{gib:.1} GiB")
 }
 
 #[cfg(test)]

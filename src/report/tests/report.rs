@@ -458,7 +458,7 @@ fn a_run_has_a_page_of_its_own() {
         )),
         text: Some("doc: \"<b>not bold</b>\"\n".to_owned()),
     };
-    let page = report::render_run(&run);
+    let page = report::render_run(&run, |seconds| format!("{seconds:.1} s"));
     fs_err::write(
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("run.html"),
         &page,
@@ -468,6 +468,6 @@ fn a_run_has_a_page_of_its_own() {
         "run_page",
         page.split_once("</style>").expect("a style sheet").1
     );
-    let empty = report::render_run(&report::RunSummary::default());
+    let empty = report::render_run(&report::RunSummary::default(), |_| String::new());
     assert!(!empty.contains("<svg"));
 }

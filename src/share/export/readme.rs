@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use flow::clock;
+use flow::amounts;
 use flow::digest::Digest;
 use flow::store::record::Record;
 use report::card::Source;
@@ -124,7 +124,7 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
     all.sort_by(f64::total_cmp);
     let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
     let longest: f64 = all.iter().rev().take(RERUN).sum();
-    let about = |seconds: f64| clock::duration(seconds.ceil());
+    let about = |seconds: f64| amounts::duration(seconds.ceil());
     let _ = write!(
         text,
         "## Three checks\n\n\
@@ -263,11 +263,11 @@ fn left_out(text: &mut String, all: &[LeftOut]) {
         };
         let _ = writeln!(
             text,
-            "| `{}{output}`{count} | {}{} | {} bytes |",
+            "| `{}{output}`{count} | {}{} | {} |",
             cell(&one.what),
             one.why.words(),
             cell(&terms),
-            one.bytes
+            amounts::bytes(one.bytes)
         );
     }
     if all.len() > MOST_LEFT_OUT {
