@@ -1,7 +1,6 @@
 //! Every word of the command line, as types. Knows nothing of what the words make happen.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +9,18 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 pub use clap_complete::Shell;
 
 use super::plan::devices::Device;
-use super::values::{
-    Condition, Mirror, OutputSelector, RunSelector, Setting, Settings, parse_device,
-    parse_duration, parse_selector, parse_share, parse_size,
+mod cache;
+mod share;
+mod show;
+
+pub use cache::{CacheCommand, CachePlace, GcArgs};
+pub use share::{ExportArgs, ImportArgs, ImportDvcArgs, VerifyArgs};
+pub use show::{
+    DiffArgs, GetArgs, GetFormat, GraphArgs, GraphFormat, PathArgs, ResultsArgs, ServeArgs,
+    StatusArgs,
 };
+
+use super::values::{Mirror, Setting, parse_device, parse_duration, parse_selector};
 
 /// Runs declarative experiment pipelines: a YAML file in, cached results and reports out.
 ///
@@ -375,193 +382,6 @@ pub struct StageArgs {
     pub stage: String,
 }
 
-/// `pipeline status`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct StatusArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// Only these stages [default: all].
-    #[arg(value_name = "STAGE", value_parser = parse_selector)]
-    pub stages: Vec<String>,
-    /// Follow the run that is going on, here or elsewhere, until it ends; its exit code is the run's.
-    #[arg(short, long, conflicts_with = "stages")]
-    pub follow: bool,
-    /// Follow this run, also one that is over: an id or `latest` [default: the one that goes on and began last].
-    #[arg(long, value_name = "RUN", requires = "follow")]
-    pub run: Option<String>,
-    /// Follow the run that writes this file of events.
-    #[arg(long, value_name = "FILE", requires = "follow", conflicts_with = "run", value_hint = ValueHint::FilePath)]
-    pub events: Option<PathBuf>,
-    /// Print the states as JSON on standard output; with `--follow`, the summary of the run.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `pipeline results`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ResultsArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// Only these stages [default: all that have numbers or may come to have some].
-    #[arg(value_name = "STAGE", value_parser = parse_selector)]
-    pub stages: Vec<String>,
-    /// Only instances of which this holds: `=`, `!=`, `<`, `<=`, `>`, `>=`; repeat for several.
-    #[arg(long = "where", value_name = "NAME=VALUE", help_heading = "Rows")]
-    pub conditions: Vec<Condition>,
-    /// Sort by this, upwards; `-NAME` downwards. Instances without it come last.
-    #[arg(
-        long,
-        value_name = "NAME",
-        allow_hyphen_values = true,
-        help_heading = "Rows"
-    )]
-    pub sort: Option<String>,
-    /// Sort downwards.
-    #[arg(long, requires = "sort", help_heading = "Rows")]
-    pub descending: bool,
-    /// Show these columns, in this order.
-    #[arg(
-        long,
-        value_name = "NAME,NAME",
-        value_delimiter = ',',
-        help_heading = "Rows"
-    )]
-    pub columns: Vec<String>,
-    /// Show means, standard deviations and n over the axis of repetition.
-    #[arg(long, help_heading = "Statistics")]
-    pub mean: bool,
-    /// Show means over this axis, or pair by it.
-    #[arg(long, value_name = "AXIS", help_heading = "Statistics")]
-    pub over: Option<String>,
-    /// Test whether the first value of an axis and the others differ, over the same repetitions.
-    #[arg(
-        long,
-        value_name = "AXIS=VALUE,VALUE",
-        conflicts_with = "mean",
-        help_heading = "Statistics"
-    )]
-    pub compare: Option<Settings>,
-    /// Print CSV on standard output, with every column.
-    #[arg(long, conflicts_with = "json", help_heading = "Output")]
-    pub csv: bool,
-    /// Print JSON on standard output, with every column.
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-    /// Write a Parquet file, with every column.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub parquet: Option<PathBuf>,
-}
-
-/// `pipeline serve`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServeArgs {
-    /// The pipeline file [default: that of the run that began last].
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
-    /// Where to listen; other addresses than this machine's own need `--public`.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub address: IpAddr,
-    /// The port; 0 takes a free one.
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    pub port: u16,
-    /// Let other machines see the page. It is not encrypted: who reads along on the network sees it, too.
-    #[arg(long)]
-    pub public: bool,
-    /// Apply a profile of the file; repeat for several, later ones win.
-    #[arg(long = "profile", value_name = "NAME", help_heading = "Settings")]
-    pub profiles: Vec<String>,
-    /// Set a parameter, over file and profiles; the value is YAML.
-    #[arg(long = "set", value_name = "NAME=VALUE", help_heading = "Settings")]
-    pub settings: Vec<Setting>,
-    /// Where results are kept [default: `cache` in the pipeline's root].
-    #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
-    pub cache: Option<PathBuf>,
-}
-
-/// `pipeline get`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct GetArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// The stage, and the output where it is not the first one.
-    #[arg(value_name = "STAGE[.OUTPUT]")]
-    pub output: OutputSelector,
-    /// The folder that gets the copy, made where it is missing; with `huggingface` it becomes the model's folder.
-    #[arg(long = "to", value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub to: PathBuf,
-    /// What to write.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GetFormat::Files)]
-    pub format: GetFormat,
-    /// Write a model for the hub though terms of what it was made from forbid to pass it on.
-    #[arg(long, requires = "format")]
-    pub include_restricted: bool,
-}
-
-/// What `pipeline get` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum GetFormat {
-    /// The output as it is.
-    Files,
-    /// A model as a folder for the Hugging Face hub, with its card.
-    Huggingface,
-}
-
-/// `pipeline path`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct PathArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// The stage, and the output where it is not the first one.
-    #[arg(value_name = "STAGE[.OUTPUT]")]
-    pub output: OutputSelector,
-}
-
-/// `pipeline diff`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct DiffArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// The run on the left: an id, `latest`, `latest~1`.
-    #[arg(value_name = "RUN")]
-    pub left: RunSelector,
-    /// The run on the right.
-    #[arg(value_name = "RUN")]
-    pub right: RunSelector,
-    /// Only these stages [default: all].
-    #[arg(value_name = "STAGE", value_parser = parse_selector)]
-    pub stages: Vec<String>,
-    /// Print what differs as JSON on standard output.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `pipeline graph`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct GraphArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// What to write.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GraphFormat::Dot)]
-    pub format: GraphFormat,
-}
-
-/// How a graph is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GraphFormat {
-    /// For Graphviz.
-    Dot,
-    /// For Markdown pages.
-    Mermaid,
-    /// A picture.
-    Svg,
-}
-
 /// `pipeline accept`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AcceptArgs {
@@ -576,86 +396,6 @@ pub struct AcceptArgs {
     pub reason: String,
 }
 
-/// `pipeline export`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ExportArgs {
-    /// The pipeline.
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    /// Only these stages and what they were made from [default: all].
-    #[arg(value_name = "STAGE", value_parser = parse_selector)]
-    pub stages: Vec<String>,
-    /// The folder to write; nothing may lie there.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub out: PathBuf,
-    /// Also all other outputs, what stages printed, and files of yours above 1 MiB.
-    #[arg(long)]
-    pub objects: bool,
-    /// Also models.
-    #[arg(long)]
-    pub models: bool,
-    /// Also what terms forbid to pass on.
-    #[arg(long)]
-    pub include_restricted: bool,
-    /// Leave out people, hosts and folders of this machine, and search all that was written for them.
-    #[arg(long)]
-    pub anonymous: bool,
-}
-
-/// `pipeline verify`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct VerifyArgs {
-    /// The folder that `pipeline export` wrote.
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub bundle: PathBuf,
-    /// Carry out so many stages again, chosen at random, or those named.
-    #[arg(long, value_name = "N|STAGE", num_args = 1..)]
-    pub rerun: Vec<String>,
-    /// Chooses other stages.
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "rerun")]
-    pub seed: u64,
-    /// How far numbers of a stage may differ and count as stable, relative.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = parse_share, requires = "rerun")]
-    pub tolerance: f64,
-    /// A cache of yours, for inputs that the bundle does not hold; it is only read.
-    #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub cache: Option<PathBuf>,
-    /// Refuse a bundle with more bytes [default: 256GiB].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub limit: Option<u64>,
-    /// Name every stage that cannot be judged, and all that was found.
-    #[arg(short, long)]
-    pub verbose: bool,
-    /// Print the rungs as JSON on standard output.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `pipeline import`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ImportArgs {
-    /// The folder that `pipeline export` wrote.
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub bundle: PathBuf,
-    /// The cache that takes it, made where it is missing.
-    #[arg(long = "cache", value_name = "DIR", default_value = "cache", value_hint = ValueHint::DirPath)]
-    pub cache: PathBuf,
-    /// Refuse a bundle with more bytes [default: 256GiB].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub limit: Option<u64>,
-}
-
-/// `pipeline import-dvc`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ImportDvcArgs {
-    /// The `dvc.yaml`; its parameter files are read beside it.
-    #[arg(value_name = "DVC_YAML", default_value = "dvc.yaml", value_hint = ValueHint::FilePath)]
-    pub file: PathBuf,
-    /// The pipeline file to write [default: `pipelines/NAME.yaml` beside it, NAME being that of its folder].
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub out: Option<PathBuf>,
-}
-
 /// `pipeline lock`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LockArgs {
@@ -665,63 +405,6 @@ pub struct LockArgs {
     /// Fetch this stage anew and lock what comes.
     #[arg(long = "update", value_name = "STAGE", value_parser = parse_selector)]
     pub update: Vec<String>,
-}
-
-/// `pipeline cache …`.
-#[derive(Debug, Subcommand)]
-pub enum CacheCommand {
-    /// Show what the cache holds
-    #[command(after_help = "Examples:\n  pipeline cache stats\n  pipeline cache stats --json")]
-    Stats {
-        /// The cache.
-        #[command(flatten)]
-        place: CachePlace,
-        /// Print the numbers as JSON on standard output.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read every object, and quarantine what does not match its digest
-    #[command(
-        after_help = "Examples:\n  pipeline cache verify\n  pipeline cache verify --cache /scratch/cache"
-    )]
-    Verify {
-        /// The cache.
-        #[command(flatten)]
-        place: CachePlace,
-    },
-    /// Remove what no recent run reaches; never a checkpoint of unfinished work
-    #[command(
-        after_help = "Examples:\n  pipeline cache gc --dry-run\n  pipeline cache gc --keep-runs 5\n  pipeline cache gc --older-than 30d --down-to 200GiB"
-    )]
-    Gc(GcArgs),
-}
-
-/// Where a cache lies.
-#[derive(Clone, Debug, clap::Args)]
-pub struct CachePlace {
-    /// The cache's folder.
-    #[arg(long = "cache", value_name = "DIR", default_value = "cache", value_hint = ValueHint::DirPath)]
-    pub cache: PathBuf,
-}
-
-/// `pipeline cache gc`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct GcArgs {
-    /// The cache.
-    #[command(flatten)]
-    pub place: CachePlace,
-    /// Keep what the last N runs of each pipeline reach [default: 10, where no other limit is given].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub keep_runs: Option<u32>,
-    /// Remove only what no run used for this long.
-    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
-    pub older_than: Option<Duration>,
-    /// Remove, longest unused and cheapest to make again first, only until the cache is this small.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub down_to: Option<u64>,
-    /// Remove nothing; say what would go and why.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Why there are no arguments to act on: help that was asked for, or a mistake.

@@ -4,8 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use rayon::prelude::*;
-
+use self::evaluation::judge;
 use crate::arena::{Footprint, Granularity, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
@@ -14,17 +13,22 @@ use crate::config::ElectraConfig;
 use crate::error::TrainError;
 use crate::finite;
 use crate::mask::Masking;
-use crate::model::batch::{Sequence, parts};
+use crate::model::batch::parts;
 use crate::model::pretraining::{
-    Corrupted, GENERATOR, MaskedSequence, PretrainingModel, PretrainingPlan, Replacements, Scales,
+    GENERATOR, MaskedSequence, PretrainingModel, PretrainingPlan, Replacements, Scales,
 };
 use crate::ops::adamw::{Group, Update};
 use crate::ops::losses::RtdSum;
 use crate::ops::mlm::{MlmSum, Sampling};
 use crate::parameters::Parameters;
-use crate::random::Draw;
 use crate::schedule::{Schedule, groups};
 use crate::weights::{self, Tensors, Unmatched};
+
+mod evaluation;
+mod examples;
+
+pub use evaluation::{EvaluationNumbers, Judged, MlmCounts};
+pub use examples::{Example, check, masked};
 
 /// What decides the result of pre-training, examples aside.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,15 +64,6 @@ pub struct Pretraining {
     pub seed: u64,
 }
 
-/// An example: ids with specials, and a segment for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Example<'a> {
-    /// Token ids.
-    pub ids: &'a [u32],
-    /// Segments.
-    pub types: &'a [u32],
-}
-
 /// What a step says.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct StepNumbers {
@@ -92,27 +87,6 @@ pub struct StepNumbers {
     pub learning_rate: f64,
     /// Real tokens.
     pub tokens: usize,
-}
-
-/// What held-out examples say. Spec D.6; all over real tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub struct EvaluationNumbers {
-    /// Generator's loss in nats a slot.
-    pub masked_lm_loss: f64,
-    /// Share of the slots whose best entry is the target.
-    pub masked_lm_accuracy: f64,
-    /// Share of the slots whose sample is the target.
-    pub sampled_masked_lm_accuracy: f64,
-    /// Mean over examples of the discriminator's mean loss.
-    pub disc_loss: f64,
-    /// Area under the ROC curve of the discriminator's logits.
-    pub disc_auc: f64,
-    /// Share of the tokens judged rightly.
-    pub disc_accuracy: f64,
-    /// Share of those judged replaced that are.
-    pub disc_precision: f64,
-    /// Share of the replaced that are found.
-    pub disc_recall: f64,
 }
 
 /// What of a batch a process computes.
@@ -540,182 +514,4 @@ fn lay_out(
     }
     let room = model.plan(&mut plan, tokens, sequences, slots);
     (model, plan, room)
-}
-
-/// Whether examples of at most `room` tokens fit a model of these sizes, before the update that follows `step`.
-///
-/// # Errors
-/// The first example that does not.
-pub fn check(
-    examples: &[Example<'_>],
-    config: &ElectraConfig,
-    room: usize,
-    step: u64,
-) -> Result<(), TrainError> {
-    for (index, example) in examples.iter().enumerate() {
-        let reason = if example.ids.len() != example.types.len() {
-            "it has not one segment a token".to_owned()
-        } else if example.ids.len() < 3 {
-            "it has no token between its specials".to_owned()
-        } else if example.ids.len() > config.max_position_embeddings.min(room) {
-            format!("it has {} tokens", example.ids.len())
-        } else if let Some(id) = example
-            .ids
-            .iter()
-            .find(|id| **id as usize >= config.vocab_size)
-        {
-            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
-        } else {
-            continue;
-        };
-        return Err(TrainError::Example {
-            step,
-            index,
-            reason,
-        });
-    }
-    Ok(())
-}
-
-/// The batch of a step as it is masked.
-#[must_use]
-pub fn masked<'a>(
-    examples: &[Example<'a>],
-    settings: &Pretraining,
-    step: u32,
-) -> Vec<MaskedSequence<'a>> {
-    examples
-        .par_iter()
-        .enumerate()
-        .map(|(index, example)| {
-            let index = u32::try_from(index).expect("batches are small");
-            let draw = Draw {
-                step,
-                sequence: index,
-            };
-            let masked = settings.masking.mask(example.ids, settings.seed, draw);
-            MaskedSequence {
-                original: Sequence {
-                    ids: example.ids,
-                    types: example.types,
-                    index,
-                },
-                positions: masked.positions,
-                keeps: masked.keeps,
-            }
-        })
-        .collect()
-}
-
-/// What the generator says of the slots of a batch, summed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct MlmCounts {
-    /// Cross-entropy in nats.
-    pub loss: f64,
-    /// Slots whose best entry is the target.
-    pub correct: f64,
-    /// Slots whose sample is the target.
-    pub sampled_correct: f64,
-}
-
-/// A token in evaluation: its example, its logit, whether it was replaced.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Judged {
-    /// Number of its example; those of a batch come in order.
-    pub example: usize,
-    /// The discriminator's logit.
-    pub logit: f32,
-    /// Whether it was replaced.
-    pub is_replaced: bool,
-}
-
-fn judge(corrupted: &Corrupted, logits: &[f32], judged: &mut Vec<Judged>) {
-    let first = judged.last().map_or(0, |last| last.example + 1);
-    let mut logits = logits.iter();
-    for (example, replaced) in (first..).zip(&corrupted.replaced) {
-        judged.extend(replaced.iter().map(|is_replaced| Judged {
-            example,
-            logit: *logits.next().expect("one logit a token"),
-            is_replaced: *is_replaced,
-        }));
-    }
-}
-
-impl EvaluationNumbers {
-    /// Of a batch with so many slots.
-    #[must_use]
-    pub fn new(mlm: MlmCounts, slots: usize, mut judged: Vec<Judged>) -> Self {
-        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-        let count = |is: &dyn Fn(&Judged) -> bool| judged.iter().filter(|j| is(j)).count() as f64;
-        let n = judged.len() as f64;
-        let replaced = count(&|j| j.is_replaced);
-        let predicted = count(&|j| j.logit > 0.0);
-        let both = count(&|j| j.is_replaced && j.logit > 0.0);
-        let correct = count(&|j| j.is_replaced == (j.logit > 0.0));
-        let examples = judged.last().map_or(0, |last| last.example + 1);
-        let mut losses = vec![(0.0_f64, 0.0_f64); examples];
-        for j in &judged {
-            let (x, y) = (f64::from(j.logit), f64::from(u8::from(j.is_replaced)));
-            let loss = x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
-            losses[j.example].0 += loss;
-            losses[j.example].1 += 1.0;
-        }
-        let disc_loss = losses.iter().map(|(sum, n)| sum / n).sum::<f64>();
-        let slots = slots as f64;
-        Self {
-            masked_lm_loss: share(mlm.loss, slots),
-            masked_lm_accuracy: share(mlm.correct, slots),
-            sampled_masked_lm_accuracy: share(mlm.sampled_correct, slots),
-            disc_loss: share(disc_loss, examples as f64),
-            disc_accuracy: share(correct, n),
-            disc_precision: share(both, predicted),
-            disc_recall: share(both, replaced),
-            disc_auc: area_under_curve(&mut judged),
-        }
-    }
-}
-
-/// The chance that a replaced token has a larger logit than an original one, ties counted half.
-fn area_under_curve(judged: &mut [Judged]) -> f64 {
-    judged.sort_by(|a, b| a.logit.total_cmp(&b.logit));
-    let (mut below, mut area) = (0.0_f64, 0.0_f64);
-    let (mut positives, mut negatives) = (0.0_f64, 0.0_f64);
-    for ties in judged.chunk_by(|a, b| a.logit == b.logit) {
-        let replaced = ties.iter().filter(|j| j.is_replaced).count() as f64;
-        let original = ties.len() as f64 - replaced;
-        area += replaced * (below + original / 2.0);
-        below += original;
-        positives += replaced;
-        negatives += original;
-    }
-    if positives * negatives > 0.0 {
-        area / (positives * negatives)
-    } else {
-        0.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_area_counts_pairs() {
-        let mut judged: Vec<Judged> = [
-            (0.1, false),
-            (0.4, false),
-            (0.35, true),
-            (0.8, true),
-            (0.4, true),
-        ]
-        .into_iter()
-        .map(|(logit, is_replaced)| Judged {
-            example: 0,
-            logit,
-            is_replaced,
-        })
-        .collect();
-        // Pairs: 0.35 beats 0.1 only; 0.8 beats both; 0.4 beats 0.1 and ties with 0.4.
-        assert!((area_under_curve(&mut judged) - (1.0 + 2.0 + 1.5) / 6.0).abs() < 1e-12);
-    }
 }

@@ -9,17 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use self::inputs::outputs_of;
 use crate::content::{Content, Form, Ignore};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::exec::environment;
-use crate::exec::job::{JobInput, JobItem, JobSource};
-use crate::key::{Change, ItemRecord, Manifest, PlannedItem, PortContent};
+use crate::key::{Change, Manifest};
 use crate::kind::KindEntry;
 use crate::notes::{self, ByInput, Notes};
-use crate::spec::{
-    ChoiceRef, Input, METRICS, Origin, OutputRef, StageId, StageSpec, Upstream, Variant, Workflow,
-};
+use crate::spec::{ChoiceRef, StageId, StageSpec, Upstream, Variant, Workflow};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
 use crate::store::record::Record;
@@ -33,10 +31,12 @@ const ABSENT: Content = Content {
 
 mod bill;
 mod files;
+mod inputs;
 mod offer;
 mod rows;
 
 pub use files::Soundness;
+pub use inputs::inputs_of;
 pub use offer::{Offer, OfferState};
 pub use rows::{PlanRow, PlanState, SecondsBy, plan_rows};
 
@@ -346,99 +346,6 @@ impl<'a> Planner<'a> {
             .any(|entry| entry.name == kind && entry.reads_records)
     }
 
-    fn port_content(
-        &mut self,
-        stage: &StageSpec,
-        input: &Input,
-    ) -> Result<Option<PortContent>, Diagnostic> {
-        let plain = |content| PlannedItem {
-            content,
-            axes: Vec::new(),
-            record: None,
-        };
-        Ok(match &input.origin {
-            Origin::Path(path) => Some(PortContent::One(plain(
-                self.path_content(stage, input, path)?,
-            ))),
-            Origin::KeyOnly(path) => Some(PortContent::KeyOnly(plain(
-                self.path_content(stage, input, path)?,
-            ))),
-            Origin::Put(path) => {
-                let content = match self.workflow.root.join(path).exists() {
-                    true => self.path_content(stage, input, path)?,
-                    false => ABSENT,
-                };
-                Some(PortContent::KeyOnly(plain(content)))
-            }
-            Origin::Glob(pattern) => Some(PortContent::One(plain(
-                self.glob_content(stage, input, pattern)?,
-            ))),
-            Origin::Stage(output) => self
-                .output_item(stage, input, output)?
-                .map(PortContent::One),
-            Origin::Many(outputs) => {
-                let mut items = Vec::with_capacity(outputs.len());
-                for output in outputs {
-                    match self.output_item(stage, input, output)? {
-                        Some(item) => items.push(item),
-                        None => return Ok(None),
-                    }
-                }
-                let file = outputs
-                    .first()
-                    .and_then(|output| file_name(self.workflow, output, items.first()));
-                Some(PortContent::Many { file, items })
-            }
-        })
-    }
-
-    fn output_item(
-        &self,
-        reader: &StageSpec,
-        input: &Input,
-        output: &OutputRef,
-    ) -> Result<Option<PlannedItem>, Diagnostic> {
-        let producer = self.stage(output.stage);
-        let Some(known) = self.known(output.stage) else {
-            return Ok(None);
-        };
-        let Some(content) = known.entry.output(&output.output) else {
-            let has: Vec<_> = known
-                .entry
-                .outputs
-                .iter()
-                .map(|(name, _)| format!("`{name}`"))
-                .collect();
-            return Err(Diagnostic::error(
-                "run::no_such_output",
-                format!(
-                    "the result of `{}` has no output `{}`",
-                    producer.name, output.output
-                ),
-            )
-            .at(input.span, "needed here")
-            .help(format!(
-                "it has {}; numbers of a command come from its `numbers:` key",
-                has.join(", ")
-            )));
-        };
-        let mut notes = notes::of_output(&self.notes[output.stage.index()], &output.output);
-        let choosers = reader.choices.iter().map(|choice| choice.stage.index());
-        let choosers: Vec<&Upstream> = choosers.map(|chooser| &self.upstream[chooser]).collect();
-        let producer_upstream = &self.upstream[output.stage.index()];
-        // It travels by the plan, not by records: one result may be as written in one run and not in another.
-        notes.extend(Upstream::beside(reader, producer_upstream, &choosers));
-        Ok(Some(PlannedItem {
-            content: *content,
-            axes: producer.axes.clone(),
-            record: Some(ItemRecord {
-                key: known.key,
-                device: known.entry.device.clone(),
-                notes,
-            }),
-        }))
-    }
-
     fn strict_surroundings(&self, stage: &StageSpec) -> Vec<(String, String)> {
         if !stage.policy.record_strict {
             return Vec::new();
@@ -481,86 +388,6 @@ impl<'a> Planner<'a> {
             Some(record) => Why::Changed(manifest.changes_from(&Manifest(record.manifest))),
             None if self.last_key(stage) == Some(*key) => Why::Lost,
             None => Why::New,
-        }
-    }
-
-    /// What the inputs of a stage hold, in their order; `None` where something upstream is not known.
-    ///
-    /// # Errors
-    /// As [`Planner::decide`].
-    pub fn contents(&mut self, id: StageId) -> Result<Option<Vec<PortContent>>, Diagnostic> {
-        let stage = self.stage(id);
-        stage
-            .inputs
-            .iter()
-            .map(|input| self.port_content(stage, input))
-            .collect()
-    }
-
-    /// The inputs of a stage whose upstream is known, as its supervisor takes them.
-    ///
-    /// # Errors
-    /// As [`Planner::decide`].
-    pub fn job_inputs(&mut self, id: StageId) -> Result<Vec<JobInput>, Diagnostic> {
-        let stage = self.stage(id);
-        let with_records = self.reads_records(&stage.kind);
-        let mut inputs = Vec::new();
-        for input in &stage.inputs {
-            let Some(content) = self.port_content(stage, input)? else {
-                continue;
-            };
-            let root = &self.workflow.root;
-            let source = match &input.origin {
-                Origin::Put(path) if !root.join(path).exists() => continue,
-                Origin::Path(path) | Origin::KeyOnly(path) | Origin::Put(path) => {
-                    JobSource::Path(root.join(path))
-                }
-                Origin::Glob(pattern) => {
-                    let (base, files) = self
-                        .glob_files(pattern)
-                        .map_err(|error| self.unreadable(stage, input, pattern, &error))?;
-                    JobSource::Files { base, files }
-                }
-                Origin::Stage(_) | Origin::Many(_) => JobSource::Object,
-            };
-            let (many, file, items, place) = match content {
-                PortContent::One(item) => (false, None, vec![item], input.place.clone()),
-                PortContent::KeyOnly(item) => (false, None, vec![item], String::new()),
-                PortContent::Many { file, items } => (true, file, items, input.place.clone()),
-            };
-            let items = items
-                .into_iter()
-                .map(|item| Self::job_item(item, source.clone(), with_records))
-                .collect();
-            inputs.push(JobInput {
-                port: input.port.clone(),
-                place,
-                file,
-                many,
-                items,
-            });
-        }
-        Ok(inputs)
-    }
-
-    fn job_item(item: PlannedItem, source: JobSource, with_records: bool) -> JobItem {
-        let (mut key, mut device, mut notes) = (None, None, Notes::new());
-        if let Some(record) = item.record {
-            (key, device) = (Some(record.key), Some(record.device));
-            // What does not travel is for kinds whose key knows of it.
-            notes = if with_records {
-                record.notes
-            } else {
-                notes::travelling(&record.notes)
-            };
-        }
-        JobItem {
-            source,
-            content: item.content,
-            axes: item.axes,
-            key,
-            device,
-            notes,
         }
     }
 
@@ -615,41 +442,5 @@ pub fn pipeline_id_of(path: &Path) -> String {
     match path.parent().and_then(Path::file_name) {
         Some(folder) if folder == "pipelines" => format!("pipelines/{file}"),
         _ => file,
-    }
-}
-
-fn file_name(
-    workflow: &Workflow,
-    output: &OutputRef,
-    first: Option<&PlannedItem>,
-) -> Option<String> {
-    if first.is_some_and(|item| item.content.form == Form::Tree) {
-        return None;
-    }
-    if output.output == METRICS {
-        return Some("metrics.jsonl".to_owned());
-    }
-    let producer = &workflow.stages[output.stage.index()];
-    let path = producer
-        .outputs
-        .iter()
-        .find(|declared| declared.name == output.output)
-        .map(|declared| &declared.path)?;
-    Path::new(path)
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-}
-
-/// Every stage output a stage reads.
-pub fn inputs_of(stage: &StageSpec) -> impl Iterator<Item = &OutputRef> {
-    stage.inputs.iter().flat_map(outputs_of)
-}
-
-/// Every stage output an input is made of.
-fn outputs_of(input: &Input) -> &[OutputRef] {
-    match &input.origin {
-        Origin::Stage(output) => std::slice::from_ref(output),
-        Origin::Many(outputs) => outputs.as_slice(),
-        Origin::Path(_) | Origin::Glob(_) | Origin::KeyOnly(_) | Origin::Put(_) => &[],
     }
 }

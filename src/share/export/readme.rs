@@ -8,7 +8,7 @@ use flow::digest::Digest;
 use flow::store::record::Record;
 use report::card::Source;
 
-use super::super::bundle::{Bundle, LeftOut, Why, authors};
+use super::super::bundle::{Bundle, BundleStage, LeftOut, Why, authors};
 use super::folder_of;
 use crate::kinds::KINDS;
 
@@ -110,8 +110,7 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
                 .iter()
                 .any(|known| known.name == kind && known.is_report)
     };
-    let seconds =
-        |entry: &super::BundleStage| facts.records[&entry.key].seconds.max(SECONDS_A_STAGE);
+    let seconds = |entry: &BundleStage| facts.records[&entry.key].seconds.max(SECONDS_A_STAGE);
     let stages = &facts.bundle.stages;
     let hashing = 1.0 + bytes as f64 / BYTES_A_SECOND;
     let ladder: f64 = stages

@@ -1,5 +1,7 @@
 //! Tests of `decode.rs`.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::*;
