@@ -36,7 +36,7 @@ stages:
         - table:
             title: Beside others
             rows: [task]
-            numbers: [{ metric: f1, label: F1 }, { metric: f1, label: F1 again }, { metric: f1, label: And a third time }, { metric: f1, label: And a fourth }]
+            numbers: [{ metric: f1, label: F1 }, { metric: f1, label: F1 again }, { metric: f1, label: And a third time }, { metric: f1, label: And a fourth }, { metric: f1, label: And a fifth }, { metric: f1, label: And a sixth }]
             reference: Paper
         - table:
             title: Among others
@@ -262,6 +262,7 @@ fn a_browser_reads_the_page_from_the_disk() {
         serde_json::json!([]),
         "nothing is asked for"
     );
+    assert_eq!(light["scrolling"], 0, "six columns of numbers fit");
     assert_eq!(light["headers"], light["scoped"], "headers have a scope");
     assert_eq!(light["tables"], light["captions"], "tables have a caption");
     assert_eq!(light["pictures"], light["named"], "pictures have a name");
