@@ -35,16 +35,11 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
     // Hashes of large inputs are worth keeping even though nothing ran.
     let _ = planner.flush();
     // The reference is made to check others: what processors and GPUs reach tells nothing of it.
-    let is_counted = |index: usize| {
-        let device = planner
-            .stage(selected[index])
-            .policy
-            .resources
-            .device
-            .as_deref();
-        device != Some("reference")
+    let processes = |index: usize| {
+        let resources = &planner.stage(selected[index]).policy.resources;
+        (resources.device.as_deref() != Some("reference")).then_some(resources.processes)
     };
-    let speeds = bill::expect_times(&mut rows, args.on, is_counted)?;
+    let speeds = bill::expect_times(&mut rows, args.on, processes)?;
     if args.offline {
         for (row, id) in rows.iter_mut().zip(&selected) {
             let stage = planner.stage(*id);

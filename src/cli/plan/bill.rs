@@ -14,23 +14,27 @@ use crate::console::format;
 const MOST_ASSUMED: usize = 8;
 
 /// Expects times of stages whose operations are counted: on a named device of all of them, on this one of those without
-/// a past time. `is_counted` tells of which stages the speed of a device tells anything. Returns what the times rest on.
+/// a past time. `processes` tells of which stages the speed of a device tells anything, and by how many processes they are
+/// carried out, each of which has a named device of its own. Returns what the times rest on.
 ///
 /// # Errors
 /// When this machine cannot be computed on.
 pub(super) fn expect_times(
     rows: &mut [PlanRow],
     on: Option<Device>,
-    is_counted: impl Fn(usize) -> bool,
+    processes: impl Fn(usize) -> Option<u32>,
 ) -> Result<Vec<String>, Failure> {
     let mut speeds: BTreeMap<&'static str, Speed> = BTreeMap::new();
     for (index, row) in rows.iter_mut().enumerate() {
         let Some(flop) = row.flop else {
             continue;
         };
-        if (on.is_none() && row.seconds.is_some()) || !is_counted(index) {
+        if on.is_none() && row.seconds.is_some() {
             continue;
         }
+        let Some(processes) = processes(index) else {
+            continue;
+        };
         let precision = match row.precision {
             Some("bf16") => Precision::Bf16,
             _ => Precision::F32,
@@ -46,7 +50,9 @@ pub(super) fn expect_times(
             }
         };
         let computed = row.padded_flop.filter(|_| speed.computes_padding);
-        row.seconds = Some(computed.unwrap_or(flop) / speed.flop_per_second);
+        // Processes on this machine share its speed.
+        let devices = on.map_or(1.0, |_| f64::from(processes));
+        row.seconds = Some(computed.unwrap_or(flop) / (devices * speed.flop_per_second));
         row.seconds_by = Some(SecondsBy::Speed);
         row.assumed.push(speed.because.clone());
     }
@@ -161,7 +167,9 @@ mod tests {
             ]
         };
         let mut counted = rows();
-        let speeds = expect_times(&mut counted, Some(Device::H200), |index| index != 2);
+        let speeds = expect_times(&mut counted, Some(Device::H200), |index| {
+            (index != 2).then_some(1)
+        });
         assert_eq!(speeds.expect("named").len(), 1);
         let seconds: Vec<_> = counted.iter().map(|row| row.seconds).collect();
         assert_eq!(seconds, [Some(2.5), Some(3.0), None]);
@@ -171,8 +179,11 @@ mod tests {
         let expected = "may run: 9.89e14 FLOP, about 3 s by past times, 1 stage of unknown time";
         assert_eq!(may, expected);
         assert_eq!(total(&counted, PlanState::Cached), None);
+        let mut shared = rows();
+        expect_times(&mut shared, Some(Device::H200), |_| Some(4)).expect("named");
+        assert_eq!(shared[0].seconds, Some(2.5 / 4.0));
         let mut padded = rows();
-        expect_times(&mut padded, Some(Device::TpuV38), |_| true).expect("named");
+        expect_times(&mut padded, Some(Device::TpuV38), |_| Some(1)).expect("named");
         let expected = 2.0 * 989e12 / (8.765e19 / 864_000.0);
         let found = padded[0].seconds.expect("counted");
         assert!((found - expected).abs() < 1e-9);
@@ -182,13 +193,13 @@ mod tests {
     fn this_machine_is_measured_only_for_what_was_never_timed() {
         let mut timed = vec![row(PlanState::WillRun, Some(1e9), Some(7.0))];
         assert!(
-            expect_times(&mut timed, None, |_| true)
+            expect_times(&mut timed, None, |_| Some(1))
                 .expect("nothing to measure")
                 .is_empty()
         );
         assert_eq!(timed[0].seconds, Some(7.0));
         let mut new = vec![row(PlanState::WillRun, Some(1e9), None)];
-        let speeds = expect_times(&mut new, None, |_| true).expect("threads");
+        let speeds = expect_times(&mut new, None, |_| Some(1)).expect("threads");
         assert_eq!(new[0].seconds_by, Some(SecondsBy::Speed));
         assert_eq!(new[0].assumed, ["a guess".to_owned(), speeds[0].clone()]);
         assert_eq!(assumed(&new, &speeds).as_deref(), Some("assumed: a guess"));
