@@ -16,11 +16,15 @@ pub const BY_OUTPUT: &str = "by_output";
 pub const BY_INPUT: &str = "by_input";
 
 /// The note of what rests on numbers that a person typed into the pipeline file: where those stand, a text each. A stage
-/// that tells its numbers apart has a map with [`BY_NUMBER`] instead, and has taken its inputs into account.
+/// that tells its numbers apart has a map with [`BY_NUMBER`] instead, and what is handed on to it as [`UPSTREAM`].
 pub const TYPED: &str = "typed";
 
 /// In the note [`TYPED`], a list of numbers, each with its `sources` beside what names it.
 pub const BY_NUMBER: &str = "by_number";
+
+/// Beside [`BY_NUMBER`], what all numbers of the stage may rest on by way of its inputs. It is gathered as notes travel:
+/// one result may be made of inputs with the same bytes and other notes.
+pub const UPSTREAM: &str = "upstream";
 
 /// The note of a stage whose numbers of a split rest on the input of the split's name only, as those of a data set do.
 pub const NUMBERS_BY_INPUT: &str = "numbers_by_input";
@@ -48,18 +52,24 @@ pub fn inherit(into: &mut Notes, from: &Notes) {
             add_facts(into, name, new);
         }
     }
-    let tells_apart = |note: &Value| note.get(BY_NUMBER).is_some();
-    if let Some(new) = from.get(TYPED)
-        && !into.get(TYPED).is_some_and(tells_apart)
-    {
-        add_facts(into, TYPED, &sources(new));
+    if let Some(new) = from.get(TYPED).map(sources) {
+        match into.get_mut(TYPED) {
+            Some(Value::Object(own)) if own.contains_key(BY_NUMBER) => {
+                let mut parts: Notes = std::mem::take(own).into_iter().collect();
+                add_facts(&mut parts, UPSTREAM, &new);
+                own.extend(parts);
+            }
+            _ => add_facts(into, TYPED, &new),
+        }
     }
 }
 
 /// What the note [`TYPED`] says of all numbers together.
 fn sources(note: &Value) -> Value {
     match note.get(BY_NUMBER).and_then(Value::as_array) {
-        Some(numbers) => numbers.iter().map(|one| one["sources"].clone()).collect(),
+        Some(numbers) => (numbers.iter().map(|one| one["sources"].clone()))
+            .chain(note.get(UPSTREAM).cloned())
+            .collect(),
         None => note.clone(),
     }
 }
@@ -182,10 +192,12 @@ mod tests {
             &json!({ TYPED: { BY_NUMBER: [{ "metric": "a", "sources": ["T 9", "T 8"] }, { "metric": "b", "sources": ["T 9"] }] } }),
         );
         assert_eq!(travelling(&made)[TYPED], json!(["T 8", "T 9"]));
-        // Whoever tells its own numbers apart has looked at its inputs.
+        // What a stage says of its own numbers stands beside what they may have from its inputs.
         let mut own = made.clone();
         inherit(&mut own, &notes(&json!({ TYPED: ["T 1"] })));
-        assert_eq!(own, made);
+        assert_eq!(own[TYPED][BY_NUMBER], made[TYPED][BY_NUMBER]);
+        assert_eq!(own[TYPED][UPSTREAM], json!("T 1"));
+        assert_eq!(travelling(&own)[TYPED], json!(["T 1", "T 8", "T 9"]));
         let mut silent = Notes::new();
         inherit(&mut silent, &notes(&json!({ TYPED: "T 1" })));
         inherit(&mut silent, &made);

@@ -21,6 +21,9 @@ const BY_INPUT: &str = "by_input";
 /// In the note `typed`, a list of numbers that rest on typed ones; the others do not.
 const BY_NUMBER: &str = "by_number";
 
+/// Beside that list, typed numbers that any number may have from the stage's inputs.
+const UPSTREAM: &str = "upstream";
+
 /// What names a number among those of an instance.
 pub const NUMBER_FIELDS: [&str; 4] = ["metric", "dataset", "split", "class"];
 
@@ -153,12 +156,10 @@ impl Instance {
     /// numbers apart, or is in no form to be read, it is about all of them.
     #[must_use]
     pub fn typed(&self, fields: [Option<&str>; 4]) -> Typed {
-        let Some(numbers) = (self.notes.get("typed"))
-            .and_then(|note| note.get(BY_NUMBER))
-            .and_then(Value::as_array)
-        else {
+        let note = self.notes.get("typed").unwrap_or(&Value::Null);
+        let Some(numbers) = note.get(BY_NUMBER).and_then(Value::as_array) else {
             return Typed {
-                sources: self.note("typed"),
+                sources: note_lines(note),
                 is_all: false,
             };
         };
@@ -176,10 +177,11 @@ impl Instance {
             })
         };
         let found = numbers.iter().find(is_meant);
-        found.map_or_else(Typed::default, |number| Typed {
-            sources: note_lines(&number["sources"]),
-            is_all: number["all"] == true,
-        })
+        let own = found.map_or(&Value::Null, |number| &number["sources"]);
+        Typed {
+            sources: note_lines(&Value::Array(vec![own.clone(), note[UPSTREAM].clone()])),
+            is_all: found.is_some_and(|number| number["all"] == true),
+        }
     }
 
     /// Where the typed numbers stand that any number of it rests on, each once.
@@ -192,7 +194,9 @@ impl Instance {
         let Some(numbers) = numbers else {
             return self.note("typed");
         };
-        note_lines(&numbers.iter().map(|one| one["sources"].clone()).collect())
+        let sources = numbers.iter().map(|one| one["sources"].clone());
+        let upstream = note.and_then(|note| note.get(UPSTREAM)).cloned();
+        note_lines(&sources.chain(upstream).collect())
     }
 
     /// Variables of it, or of what it was made from, whose values the pipeline file does not state.

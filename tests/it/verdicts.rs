@@ -196,6 +196,58 @@ fn run_plan(space: &Space) -> Value {
     serde_json::from_str(&plan.stdout).expect("rows")
 }
 
+/// Numbers that somebody typed say so as far as they reach, also by way of a stage that never saw them, and where only
+/// their source changes.
+#[test]
+fn typed_numbers_are_marked_wherever_they_come_to() {
+    let text = |source: &str| {
+        format!(
+            "stages:
+  score: {{ kind: command, with: {{ script: \"echo '{{\\\"f1\\\": 50}}' > n.json\" }}, numbers: n.json }}
+  means:
+    kind: aggregate
+    needs: {{ scores: score }}
+    with:
+      source: {source}
+      own: {{ system: ours }}
+      published: [{{ metric: f1, system: theirs, value: 40 }}]
+      steps: [{{ metric: f1, of: f1, how: mean }}]
+      fields: {{ class: system }}
+  best:
+    kind: aggregate
+    needs: {{ scores: means }}
+    with: {{ steps: [{{ metric: best, of: f1, where: {{ class: [ours, theirs] }}, how: max, over: [class] }}] }}
+  table: {{ kind: report, needs: {{ means: means, best: best }} }}
+expect: [{{ metric: best, value: 50, tolerance: 1 }}]
+"
+        )
+    };
+    let space = Space::with(&text("Table 9"));
+    let ran = space.run(&[]).exits(0);
+    let aside = "computed also from numbers typed into the pipeline file (Table 9)";
+    assert!(
+        lines(&ran)[1].ends_with(&format!("; {aside}")),
+        "{:?}",
+        lines(&ran)
+    );
+    let page = space.read("reports/p/latest/report.md");
+    for said in [
+        "[typed]",
+        "Computed from numbers typed into the pipeline file alone, from no result (Table 9).",
+    ] {
+        assert_eq!(page.matches(said).count(), 1, "{said}: {page}");
+    }
+    // The second aggregate reads the same bytes and does not run again; what it rests on is told all the same.
+    space.write("p.yaml", text("Table 8"));
+    let ran = space.run(&[]).exits(0);
+    assert!(
+        ran.stderr.contains("2 executed, 2 cached"),
+        "{}",
+        ran.stderr
+    );
+    assert!(lines(&ran)[1].ends_with("(Table 8)"), "{:?}", lines(&ran));
+}
+
 const SETTINGS: &str = "\
 params: { rate: 5e-5 }
 stages:

@@ -55,7 +55,6 @@ impl Table {
         for item in items {
             let repetition = item.axes.iter().find(|axis| axis.replicate);
             repetitions.insert(repetition.map(|axis| (axis.name.as_str(), axis.text.as_str())));
-            let typed = Typed::of_input(&item.notes);
             for row in read_rows(stage, item)? {
                 let mut columns: BTreeMap<String, String> = item
                     .axes
@@ -79,7 +78,7 @@ impl Table {
                     metric: row.metric,
                     columns,
                     value: row.value,
-                    typed: typed.clone(),
+                    typed: Typed::default(),
                 });
             }
         }

@@ -1,4 +1,5 @@
-//! Which numbers rest on numbers that a person typed, and where those stand. Computes nothing.
+//! Which numbers rest on numbers that a person typed, and where those stand. Computes nothing, and knows nothing of what
+//! inputs rest on, which travels beside.
 
 use std::collections::BTreeSet;
 
@@ -27,20 +28,6 @@ impl Typed {
         Self {
             sources: [source.to_owned()].into(),
             is_all: true,
-        }
-    }
-
-    /// Of the numbers of an input, by its notes.
-    pub(super) fn of_input(notes: &Notes) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or(UNSTATED).to_owned();
-        let sources = match notes.get(TYPED) {
-            None | Some(Value::Null) => BTreeSet::new(),
-            Some(Value::Array(texts)) => texts.iter().map(text).collect(),
-            Some(one) => [text(one)].into(),
-        };
-        Self {
-            sources,
-            is_all: false,
         }
     }
 
