@@ -12,8 +12,9 @@
 #define SHARED_REST(type, name) \
     extern __shared__ __align__(16) unsigned char shared_rest_[]; \
     type *name = reinterpret_cast<type *>(shared_rest_)
-// A kernel takes one structure, so that all are launched alike.
-#define KERNEL_NAMED(name, Arguments) extern "C" __global__ void name(const Arguments a)
+// A kernel takes one structure, so that all are launched alike. `most` is what its blocks have of threads at most: the compiler
+// gives each as many registers as that leaves, and a launch of more is refused.
+#define KERNEL_NAMED(name, Arguments, most) extern "C" __global__ void __launch_bounds__(most) name(const Arguments a)
 #endif
 
 typedef unsigned char u8;
@@ -24,9 +25,9 @@ typedef unsigned long long u64;
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #ifdef ACT_BF16
-#define KERNEL(name, Arguments) KERNEL_NAMED(JOIN(name, _bf16), Arguments)
+#define KERNEL(name, Arguments, most) KERNEL_NAMED(JOIN(name, _bf16), Arguments, most)
 #else
-#define KERNEL(name, Arguments) KERNEL_NAMED(JOIN(name, _f32), Arguments)
+#define KERNEL(name, Arguments, most) KERNEL_NAMED(JOIN(name, _f32), Arguments, most)
 #endif
 
 constexpr u32 WARP = 32;

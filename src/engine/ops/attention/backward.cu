@@ -69,7 +69,6 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
         }
         const bf16 *key_rows = stage + offset_of_rows<D>(), *value_rows = key_rows + S::TILE_SIZE;
         const bf16 *key_columns = stage + offset_of_columns<D>();
-#pragma unroll
 #pragma unroll 1
         for (u32 step = 0; step < TILE; step += STEP) {
             float s[PARTS][2][4] = {}, d[PARTS][2][4] = {};
@@ -285,13 +284,13 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
     store_rows<D>(a.d_qkv, third(a, *own, 2), from, own->length, a.size, dv, value_factor);
 }
 
-KERNEL(attention_d_queries_16, AttentionArguments) { differentiate_queries<16>(a); }
-KERNEL(attention_d_queries_32, AttentionArguments) { differentiate_queries<32>(a); }
-KERNEL(attention_d_queries_64, AttentionArguments) { differentiate_queries<64>(a); }
-KERNEL(attention_d_queries_128, AttentionArguments) { differentiate_queries<128>(a); }
-KERNEL(attention_d_keys_16, AttentionArguments) { differentiate_keys<16>(a); }
-KERNEL(attention_d_keys_32, AttentionArguments) { differentiate_keys<32>(a); }
-KERNEL(attention_d_keys_64, AttentionArguments) { differentiate_keys<64>(a); }
-KERNEL(attention_d_keys_128, AttentionArguments) { differentiate_keys<128>(a); }
+KERNEL(attention_d_queries_16, AttentionArguments, Shape<16>::THREADS) { differentiate_queries<16>(a); }
+KERNEL(attention_d_queries_32, AttentionArguments, Shape<32>::THREADS) { differentiate_queries<32>(a); }
+KERNEL(attention_d_queries_64, AttentionArguments, Shape<64>::THREADS) { differentiate_queries<64>(a); }
+KERNEL(attention_d_queries_128, AttentionArguments, Shape<128>::THREADS) { differentiate_queries<128>(a); }
+KERNEL(attention_d_keys_16, AttentionArguments, Shape<16>::THREADS) { differentiate_keys<16>(a); }
+KERNEL(attention_d_keys_32, AttentionArguments, Shape<32>::THREADS) { differentiate_keys<32>(a); }
+KERNEL(attention_d_keys_64, AttentionArguments, Shape<64>::THREADS) { differentiate_keys<64>(a); }
+KERNEL(attention_d_keys_128, AttentionArguments, Shape<128>::THREADS) { differentiate_keys<128>(a); }
 
 #endif

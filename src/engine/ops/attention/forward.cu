@@ -159,9 +159,9 @@ DEVICE void attend(const AttentionArguments &a) {
     store_rows<D>(a.context, whole(a, place), from, place.length, a.size, out, sum);
 }
 
-KERNEL(attention_forward_16, AttentionArguments) { attend<16>(a); }
-KERNEL(attention_forward_32, AttentionArguments) { attend<32>(a); }
-KERNEL(attention_forward_64, AttentionArguments) { attend<64>(a); }
-KERNEL(attention_forward_128, AttentionArguments) { attend<128>(a); }
+KERNEL(attention_forward_16, AttentionArguments, Shape<16>::THREADS) { attend<16>(a); }
+KERNEL(attention_forward_32, AttentionArguments, Shape<32>::THREADS) { attend<32>(a); }
+KERNEL(attention_forward_64, AttentionArguments, Shape<64>::THREADS) { attend<64>(a); }
+KERNEL(attention_forward_128, AttentionArguments, Shape<128>::THREADS) { attend<128>(a); }
 
 #endif

@@ -65,7 +65,7 @@ DEVICE void embed(const EmbeddingArguments &a, u32 row) {
 }
 
 #define EMBEDDING(chunks)                                   \
-    KERNEL(embedding_##chunks, EmbeddingArguments) {        \
+    KERNEL(embedding_##chunks, EmbeddingArguments, 256) {        \
         const u32 row = blockIdx.x * warps() + warp();      \
         if (row < a.rows) embed<chunks>(a, row);            \
     }

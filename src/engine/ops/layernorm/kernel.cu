@@ -77,7 +77,7 @@ DEVICE void normalise(const NormArguments &a, u32 row) {
 
 // A kernel for each number of chunks, so that narrow rows do not pay for the registers of wide ones.
 #define FORWARD(chunks)                                          \
-    KERNEL(layernorm_forward_##chunks, NormArguments) {          \
+    KERNEL(layernorm_forward_##chunks, NormArguments, 256) {          \
         const u32 row = blockIdx.x * warps() + warp();           \
         if (row < a.rows) normalise<chunks>(a, row);             \
     }
@@ -154,7 +154,7 @@ DEVICE void backward(const NormBackwardArguments &a, float *room) {
 }
 
 #define BACKWARD(chunks)                                         \
-    KERNEL(layernorm_backward_##chunks, NormBackwardArguments) { \
+    KERNEL(layernorm_backward_##chunks, NormBackwardArguments, 256) { \
         SHARED(float, room, 8 * CHUNK);                          \
         backward<chunks>(a, room);                               \
     }
