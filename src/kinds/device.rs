@@ -65,7 +65,7 @@ fn find(name: &str, libraries: &Surroundings) -> Result<(Device, Option<DeviceEr
 pub(crate) fn problem(name: &str, error: &DeviceError) -> Diagnostic {
     let (code, mut help) = match error {
         DeviceError::LibraryMissing { install, .. } => ("engine::no_library", install.clone()),
-        DeviceError::LibraryUnusable { .. } => (
+        DeviceError::LibraryUnusable { .. } | DeviceError::NoneUsable { .. } => (
             "engine::no_library",
             "name a folder with others by `--cuda-libs DIR`".to_owned(),
         ),
@@ -208,7 +208,8 @@ fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), S
     let facts = device.driver().facts();
     let room = Room {
         who: facts.name.clone(),
-        available: available.saturating_sub(room::LOADED_LATER),
+        // Nothing that is free is known to be nothing.
+        available: available.saturating_sub(room::LOADED_LATER).max(1),
         fills: Some(facts.memory),
     };
     Ok((device, room))
