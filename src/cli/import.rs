@@ -53,5 +53,8 @@ pub(super) fn import(args: &ImportArgs, console: &mut Console) -> Done {
             words => format!(" with{words}"),
         }
     ));
+    if let Some(words) = opened.bundle.settings.mirrored() {
+        console.note(&words);
+    }
     Ok(0)
 }

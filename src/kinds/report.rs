@@ -69,7 +69,7 @@ impl StageKind for Report {
     /// picture of the repetitions, a page of parts. 4: what departs is told together, claims that are not judged stay out.
     /// 5: the style of tables of settings. 6: curves of one point, whole numbers on axes, kinds of error on telephones; what
     /// a page says on paper.
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const DOC: &'static str =
         "Tables and charts of its inputs' numbers, beside what a paper states, as one page";
     const READS_RECORDS: bool = true;

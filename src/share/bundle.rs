@@ -100,6 +100,16 @@ impl Settings {
         }
         words
     }
+
+    /// What a reader must know of mirrors, if there were any.
+    pub(crate) fn mirrored(&self) -> Option<String> {
+        (self.mirrors > 0).then(|| {
+            format!(
+                "the pipeline was run with {} of its downloads taken from a mirror; a run finds those results only with `--mirror` or `--mirrors` as they were",
+                self.mirrors
+            )
+        })
+    }
 }
 
 #[expect(

@@ -36,7 +36,7 @@ stages:
         - table:
             title: Beside others
             rows: [task]
-            numbers: [{ metric: f1, label: F1 }, { metric: f1, label: F1 again }, { metric: f1, label: And a third time }, { metric: f1, label: And a fourth }]
+            numbers: [{ metric: f1, label: F1 }, { metric: f1, label: F1 again }, { metric: f1, label: And a third time }, { metric: f1, label: And a fourth }, { metric: f1, label: And a fifth }, { metric: f1, label: And a sixth }]
             reference: Paper
         - table:
             title: Among others
@@ -182,6 +182,31 @@ fn measuring(space: &Space, name: &str, page: &str, scripts: bool) -> PathBuf {
     space.path(name)
 }
 
+/// Whatever its place in the file, and also when the other one alone was made anew.
+#[test]
+fn the_latest_report_is_the_one_that_rests_on_the_most() {
+    let text = r#"
+stages:
+  score:
+    kind: command
+    replicate: { seed: [1, 2] }
+    with: { script: "echo '{\"metric\": \"f1\", \"value\": 90}' > scores.jsonl" }
+    numbers: scores.jsonl
+  main: { kind: report, needs: { scores: { all: score } }, with: { title: Main } }
+  aside: { kind: report, needs: { scores: { all: score, where: { seed: 1 } } }, with: { title: Aside } }
+"#;
+    let space = Space::with(text);
+    let title = |link: &str| {
+        let page = space.read(&format!("reports/p/{link}/report.md"));
+        page.lines().next().expect("a title").to_owned()
+    };
+    space.call(&["run", "p.yaml"]).exits(0);
+    assert_eq!([title("latest"), title("aside")], ["# Main", "# Aside"]);
+    space.write("p.yaml", text.replace("Aside", "Beside"));
+    space.call(&["run", "p.yaml"]).exits(0);
+    assert_eq!([title("latest"), title("aside")], ["# Main", "# Beside"]);
+}
+
 #[test]
 fn a_browser_reads_the_page_from_the_disk() {
     let Some(browser) = Browser::find() else {
@@ -237,6 +262,7 @@ fn a_browser_reads_the_page_from_the_disk() {
         serde_json::json!([]),
         "nothing is asked for"
     );
+    assert_eq!(light["scrolling"], 0, "six columns of numbers fit");
     assert_eq!(light["headers"], light["scoped"], "headers have a scope");
     assert_eq!(light["tables"], light["captions"], "tables have a caption");
     assert_eq!(light["pictures"], light["named"], "pictures have a name");

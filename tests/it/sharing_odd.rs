@@ -176,3 +176,26 @@ fn who_committed_is_in_no_anonymous_bundle_however_the_name_is_written() {
         assert!(!space.exists("more"), "{name}");
     }
 }
+
+/// The keys are those of the stand-ins, which a reader must have to find them.
+#[test]
+fn what_came_from_a_mirror_is_told_to_who_imports_it() {
+    let text = "stages:\n  corpus:\n    kind: fetch\n    with: { url: \"https://data.invalid/c.txt\", licence: CC BY 4.0 }\n  read:\n    kind: command\n    needs: { corpus: corpus }\n    with: { script: wc -l < corpus > lines }\n    outputs: { lines: lines }\n";
+    let space = Space::with(text);
+    space.write("copies/c.txt", "a stand-in\n");
+    let mirror = ["--mirror", "https://data.invalid/=copies/"];
+    space.run(&mirror).exits(0);
+    space
+        .call(&[&["export", "p.yaml", "--out", "bundle"], &mirror[..]].concat())
+        .exits(0);
+    let said = "the pipeline was run with 1 of its downloads taken from a mirror; a run finds those results only with";
+    assert!(space.read("bundle/README.md").contains(said));
+    let import = ["import", "bundle", "--cache", "other"];
+    space.call(&import).exits(0).says(said);
+    let run = |more: &[&str]| {
+        let run = ["run", "p.yaml", "--cache", "other", "--json"];
+        space.call(&[&run, more].concat())
+    };
+    assert_eq!(run(&mirror).exits(0).counts(), [2, 0, 2, 0, 0]);
+    run(&["--offline"]).exits(3);
+}

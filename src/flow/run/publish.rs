@@ -9,6 +9,7 @@ use crate::content::{Content, Form, Ignore, Stamp, Tree, hash_file, read_tree};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::ReportPlace;
+use crate::graph;
 use crate::plan::Known;
 use crate::spec::{METRICS, StageId, StageSpec, Workflow};
 use crate::store::{Store, StoreError, remove_tree};
@@ -194,7 +195,8 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Copies each report of the run to `reports/<pipeline>/<key>/` and points `latest` at the last one.
+    /// Copies each report of the run to `reports/<pipeline>/<key>/` and points `latest` at the one that rests on the most
+    /// stages, the last of those.
     pub(super) fn place_reports(&mut self) {
         let workflow = self.planner.workflow;
         let folder = workflow.root.join("reports").join(&workflow.name);
@@ -207,6 +209,7 @@ impl Run<'_, '_> {
                     && self.planner.known(*id).is_some()
             })
             .collect();
+        let mut placed = Vec::new();
         for id in &reports {
             let stage = self.planner.stage(*id);
             let Some(known) = self.planner.known(*id).cloned() else {
@@ -235,14 +238,15 @@ impl Run<'_, '_> {
                 .unwrap_or(&to)
                 .to_string_lossy()
                 .into_owned();
+            placed.push((graph::upstream(workflow, &[*id]).len(), known.key));
             self.summary.reports.push(ReportPlace {
                 stage: stage.name.clone(),
                 path,
                 key: known.key,
             });
         }
-        if let Some(last) = self.summary.reports.last() {
-            let _ = point(&folder.join("latest"), &last.key.short());
+        if let Some((_, main)) = placed.into_iter().max_by_key(|(n_stages, _)| *n_stages) {
+            let _ = point(&folder.join("latest"), &main.short());
         }
         // By its name where the file has several, whichever of them this run was asked for.
         let is_report = |stage: &&crate::spec::StageSpec| self.planner.is_report(&stage.kind);

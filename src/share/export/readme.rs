@@ -60,13 +60,8 @@ pub(super) fn text(facts: &Facts<'_>, bytes: u64) -> String {
     reports(&mut text, facts);
     checks(&mut text, facts, bytes);
     content(&mut text, bundle);
-    let settings = &bundle.settings;
-    if settings.mirrors > 0 {
-        let _ = writeln!(
-            text,
-            "The pipeline was run with {} of its downloads taken from a mirror. A run finds those results only with `--mirror` or `--mirrors` as they were.\n",
-            settings.mirrors
-        );
+    if let Some(words) = bundle.settings.mirrored() {
+        let _ = writeln!(text, "Of note: {words}.\n");
     }
     terms(&mut text, facts);
     left_out(&mut text, &bundle.left_out);
