@@ -486,6 +486,26 @@ DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps
     return found;
 }
 
+// A row becomes its normalised self; its moments are written down.
+template <u32 CHUNKS>
+DEVICE void normalise_row(float (&z)[CHUNKS][EIGHT], u32 row, u32 width, float eps, const float *gains, const float *biases,
+                          float *mean, float *rstd) {
+    const moments of = row_moments<CHUNKS>(z, width, eps);
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+        float gain[EIGHT], bias[EIGHT];
+        load_part(gains, first, width, 0.0f, gain);
+        load_part(biases, first, width, 0.0f, bias);
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - of.mean) * of.rstd, gain[i], bias[i]);
+    }
+    if (lane() == 0) {
+        mean[row] = of.mean;
+        rstd[row] = of.rstd;
+    }
+}
+
 // ---- Functions of numbers.
 
 DEVICE float exp2_approx(float x) {
