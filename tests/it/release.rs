@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The newest glibc that a release may need: that of RHEL 8 and Debian 10.
 const MOST: (u32, u32) = (2, 28);
@@ -49,30 +50,33 @@ fn glibc(name: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// The one that `./release` made, or that a variable names.
-fn release() -> Option<PathBuf> {
+/// Those that `./release` and `./test` made, or the one that a variable names.
+fn releases() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("PIPELINE_RELEASE") {
-        return Some(PathBuf::from(path));
+        return vec![PathBuf::from(path)];
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = root.join("target/x86_64-unknown-linux-gnu/release/pipeline");
-    made.is_file().then_some(made)
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/x86_64-unknown-linux-gnu");
+    let made = ["release/pipeline", "release/gpu-check", "debug/gpu-check"];
+    let mut made: Vec<PathBuf> = made.iter().map(|name| target.join(name)).collect();
+    made.retain(|path| path.is_file());
+    made
 }
 
 #[test]
 fn a_release_needs_no_newer_glibc() {
-    let Some(path) = release() else {
+    let releases = releases();
+    if releases.is_empty() {
         let mut errors = std::io::stderr();
-        let _ = writeln!(errors, "skipped: `./release` made no binary here");
-        return;
-    };
-    let needed = needed(&fs_err::read(&path).expect("readable")).expect("an ELF file");
-    assert!(
-        needed.iter().any(|name| glibc(name).is_some()),
-        "{needed:?}"
-    );
-    for name in needed {
-        assert!(glibc(&name).is_none_or(|version| version <= MOST), "{name}");
+        let words = "skipped: neither `./release` nor `./test` made a binary here";
+        let _ = writeln!(errors, "{words}");
+    }
+    for path in releases {
+        let needed = needed(&fs_err::read(&path).expect("readable")).expect("an ELF file");
+        let versions: Vec<(u32, u32)> = needed.iter().filter_map(|name| glibc(name)).collect();
+        let newest = versions.into_iter().max().expect("it needs one");
+        assert!(newest <= MOST, "{}: {needed:?}", path.display());
+        let ran = Command::new(&path).arg("--help").output().expect("runs");
+        assert!(ran.status.success(), "{}: {ran:?}", path.display());
     }
 }
 
