@@ -6,6 +6,10 @@
 use std::ops::Range;
 
 use crate::backend::Precision;
+use crate::error::DeviceError;
+
+/// More tokens than this are never laid out for at once: no batch has them, and no machine has room.
+pub const MOST_TOKENS: usize = 1 << 32;
 
 /// A range of activations, in the device's compute type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,10 @@ pub struct Granularity {
     pub rounds_activations: bool,
     /// Bytes that its ops and libraries use beside what a plan counts.
     pub scratch: u64,
+    /// Numbers that a buffer has at most.
+    pub longest: usize,
+    /// Numbers that a row which is normalised has at most.
+    pub widest: usize,
 }
 
 impl Granularity {
@@ -111,13 +119,18 @@ impl Granularity {
         slots: 128,
         rounds_activations: false,
         scratch: 0,
+        longest: usize::MAX,
+        widest: usize::MAX,
     };
-    /// An accelerator's: steps are replayed by their shape, and products want many rows.
+    /// An accelerator's: steps are replayed by their shape, and products want many rows. Kernels count in 32 bits, and
+    /// launches have fewer than 2³¹ blocks; a warp holds a row in registers.
     pub const ACCELERATOR: Self = Self {
         rows: 64,
         slots: 2048,
         rounds_activations: true,
         scratch: 96 << 20,
+        longest: i32::MAX as usize,
+        widest: 2048,
     };
 
     /// As many rows as a batch of `n` takes where there is room for `room`.
@@ -128,6 +141,20 @@ impl Granularity {
         }
         let eighth = (1_usize << n.ilog2()) / 8;
         n.next_multiple_of(eighth.max(self.rows)).min(room.max(n))
+    }
+
+    /// Whether rows of these widths are normalised.
+    ///
+    /// # Errors
+    /// The width that is too large.
+    pub fn admit(self, widths: &[usize]) -> Result<(), DeviceError> {
+        match widths.iter().find(|width| **width > self.widest) {
+            None => Ok(()),
+            Some(width) => Err(DeviceError::TooWide {
+                width: *width,
+                widest: self.widest,
+            }),
+        }
     }
 }
 
@@ -144,6 +171,8 @@ pub struct Plan {
     acts: Counter,
     reals: Counter,
     ints: Counter,
+    longest: usize,
+    between: usize,
     holds_gradients: bool,
     is_forward_only: bool,
 }
@@ -190,19 +219,27 @@ impl Plan {
     /// Lays out activations.
     pub fn act(&mut self, len: usize) -> Act {
         let start = self.acts.take(len);
+        self.longest = self.longest.max(len);
         Act { start, len }
     }
 
     /// Lays out f32 numbers.
     pub fn real(&mut self, len: usize) -> Real {
         let start = self.reals.take(len);
+        self.longest = self.longest.max(len);
         Real { start, len }
     }
 
     /// Lays out integers.
     pub fn ints(&mut self, len: usize) -> Ints {
         let start = self.ints.take(len);
+        self.longest = self.longest.max(len);
         Ints { start, len }
+    }
+
+    /// Asks for bytes that an op uses between its kernels on an accelerator, as far as they grow with the batch.
+    pub fn between(&mut self, bytes: usize) {
+        self.between = self.between.max(bytes);
     }
 
     /// Asks for room to hold gradients of parts of a batch (`AdamW::hold_gradients`): as much as the parameters take.
@@ -259,6 +296,18 @@ impl Plan {
     pub fn integers(&self) -> usize {
         self.ints.most
     }
+
+    /// Numbers of the longest buffer.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Bytes between kernels.
+    #[must_use]
+    pub fn bytes_between(&self) -> usize {
+        self.between
+    }
 }
 
 /// Bytes of f32 and u32 numbers.
@@ -268,6 +317,8 @@ const WORD: u64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
     granularity: Granularity,
+    /// Numbers of the longest buffer.
+    pub longest: usize,
     /// Those of the activations that are in the products' type.
     acts: u64,
     /// Parameters, and what is made of them for products.
@@ -291,12 +342,18 @@ impl Footprint {
         };
         let words = plan.acts() as u64 + plan.reals() as u64 + plan.integers() as u64;
         let granularity = plan.granularity();
+        // Processors have no kernels.
+        let between = match granularity.scratch {
+            0 => 0,
+            scratch => scratch + plan.bytes_between() as u64,
+        };
         Self {
             granularity,
+            longest: plan.longest(),
             acts: plan.acts() as u64 * WORD,
             weights,
             states: weights * states,
-            activations: words * WORD + granularity.scratch,
+            activations: words * WORD + between,
             copy: 3 * weights * u64::from(!plan.is_forward_only()),
         }
     }
@@ -318,6 +375,13 @@ impl Footprint {
             acts: self.acts - saved,
             ..self
         }
+    }
+
+    /// Numbers that a buffer of the device has at most, where the plan has one that is longer.
+    #[must_use]
+    pub fn too_long(&self) -> Option<usize> {
+        let most = self.granularity.longest;
+        (self.longest > most).then_some(most)
     }
 
     /// All of it.
@@ -381,6 +445,20 @@ mod tests {
         assert_eq!(
             (rounded.weights, rounded.activations),
             (6_000, 2 * 64 + 4 * 32 + scratch)
+        );
+        other.between(500);
+        other.between(300);
+        let more = Footprint::new(&other, 1_000).with_precision(Precision::Bf16);
+        assert_eq!(more.activations, rounded.activations + 500);
+        assert_eq!((more.longest, more.too_long()), (64, None));
+        other.ints(1 << 31);
+        let most = Footprint::new(&other, 1_000).too_long();
+        assert_eq!(most, Some((1 << 31) - 1));
+        plan.between(500);
+        assert_eq!(
+            Footprint::new(&plan, 1_000),
+            plain,
+            "processors have no kernels"
         );
         plan.hold_gradients();
         assert_eq!(Footprint::new(&plan, 1_000).states, 16_000);

@@ -15,6 +15,26 @@ pub enum DeviceError {
         /// Bytes that are free.
         free_bytes: u64,
     },
+    /// More is to be computed at once than the device counts.
+    #[error(
+        "{device} cannot take so much at once: a buffer of {needed} numbers is needed, and {most} are the most"
+    )]
+    TooLong {
+        /// Which device.
+        device: String,
+        /// Numbers of the longest buffer.
+        needed: usize,
+        /// Numbers that a buffer has at most.
+        most: usize,
+    },
+    /// The model's rows are wider than the device normalises.
+    #[error("the model is {width} wide, and {widest} is the most that is computed on a GPU")]
+    TooWide {
+        /// Width of the model's rows.
+        width: usize,
+        /// The largest there may be.
+        widest: usize,
+    },
     /// A library that the device takes is not on this machine.
     #[error(
         "{library} is not on this machine: no {} in any of {} folders",
@@ -38,6 +58,14 @@ pub enum DeviceError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// Several files of a library are there, and none can be used.
+    #[error("none of {} files of {library} can be used: {}", faults.len(), faults.join("; "))]
+    NoneUsable {
+        /// Which.
+        library: String,
+        /// What is wrong with each.
+        faults: Vec<String>,
     },
     /// The driver is older than a library that is to be used with it.
     #[error(

@@ -178,6 +178,8 @@ impl<B: Backend + Send> TaskTrainer<B> {
         layout: impl FnOnce(&Finetuning) -> Layout,
     ) -> Result<Self, TrainError> {
         settings.config.check()?;
+        let widths = [settings.config.hidden_size, settings.config.embedding_size];
+        backend.granularity().admit(&widths)?;
         let Layout {
             model,
             plan,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use self::evaluation::judge;
-use crate::arena::{Footprint, Granularity, Plan};
+use crate::arena::{Footprint, Granularity, MOST_TOKENS, Plan};
 use crate::backend::{Array, Backend, Dropout, GoOn};
 use crate::checkpoint::{self, Snapshot, State};
 use crate::collective::{Collective, Seat};
@@ -125,6 +125,10 @@ impl<B: Backend + Send> Pretrainer<B> {
     ) -> Result<Self, TrainError> {
         settings.discriminator.check()?;
         settings.generator.check()?;
+        for config in [&settings.discriminator, &settings.generator] {
+            let widths = [config.hidden_size, config.embedding_size];
+            backend.granularity().admit(&widths)?;
+        }
         let (model, plan, room) = lay_out(&settings, longest, micro_tokens, backend.granularity());
         let (micro_tokens, micro_sequences) = micro_sizes(longest, micro_tokens);
         backend.allocate(&plan, model.parameters.memory())?;
@@ -493,7 +497,7 @@ pub fn footprint(
 
 /// Most tokens and sequences of a micro-batch.
 fn micro_sizes(longest: usize, micro_tokens: usize) -> (usize, usize) {
-    let tokens = micro_tokens.max(longest);
+    let tokens = micro_tokens.min(MOST_TOKENS).max(longest);
     // The shortest example has two specials and a token.
     (tokens, tokens / 3 + 1)
 }

@@ -1,27 +1,23 @@
-//! What trains: the engine on a device, or the reference. The one place that turns a device's name into a trainer.
-//! Knows no data sets and no files but checkpoints.
+//! The one place that turns a device's name into a trainer on it. Knows no data sets, and not what is trained.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use engine::arena::{Footprint, Granularity};
-use engine::backend::{Backend, GoOn, Precision};
-use engine::checkpoint::Snapshot;
+use engine::backend::{Backend, Precision};
 use engine::collective::Seat;
 use engine::cpu::Cpu;
 use engine::cuda::Cuda;
 use engine::cuda::driver::Driver as _;
 use engine::cuda::nvidia::libraries::{self, Library, Surroundings};
 use engine::cuda::nvidia::{self, Nvidia};
-use engine::error::{DeviceError, TrainError};
-use engine::finetune::{self, Begun, Finetuning, Said, TaskExample, TaskNumbers, TaskTrainer};
-use engine::mask::Masking;
-use engine::model::pretraining::GENERATOR;
-use engine::pretrain::{self, EvaluationNumbers, Example, Pretrainer, Pretraining, StepNumbers};
-use engine::weights::{Tensors, Unmatched};
+use engine::error::DeviceError;
+use engine::finetune::{self, Finetuning, TaskTrainer};
+use engine::pretrain::{self, Pretrainer, Pretraining};
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
+use super::trainers::{Finetunes, Made, Pretrains};
 use super::training::group::Group;
 use super::training::room::{self, Extent, Room};
 use super::training::train_error;
@@ -65,7 +61,7 @@ fn find(name: &str, libraries: &Surroundings) -> Result<(Device, Option<DeviceEr
 pub(crate) fn problem(name: &str, error: &DeviceError) -> Diagnostic {
     let (code, mut help) = match error {
         DeviceError::LibraryMissing { install, .. } => ("engine::no_library", install.clone()),
-        DeviceError::LibraryUnusable { .. } => (
+        DeviceError::LibraryUnusable { .. } | DeviceError::NoneUsable { .. } => (
             "engine::no_library",
             "name a folder with others by `--cuda-libs DIR`".to_owned(),
         ),
@@ -208,7 +204,8 @@ fn open_cuda(index: u32, precision: Precision) -> Result<(Cuda<Nvidia>, Room), S
     let facts = device.driver().facts();
     let room = Room {
         who: facts.name.clone(),
-        available: available.saturating_sub(room::LOADED_LATER),
+        // Nothing that is free is known to be nothing.
+        available: available.saturating_sub(room::LOADED_LATER).max(1),
         fills: Some(facts.memory),
     };
     Ok((device, room))
@@ -223,89 +220,6 @@ fn say_way_of_sums(stage: &StageContext, seat: Seat) {
             library.title(),
             library.install()
         ));
-    }
-}
-
-/// What pre-trains. See [`Pretrainer`].
-pub(super) trait Pretrains {
-    fn step(&self) -> u64;
-    fn set_masking(&mut self, masking: Masking);
-    fn start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError>;
-    fn train_while(
-        &mut self,
-        examples: &[Example<'_>],
-        go_on: GoOn<'_>,
-    ) -> Result<Option<StepNumbers>, TrainError>;
-    fn evaluate_while(
-        &mut self,
-        examples: &[Example<'_>],
-        go_on: GoOn<'_>,
-    ) -> Result<Option<EvaluationNumbers>, TrainError>;
-    /// The discriminator as `transformers` names it.
-    fn discriminator(&mut self) -> Result<Tensors, TrainError>;
-    /// The generator as `transformers` names it, with its copy of the shared embeddings.
-    fn generator(&mut self) -> Result<Tensors, TrainError>;
-    fn snapshot(&mut self) -> Result<Snapshot, TrainError>;
-    fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
-}
-
-/// Rows to predict on: ids and segments.
-type Inputs<'a> = &'a [(&'a [u32], &'a [u32])];
-
-/// What fine-tunes and predicts. See [`TaskTrainer`].
-pub(super) trait Finetunes {
-    fn step(&self) -> u64;
-    fn start_from(&mut self, tensors: &Tensors) -> Result<Begun, TrainError>;
-    fn train_while(
-        &mut self,
-        examples: &[TaskExample<'_>],
-        go_on: GoOn<'_>,
-    ) -> Result<Option<TaskNumbers>, TrainError>;
-    fn predict_while(
-        &mut self,
-        inputs: Inputs<'_>,
-        go_on: GoOn<'_>,
-    ) -> Result<Option<Vec<Said>>, TrainError>;
-    fn tensors(&mut self) -> Result<Tensors, TrainError>;
-    fn snapshot(&mut self) -> Result<Snapshot, TrainError>;
-    fn resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
-}
-
-/// A trainer, and what of its surroundings shows in the last bits.
-pub(super) struct Made<T: ?Sized> {
-    pub(super) trainer: Box<T>,
-    pub(super) made_on: String,
-}
-
-impl<T: ?Sized> Made<T> {
-    fn on_cpu(trainer: Box<T>, micro_tokens: usize) -> Self {
-        Self {
-            trainer,
-            made_on: format!("cpu, micro-batch {micro_tokens} tokens"),
-        }
-    }
-
-    /// Bits depend on the GPU, and on what compiles and multiplies.
-    fn on_cuda(trainer: Box<T>, name: &str, micro_tokens: usize) -> Self {
-        Self {
-            trainer,
-            made_on: format!("{name}, micro-batch {micro_tokens} tokens"),
-        }
-    }
-
-    /// With several the sums have another order.
-    fn in_processes(mut self, count: usize) -> Self {
-        if count > 1 {
-            self.made_on.push_str(&format!(", {count} processes"));
-        }
-        self
-    }
-
-    fn by_reference(trainer: Box<T>) -> Self {
-        Self {
-            trainer,
-            made_on: "reference".to_owned(),
-        }
     }
 }
 
@@ -411,115 +325,6 @@ pub(super) fn task_trainer(
             let made = reference::finetune::TaskTrainer::new(settings, cores);
             Ok(Made::by_reference(Box::new(made.map_err(train_error)?)))
         }
-    }
-}
-
-/// What a trainer has under the same name.
-macro_rules! delegate {
-    ($($name:ident(&mut self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
-        fn step(&self) -> u64 {
-            Self::step(self)
-        }
-
-        $(fn $name(&mut self $(, $argument: $type)*) -> $result {
-            Self::$name(self $(, $argument)*)
-        })*
-    };
-}
-
-/// All but the networks.
-macro_rules! delegate_pretraining {
-    () => {
-        delegate! {
-            start_from(&mut self, tensors: &Tensors) -> Result<Unmatched, TrainError>;
-            train_while(&mut self, examples: &[Example<'_>], go_on: GoOn<'_>)
-                -> Result<Option<StepNumbers>, TrainError>;
-            evaluate_while(&mut self, examples: &[Example<'_>], go_on: GoOn<'_>)
-                -> Result<Option<EvaluationNumbers>, TrainError>;
-            resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
-        }
-
-        fn set_masking(&mut self, masking: Masking) {
-            Self::set_masking(self, masking);
-        }
-    };
-}
-
-macro_rules! delegate_finetuning {
-    () => {
-        delegate! {
-            start_from(&mut self, tensors: &Tensors) -> Result<Begun, TrainError>;
-            train_while(&mut self, examples: &[TaskExample<'_>], go_on: GoOn<'_>)
-                -> Result<Option<TaskNumbers>, TrainError>;
-            predict_while(&mut self, inputs: Inputs<'_>, go_on: GoOn<'_>)
-                -> Result<Option<Vec<Said>>, TrainError>;
-            resume(&mut self, folder: &Path) -> Result<Vec<u8>, TrainError>;
-        }
-    };
-}
-
-impl<B: Backend + Send> Pretrains for Pretrainer<B> {
-    delegate_pretraining! {}
-
-    fn discriminator(&mut self) -> Result<Tensors, TrainError> {
-        Self::discriminator(self)
-    }
-
-    fn generator(&mut self) -> Result<Tensors, TrainError> {
-        Self::generator(self)
-    }
-
-    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
-        Self::snapshot(self)
-    }
-}
-
-impl Pretrains for reference::pretrain::Pretrainer {
-    delegate_pretraining! {}
-
-    fn discriminator(&mut self) -> Result<Tensors, TrainError> {
-        let mut all = self.tensors();
-        all.retain(|name, _| !name.starts_with(GENERATOR));
-        Ok(all)
-    }
-
-    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
-        Ok(Self::snapshot(self))
-    }
-
-    fn generator(&mut self) -> Result<Tensors, TrainError> {
-        let named = self.tensors().into_iter();
-        let own = named
-            .filter_map(|(name, tensor)| match name.strip_prefix(GENERATOR) {
-                Some(own) => Some((own.to_owned(), tensor)),
-                None => (name.starts_with("electra.embeddings.")).then_some((name, tensor)),
-            })
-            .collect();
-        Ok(own)
-    }
-}
-
-impl<B: Backend + Send> Finetunes for TaskTrainer<B> {
-    delegate_finetuning! {}
-
-    fn tensors(&mut self) -> Result<Tensors, TrainError> {
-        Self::tensors(self)
-    }
-
-    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
-        Self::snapshot(self)
-    }
-}
-
-impl Finetunes for reference::finetune::TaskTrainer {
-    delegate_finetuning! {}
-
-    fn tensors(&mut self) -> Result<Tensors, TrainError> {
-        Ok(Self::tensors(self))
-    }
-
-    fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
-        Ok(Self::snapshot(self))
     }
 }
 

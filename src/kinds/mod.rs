@@ -26,6 +26,7 @@ pub mod select;
 pub mod speed;
 mod tasks;
 pub(crate) mod texts;
+mod trainers;
 mod training;
 pub mod vocab;
 

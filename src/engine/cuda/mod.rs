@@ -39,7 +39,7 @@ pub static SOURCES: &[&Source] = &[
     &crate::ops::corrupt::cuda::SOURCE,
 ];
 
-/// Bytes that ops may use between two kernels; sums of blocks lie there.
+/// Bytes that ops may use between two kernels, beside those that a plan asks for; sums of blocks lie there.
 pub(crate) const SCRATCH: usize = 64 << 20;
 /// Gradients that travel through the processor's memory at a time.
 const TRAVELS: usize = 1 << 24;
@@ -48,7 +48,7 @@ pub(crate) const ROW_THREADS: u32 = 256;
 /// Rows of such a block at a time.
 pub(crate) const ROWS_PER_BLOCK: usize = ROW_THREADS as usize / 32;
 /// Widest row that a warp takes.
-pub const WIDEST_ROW: usize = 2048;
+pub const WIDEST_ROW: usize = Granularity::ACCELERATOR.widest;
 
 /// An accelerator that trains.
 #[derive(Debug)]
@@ -224,7 +224,10 @@ impl<D: Driver> Cuda<D> {
     /// # Panics
     /// When an op wants more than there is.
     pub(crate) fn scratch(&self, bytes: usize) -> Pointer {
-        assert!(bytes <= SCRATCH, "an op uses {bytes} bytes between kernels");
+        assert!(
+            bytes <= self.scratch.len,
+            "an op uses {bytes} bytes between kernels"
+        );
         self.scratch.at
     }
 
@@ -309,6 +312,15 @@ impl<D: Driver> Memory for Cuda<D> {
     }
 
     fn allocate(&mut self, plan: &Plan, n_parameters: usize) -> Result<(), DeviceError> {
+        let (needed, most) = (plan.longest().max(n_parameters), self.granularity().longest);
+        if needed > most {
+            let device = self.driver.facts().name.clone();
+            return Err(DeviceError::TooLong {
+                device,
+                needed,
+                most,
+            });
+        }
         if self.rounded.at == self.values.at {
             self.rounded = Pool::default();
         }
@@ -352,7 +364,7 @@ impl<D: Driver> Memory for Cuda<D> {
         self.held = self.pool(n_held, 4)?;
         self.first = self.pool(n_states, 4)?;
         self.second = self.pool(n_states, 4)?;
-        self.scratch = self.pool(SCRATCH, 1)?;
+        self.scratch = self.pool(SCRATCH + plan.bytes_between(), 1)?;
         self.parts = Parts::new(self.pool(Parts::room(n_states), Parts::SIZE)?);
         Ok(())
     }

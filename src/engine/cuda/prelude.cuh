@@ -12,8 +12,9 @@
 #define SHARED_REST(type, name) \
     extern __shared__ __align__(16) unsigned char shared_rest_[]; \
     type *name = reinterpret_cast<type *>(shared_rest_)
-// A kernel takes one structure, so that all are launched alike.
-#define KERNEL_NAMED(name, Arguments) extern "C" __global__ void name(const Arguments a)
+// A kernel takes one structure, so that all are launched alike. `most` is what its blocks have of threads at most: the compiler
+// gives each as many registers as that leaves, and a launch of more is refused.
+#define KERNEL_NAMED(name, Arguments, most) extern "C" __global__ void __launch_bounds__(most) name(const Arguments a)
 #endif
 
 typedef unsigned char u8;
@@ -24,9 +25,9 @@ typedef unsigned long long u64;
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #ifdef ACT_BF16
-#define KERNEL(name, Arguments) KERNEL_NAMED(JOIN(name, _bf16), Arguments)
+#define KERNEL(name, Arguments, most) KERNEL_NAMED(JOIN(name, _bf16), Arguments, most)
 #else
-#define KERNEL(name, Arguments) KERNEL_NAMED(JOIN(name, _f32), Arguments)
+#define KERNEL(name, Arguments, most) KERNEL_NAMED(JOIN(name, _f32), Arguments, most)
 #endif
 
 constexpr u32 WARP = 32;
@@ -483,6 +484,26 @@ DEVICE moments row_moments(const float (&z)[CHUNKS][EIGHT], u32 width, float eps
     }
     found.rstd = 1.0f / sqrtf(warp_sum(squares) / float(width) + eps);
     return found;
+}
+
+// A row becomes its normalised self; its moments are written down.
+template <u32 CHUNKS>
+DEVICE void normalise_row(float (&z)[CHUNKS][EIGHT], u32 row, u32 width, float eps, const float *gains, const float *biases,
+                          float *mean, float *rstd) {
+    const moments of = row_moments<CHUNKS>(z, width, eps);
+#pragma unroll
+    for (u32 c = 0; c < CHUNKS; c++) {
+        const u32 first = c * CHUNK + lane() * EIGHT;
+        float gain[EIGHT], bias[EIGHT];
+        load_part(gains, first, width, 0.0f, gain);
+        load_part(biases, first, width, 0.0f, bias);
+#pragma unroll
+        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - of.mean) * of.rstd, gain[i], bias[i]);
+    }
+    if (lane() == 0) {
+        mean[row] = of.mean;
+        rstd[row] = of.rstd;
+    }
 }
 
 // ---- Functions of numbers.

@@ -64,7 +64,7 @@ DEVICE void rank(const SortArguments &a, u32 *counts, u32 (&keys)[ITEMS], u32 (&
     __syncthreads();
 }
 
-KERNEL(sort_count, SortArguments) {
+KERNEL(sort_count, SortArguments, 256) {
     SHARED(u32, counts, SORT_WARPS * DIGITS);
     u32 keys[ITEMS], ranks[ITEMS];
     rank(a, counts, keys, ranks);
@@ -76,7 +76,7 @@ KERNEL(sort_count, SortArguments) {
 }
 
 // One block of 1024 threads.
-KERNEL(sort_scan, SortArguments) {
+KERNEL(sort_scan, SortArguments, 1024) {
     SHARED(u32, totals, DIGITS);
     for (u32 digit = warp(); digit < DIGITS; digit += warps()) {
         u32 *counts = a.counts + u64(digit) * a.blocks;
@@ -101,7 +101,7 @@ KERNEL(sort_scan, SortArguments) {
     }
 }
 
-KERNEL(sort_move, SortArguments) {
+KERNEL(sort_move, SortArguments, 256) {
     SHARED(u32, counts, SORT_WARPS * DIGITS);
     u32 keys[ITEMS], ranks[ITEMS];
     rank(a, counts, keys, ranks);
@@ -129,7 +129,7 @@ KERNEL(sort_move, SortArguments) {
 constexpr u32 AHEAD = 4;
 
 // A warp takes 256 columns of a chunk.
-KERNEL(sort_add_rows, RowsArguments) {
+KERNEL(sort_add_rows, RowsArguments, 256) {
     const u32 column_groups = (a.width + CHUNK - 1) / CHUNK;
     const u32 unit = blockIdx.x * warps() + warp();
     const u32 chunk = unit / column_groups;
@@ -187,7 +187,7 @@ KERNEL(sort_add_rows, RowsArguments) {
 
 // A block takes 256 columns of the key that a chunk ends with, if it began there and goes on: the chunk's own sum, and those of
 // the chunks behind it, each of its 8 warps every eighth.
-KERNEL(sort_join_rows, RowsArguments) {
+KERNEL(sort_join_rows, RowsArguments, 256) {
     SHARED(float, room, SORT_WARPS * CHUNK);
     const u32 chunk = blockIdx.x;
     const u32 begin = chunk * a.entries_of_chunk, end = begin + a.entries_of_chunk;

@@ -11,7 +11,7 @@ struct AddArguments {
     u32 unused;
 };
 
-KERNEL(sums_add, AddArguments) {
+KERNEL(sums_add, AddArguments, 256) {
     SHARED(float, sums, 8 * WARP);
     const u32 column = blockIdx.x * WARP + lane();
     float sum = 0.0f;

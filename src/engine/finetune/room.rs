@@ -1,7 +1,7 @@
 //! Room for a model, a batch and its labels, and the losses that are taken from them there. Spec E. Knows no updates.
 
 use super::{Finetuning, Label, TaskExample};
-use crate::arena::{Footprint, Granularity, Ints, Plan, Real};
+use crate::arena::{Footprint, Granularity, Ints, MOST_TOKENS, Plan, Real};
 use crate::backend::Backend;
 use crate::model::batch::{Batch, BatchPlan, Sequence};
 use crate::model::heads::{TaskModel, TaskPlan};
@@ -77,7 +77,7 @@ impl Layout {
         room: impl FnOnce(&TaskModel, &mut Plan, usize, usize) -> TaskPlan,
     ) -> Self {
         let model = TaskModel::new(&settings.config, settings.head, settings.outputs);
-        let tokens = micro_tokens.max(longest);
+        let tokens = micro_tokens.min(MOST_TOKENS).max(longest);
         let sequences = tokens / 2 + 1;
         let batch = BatchPlan::new(&mut plan, tokens, sequences);
         let room = room(&model, &mut plan, tokens, sequences);

@@ -4,6 +4,7 @@ use crate::arena::{Act, Plan, Real};
 use crate::backend::{Backend, DropoutAt, Write};
 use crate::config::ElectraConfig;
 use crate::model::batch::Batch;
+use crate::ops;
 use crate::ops::attention::Heads;
 use crate::ops::embedding::EmbeddingWeights;
 use crate::ops::layernorm::{NormSaved, NormWeights};
@@ -311,6 +312,10 @@ impl EncoderScratch {
         let most = |of: fn(&ElectraConfig) -> usize| {
             tokens * configs.iter().map(|c| of(c)).max().unwrap_or(0)
         };
+        plan.between(ops::embedding::between(tokens));
+        for config in configs {
+            plan.between(ops::attention::between(tokens, config.num_attention_heads));
+        }
         let h = most(|c| c.hidden_size.max(c.embedding_size));
         let f = most(|c| c.intermediate_size);
         Self {

@@ -23,9 +23,10 @@ use flow::notes::SETTINGS;
 
 use super::{Begin, Data, Finetune, Keep};
 use crate::kinds::dataset::stage_error;
-use crate::kinds::device::{self, Finetunes, Made};
+use crate::kinds::device;
 use crate::kinds::model::{self, Model, Spelling, weights_error};
 use crate::kinds::tasks::{Encoding, Reading};
+use crate::kinds::trainers::{Finetunes, Made};
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
 use crate::kinds::training::room::Extent;

@@ -16,12 +16,13 @@ use flow::metric::MetricRow;
 
 use super::Predict;
 use crate::kinds::dataset::stage_error;
-use crate::kinds::device::{self, Finetunes};
+use crate::kinds::device;
 use crate::kinds::fetch::decompressed;
 use crate::kinds::finetune::{compiled, split};
 use crate::kinds::model;
 use crate::kinds::tasks::{Encoding, Reading, Rows};
 use crate::kinds::texts::{find_files, load_vocabulary};
+use crate::kinds::trainers::Finetunes;
 use crate::kinds::training::room::Extent;
 use crate::kinds::training::train_error;
 

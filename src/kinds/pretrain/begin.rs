@@ -10,8 +10,8 @@ use engine::weights::Tensors;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError};
 
-use crate::kinds::device::Pretrains;
 use crate::kinds::model;
+use crate::kinds::trainers::Pretrains;
 use crate::kinds::training::train_error;
 
 /// The module that both networks share.

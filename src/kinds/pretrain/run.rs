@@ -16,8 +16,9 @@ use flow::notes::Notes;
 
 use super::state::{self, Given};
 use super::{Pretrain, begin, snapshot_name};
-use crate::kinds::device::{self, Made, Pretrains};
+use crate::kinds::device;
 use crate::kinds::model::{self, Model, Spelling};
+use crate::kinds::trainers::{Made, Pretrains};
 use crate::kinds::training::group::Group;
 use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;

@@ -1,38 +1,19 @@
-//! Several processes of this program that carry one stage out together: the first starts the others and watches them, the
-//! others end when it does. Knows no model and no steps.
-//!
-//! Each of the others speaks with the first over a socket that is its standard input, so nothing of them lies on a disk. What
-//! one of them has to say when it fails comes over its standard output.
+//! Several processes of this program that carry one stage out together: which of them this is, its device, and what it is
+//! told by the first. Knows no model and no steps.
 
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine::backend::Precision;
 use engine::collective::{Collective, Processes, Seat};
 use engine::error::DeviceError;
-use flow::exec::job::ExecResult;
-use flow::exec::process::{signal_name, this_program};
-use flow::kind::{StageContext, StageError, Together};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpid, kill_process};
+use flow::kind::{StageContext, StageError};
 
+use super::members::{END, Watch, end_with, start};
 use super::train_error;
 use crate::kinds::device;
-
-/// How often the first looks after the others.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long the first may take to notice by itself that another is gone: it may wait for a device that waits for the other.
-const GRACE: Duration = Duration::from_secs(20);
-/// How long after a socket broke the end of its process is waited for.
-const END: Duration = Duration::from_secs(5);
 
 /// One's place among the processes of a stage.
 #[derive(Debug)]
@@ -62,7 +43,8 @@ impl Group {
         let (device, processes, watch) = match seat.rank {
             0 => {
                 let mut devices = device::one_each(stage, precision, together.size)?;
-                let (processes, watch) = start(together, &devices)?;
+                let (sockets, watch) = start(together, &devices)?;
+                let processes = Processes::first(sockets).map_err(device_error)?;
                 (devices.swap_remove(0), processes, Some(watch))
             }
             rank => {
@@ -126,7 +108,7 @@ impl Group {
         };
         let since = Instant::now();
         while since.elapsed() < END {
-            if let Some(lost) = watch.others.lost() {
+            if let Some(lost) = watch.lost() {
                 return lost;
             }
             std::thread::park_timeout(Duration::from_millis(5));
@@ -166,204 +148,12 @@ impl Collective for Shared {
     }
 }
 
-/// Starts all but the first, each on its device.
-fn start(together: &Together, devices: &[String]) -> Result<(Processes, Watch), StageError> {
-    let others = Arc::new(Others {
-        members: Mutex::new(Vec::new()),
-        size: devices.len(),
-        is_over: AtomicBool::new(false),
-    });
-    // Made first: what was started ends with it when one cannot be.
-    let watch = Watch::begin(Arc::clone(&others), together.result.clone())?;
-    let mut sockets = Vec::new();
-    for (rank, device) in devices.iter().enumerate().skip(1) {
-        let (own, theirs) = UnixStream::pair()?;
-        let mut command = this_program()?;
-        command
-            .arg("exec")
-            .arg(&together.order)
-            .args(["--rank", &rank.to_string(), "--device", device])
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::piped());
-        let member = Member {
-            rank,
-            child: command.spawn()?,
-            end: None,
-        };
-        others.members().push(member);
-        sockets.push(own);
-    }
-    Ok((Processes::first(sockets).map_err(device_error)?, watch))
-}
-
-/// Ends this process, which has nothing to keep, as soon as the first is gone.
-fn end_with(first: OwnedFd) -> std::io::Result<()> {
-    let watch = move || {
-        loop {
-            let mut asked = [PollFd::new(&first, PollFlags::empty())];
-            let _ = poll(&mut asked, None);
-            if asked[0]
-                .revents()
-                .intersects(PollFlags::HUP | PollFlags::ERR)
-            {
-                // No clean-up: a device may wait for those that are gone.
-                let _ = kill_process(getpid(), Signal::KILL);
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name("first".to_owned());
-    thread.spawn(watch).map(drop)
-}
-
-/// A process that was started.
-#[derive(Debug)]
-struct Member {
-    rank: usize,
-    child: Child,
-    end: Option<Result<(), StageError>>,
-}
-
-impl Member {
-    /// How it ended, if it did.
-    fn end(&mut self, size: usize) -> Option<&Result<(), StageError>> {
-        if self.end.is_none()
-            && let Ok(Some(status)) = self.child.try_wait()
-        {
-            self.end = Some(self.judge(status, size));
-        }
-        self.end.as_ref()
-    }
-
-    fn judge(&mut self, status: ExitStatus, size: usize) -> Result<(), StageError> {
-        if status.success() {
-            return Ok(());
-        }
-        let who = format!("process {} of {size}", self.rank + 1);
-        let mut said = Vec::new();
-        if let Some(output) = &mut self.child.stdout {
-            let _ = output.read_to_end(&mut said);
-        }
-        if let Ok(Err(mut error)) = serde_json::from_slice::<ExecResult>(&said) {
-            error.diagnostic.message = format!("{who}: {}", error.diagnostic.message);
-            return Err(error);
-        }
-        let Some(signal) = status.signal() else {
-            let message = format!("{who} ended without a result ({status})");
-            return Err(StageError::new("run::kind_crashed", message).bug());
-        };
-        let message = format!("{who} was killed by {}", signal_name(signal));
-        let error = StageError::new("run::killed", message).may_pass();
-        Err(match signal {
-            9 => error.help("often the kernel's out-of-memory killer: lower `resources.processes` or `resources.micro_batch`"),
-            _ => error,
-        })
-    }
-}
-
-/// All processes but the first.
-#[derive(Debug)]
-struct Others {
-    members: Mutex<Vec<Member>>,
-    size: usize,
-    /// Whether nobody waits for them any more.
-    is_over: AtomicBool,
-}
-
-impl Others {
-    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        self.members.lock().expect("nobody panics while it is held")
-    }
-
-    /// Why one ended before it should.
-    fn lost(&self) -> Option<StageError> {
-        let mut members = self.members();
-        let ends = members.iter_mut().filter_map(|one| one.end(self.size));
-        ends.filter_map(|end| end.as_ref().err()).next().cloned()
-    }
-}
-
-/// Looks after the others until it is dropped, which ends them.
-#[derive(Debug)]
-struct Watch {
-    others: Arc<Others>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watch {
-    fn begin(others: Arc<Others>, result: PathBuf) -> std::io::Result<Self> {
-        let watched = Arc::clone(&others);
-        let watch = move || {
-            let mut since: Option<Instant> = None;
-            while !watched.is_over.load(Ordering::Acquire) {
-                std::thread::park_timeout(LOOK_EVERY);
-                let Some(error) = watched.lost() else {
-                    continue;
-                };
-                if since.get_or_insert_with(Instant::now).elapsed() > GRACE {
-                    give_up(&result, error);
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("others".to_owned());
-        Ok(Self {
-            others,
-            thread: Some(thread.spawn(watch)?),
-        })
-    }
-}
-
-/// Ends this process, which hangs, with the error of another.
-#[expect(
-    clippy::exit,
-    reason = "nobody else can end a process whose main thread hangs"
-)]
-fn give_up(result: &Path, error: StageError) -> ! {
-    let text = serde_json::to_vec(&ExecResult::Err(error)).expect("errors serialise");
-    let _ = fs_err::write(result, text);
-    // What libraries do at an exit may hang as well.
-    let _ = std::thread::Builder::new().spawn(|| {
-        std::thread::park_timeout(END);
-        let _ = kill_process(getpid(), Signal::KILL);
-    });
-    std::process::exit(1)
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.others.is_over.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
-        for member in self.others.members().iter_mut() {
-            let _ = member.child.kill();
-            let _ = member.child.wait();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use flow::exec::job::ExecResult;
 
+    use super::super::members::tests::others;
     use super::*;
-
-    /// A process that runs a script instead of a stage, as the second of two.
-    fn others(script: &str, result: PathBuf) -> Watch {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).stdout(Stdio::piped());
-        let member = Member {
-            rank: 1,
-            child: command.spawn().expect("starts"),
-            end: None,
-        };
-        let others = Others {
-            members: Mutex::new(vec![member]),
-            size: 2,
-            is_over: AtomicBool::new(false),
-        };
-        Watch::begin(Arc::new(others), result).expect("a thread")
-    }
 
     fn explained(script: &str, error: StageError) -> StageError {
         let folder = tempfile::tempdir().expect("temp");
@@ -399,17 +189,5 @@ mod tests {
         let other = StageError::new("engine::not_finite", "the loss is not finite");
         let error = explained("exit 3", other);
         assert_eq!(error.diagnostic.code, "engine::not_finite");
-    }
-
-    #[test]
-    fn who_is_not_waited_for_any_more_is_ended() {
-        let folder = tempfile::tempdir().expect("temp");
-        let watch = others("exec sleep 1000", folder.path().join("result"));
-        let pid = watch.others.members()[0].child.id();
-        assert!(watch.others.lost().is_none());
-        drop(watch);
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("small"));
-        let asked = rustix::process::test_kill_process(pid.expect("not zero"));
-        assert!(asked.is_err(), "it is buried");
     }
 }

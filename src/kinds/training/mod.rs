@@ -15,6 +15,7 @@ use super::model::weights_error;
 pub(super) mod group;
 pub(super) mod keeper;
 pub(super) mod live;
+mod members;
 pub(super) mod room;
 mod tfevents;
 

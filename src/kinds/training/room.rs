@@ -1,6 +1,6 @@
 //! What training takes of memory, told before its first step and held against what there is. Knows no model.
 
-use engine::arena::Footprint;
+use engine::arena::{Footprint, MOST_TOKENS};
 use flow::event::Progress;
 use flow::kind::{StageContext, StageError};
 use flow::store::record::total_memory_bytes;
@@ -13,9 +13,6 @@ const MOST_ON_GPU: usize = 131_072;
 const BESIDE_ON_GPU: u64 = (1 << 30) + LOADED_LATER;
 /// Those of them that come after the plan is made: kernels that are loaded when they are first used, graphs of steps.
 pub(in crate::kinds) const LOADED_LATER: u64 = 512 << 20;
-
-/// More tokens than this are beyond every machine, and beyond what may be counted.
-const MOST_COUNTED: usize = 1 << 32;
 
 /// What trains, as far as memory goes.
 #[derive(Clone, Debug)]
@@ -52,6 +49,12 @@ impl Room {
         }
     }
 
+    /// Whether training by a plan has room here, as far as that is known, and is counted here.
+    fn holds(&self, plan: &Footprint) -> bool {
+        let has_room = self.available == 0 || self.needs(plan) <= self.available;
+        has_room && plan.too_long().is_none()
+    }
+
     /// Tokens it takes at once of batches of so many, where the pipeline does not say. What decides is the memory of a
     /// device, never how much of it is free at the moment, since the number shows in the last bits.
     fn usual(&self, extent: Extent, footprint: &dyn Fn(usize) -> Footprint) -> usize {
@@ -62,7 +65,10 @@ impl Room {
         let Some(bytes) = self.fills else {
             return USUAL_TOKENS;
         };
-        let fits = |tokens: usize| self.needs(&footprint(tokens)) <= bytes / 10 * 9;
+        let fits = |tokens: usize| {
+            let plan = footprint(tokens);
+            self.needs(&plan) <= bytes / 10 * 9 && plan.too_long().is_none()
+        };
         let halves = std::iter::successors(Some(MOST_ON_GPU), |tokens| Some(tokens / 2));
         let mut halves = halves.take_while(|tokens| *tokens > USUAL_TOKENS);
         let found = halves.find(|tokens| fits(*tokens));
@@ -96,7 +102,7 @@ impl Extent {
             Some(sequences) => (sequences as usize).saturating_mul(self.longest),
             None => self.bounded(MOST_ON_GPU),
         };
-        let plan = footprint(tokens.min(MOST_COUNTED));
+        let plan = footprint(tokens.min(MOST_TOKENS));
         plan.total() - plan.copy + BESIDE_ON_GPU
     }
 }
@@ -148,20 +154,25 @@ fn fitting(
     room: &Room,
     footprint: &dyn Fn(usize) -> Footprint,
 ) -> Result<Footprint, StageError> {
-    let available = room.available;
-    let plan = footprint(tokens.min(MOST_COUNTED));
-    let fits = |sequences: usize| room.needs(&footprint(sequences * longest)) <= available;
-    if available == 0 || room.needs(&plan) <= available {
+    let plan = footprint(tokens.min(MOST_TOKENS));
+    let fits = |sequences: usize| room.holds(&footprint(sequences * longest));
+    if tokens <= MOST_TOKENS && room.holds(&plan) {
         return Ok(plan);
     }
+    let (needed, available) = (room.needs(&plan), room.available);
+    let why = match plan.too_long() {
+        _ if available > 0 && needed > available => {
+            format!("it needs {}, there are {}", size(needed), size(available))
+        }
+        Some(most) => format!(
+            "a buffer of it has {} numbers, and {most} are the most",
+            plan.longest
+        ),
+        None => format!("{MOST_TOKENS} tokens at once are the most"),
+    };
     let error = StageError::new(
         "engine::out_of_memory",
-        format!(
-            "{} cannot hold the training: it needs {}, there are {}",
-            room.who,
-            size(room.needs(&plan)),
-            size(available)
-        ),
+        format!("{} cannot hold the training: {why}", room.who),
     )
     .detail(format!("{}; micro-batch {tokens} tokens", parts(&plan)))
     .environment();
@@ -170,7 +181,7 @@ fn fitting(
         return Err(error.help(help));
     }
     // The largest number of sequences that fits: `least` does, `most` does not.
-    let (mut least, mut most) = (1, tokens.min(MOST_COUNTED).div_ceil(longest).max(2));
+    let (mut least, mut most) = (1, tokens.min(MOST_TOKENS).div_ceil(longest).max(2));
     while most - least > 1 {
         let middle = least.midpoint(most);
         match fits(middle) {
@@ -200,7 +211,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::arena::Plan;
+    use engine::arena::{Granularity, Plan};
 
     /// 1 MiB of weights, and 1 KiB of activations a token.
     fn footprint(tokens: usize) -> Footprint {
@@ -275,6 +286,44 @@ mod tests {
         let help = error.diagnostic.help.unwrap_or_default();
         assert!(
             help.starts_with("`resources.micro_batch: 8` fits"),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_counted_is_refused_with_what_is() {
+        // 512 numbers a token, on a device with memory enough, or of which nobody knows how much it has.
+        let on_gpu = |tokens: usize| {
+            let mut plan = Plan::new(Granularity::ACCELERATOR);
+            plan.act(tokens << 9);
+            Footprint::new(&plan, 1)
+        };
+        let refused = |tokens, available, footprint: &dyn Fn(usize) -> Footprint| {
+            let error = fitting(tokens, 512, &room(available), footprint).expect_err("too much");
+            (
+                error.diagnostic.message,
+                error.diagnostic.help.unwrap_or_default(),
+            )
+        };
+        for available in [0, u64::MAX] {
+            let most = (1 << 22) - 512;
+            assert!(fitting(most, 512, &room(available), &on_gpu).is_ok());
+            let (text, help) = refused(1 << 22, available, &on_gpu);
+            let expected = "a buffer of it has 2147483648 numbers, and 2147483647 are the most";
+            assert!(text.ends_with(expected), "{text}");
+            assert!(
+                help.starts_with("`resources.micro_batch: 8191` fits"),
+                "{help}"
+            );
+            refused(usize::MAX, available, &on_gpu);
+        }
+        let (text, help) = refused(usize::MAX, 0, &footprint);
+        assert!(
+            text.ends_with("4294967296 tokens at once are the most"),
+            "{text}"
+        );
+        assert!(
+            help.starts_with("`resources.micro_batch: 8388607` fits"),
             "{help}"
         );
     }

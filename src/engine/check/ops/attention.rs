@@ -194,6 +194,21 @@ pub(crate) fn heads_of_every_size<D: Driver>(judge: &mut dyn Judge<D>) {
     }
 }
 
+/// Whose rows take so much shared memory that blocks have fewer warps, as many as a device has room for.
+pub(crate) fn heads_wider_than_tiles<D: Driver>(judge: &mut dyn Judge<D>) {
+    for (lengths, size) in [(&[5, 33][..], 128), (&[3, 34], 800), (&[35], 2048)] {
+        let batch = Batch {
+            lengths,
+            padding: 0,
+            tail: 0,
+            heads: heads(1, size),
+            drop: 0.1,
+            louder: usize::MAX,
+        };
+        on_all(judge, batch, &DROPS);
+    }
+}
+
 pub(crate) fn padding_and_rows_of_no_sequence<D: Driver>(judge: &mut dyn Judge<D>) {
     for size in [32, 20] {
         let batch = Batch {

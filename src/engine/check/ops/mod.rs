@@ -31,6 +31,7 @@ macro_rules! op_sets {
                 odd_lengths_of_heads_of_models
                 a_long_sequence_between_short_ones
                 heads_of_every_size
+                heads_wider_than_tiles
                 padding_and_rows_of_no_sequence
                 gradients_are_those_of_the_definition
             } { base_models }

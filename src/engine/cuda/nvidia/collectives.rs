@@ -7,7 +7,8 @@ use cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclUniqueId};
 
 use super::device::Device;
 use super::ffi::{CollectiveTable, Handle, SUCCESS, Status};
-use super::first;
+use super::libraries::Library;
+use super::{first, unusable};
 use crate::collective::Collective;
 use crate::cuda::driver::Pointer;
 use crate::error::DeviceError;
@@ -56,11 +57,8 @@ impl Collectives {
         group: &mut dyn Collective,
     ) -> Result<Option<Self>, DeviceError> {
         let open = || {
-            first(files, |path| {
-                CollectiveTable::open(path).map_err(|reason| DeviceError::LibraryUnusable {
-                    path: path.clone(),
-                    reason,
-                })
+            first(Library::Collectives, files, |path| {
+                CollectiveTable::open(path).map_err(|reason| unusable(path, reason))
             })
         };
         // Whether the first has a library, then its word for the group: small numbers are exact in f32.

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
 
@@ -12,6 +13,21 @@ use crate::error::DeviceError;
 
 /// Least compute capability: below it there are no products in bf16.
 pub const LEAST: u32 = 80;
+
+fn number(capability: (u32, u32)) -> u32 {
+    capability.0 * 10 + capability.1
+}
+
+/// Whether devices of a compute capability are computed on.
+///
+/// # Errors
+/// When they are too old.
+pub(super) fn least(capability: (u32, u32)) -> Result<(), DeviceError> {
+    match number(capability) < LEAST {
+        true => Err(DeviceError::TooOld { capability }),
+        false => Ok(()),
+    }
+}
 
 /// What is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +54,7 @@ pub struct Compiler {
     table: CompilerTable,
     path: PathBuf,
     version: (u32, u32),
+    build: String,
     architectures: Vec<u32>,
 }
 
@@ -47,7 +64,8 @@ impl Compiler {
     /// # Errors
     /// What of it cannot be loaded, or that it does not answer.
     pub fn open(path: &Path) -> Result<Self, DeviceError> {
-        open_builtins(path);
+        let builtins = builtins(path);
+        open_builtins(&builtins);
         let unusable = |reason: String| DeviceError::LibraryUnusable {
             path: path.to_path_buf(),
             reason,
@@ -76,6 +94,7 @@ impl Compiler {
             table,
             path: path.to_path_buf(),
             version: (unsigned(major), unsigned(minor)),
+            build: build(path, &builtins),
             architectures,
         })
     }
@@ -83,6 +102,12 @@ impl Compiler {
     /// Its version, which is that of CUDA.
     pub fn version(&self) -> (u32, u32) {
         self.version
+    }
+
+    /// Its version and its very files: of one version there are several builds, which do not say so and may compile the same
+    /// text to different instructions.
+    pub fn build(&self) -> &str {
+        &self.build
     }
 
     /// Architectures it knows, oldest first.
@@ -101,10 +126,8 @@ impl Compiler {
     /// # Errors
     /// When the device is too old.
     pub fn target(&self, capability: (u32, u32)) -> Result<Target, DeviceError> {
-        let number = capability.0 * 10 + capability.1;
-        if number < LEAST {
-            return Err(DeviceError::TooOld { capability });
-        }
+        least(capability)?;
+        let number = number(capability);
         if self.architectures.contains(&number) {
             return Ok(Target::Exact(number));
         }
@@ -199,24 +222,45 @@ impl Compiler {
     }
 }
 
-/// NVRTC opens this by its name alone; opened by its path before, it is found wherever it lies.
-fn open_builtins(path: &Path) {
+/// What NVRTC takes from beside itself, by name.
+fn builtins(path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let Ok(entries) = fs_err::read_dir(folder) else {
-        return;
+        return Vec::new();
     };
-    for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with("libnvrtc-builtins.so.")
-        {
-            // SAFETY: a library of NVIDIA's beside the one that was chosen. Where it does not load, NVRTC says so itself.
-            if let Ok(library) = unsafe { libloading::Library::new(entry.path()) } {
-                std::mem::forget(library);
-            }
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libnvrtc-builtins.so.")
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = paths.filter(is_one).collect();
+    found.sort();
+    found
+}
+
+/// NVRTC opens these by their names alone; opened by its path before, one is found wherever it lies.
+fn open_builtins(builtins: &[PathBuf]) {
+    for path in builtins {
+        // SAFETY: a library of NVIDIA's beside the one that was chosen. Where it does not load, NVRTC says so itself.
+        if let Ok(library) = unsafe { libloading::Library::new(path) } {
+            std::mem::forget(library);
         }
     }
+}
+
+/// Sizes of the files and when they were changed: reading all of 100 MB would take longer than most of what is compiled.
+fn build(path: &Path, builtins: &[PathBuf]) -> String {
+    let mut text = String::new();
+    for path in std::iter::once(path).chain(builtins.iter().map(PathBuf::as_path)) {
+        let Ok(file) = fs_err::metadata(path) else {
+            continue;
+        };
+        let changed = file.modified().ok();
+        let since = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let nanoseconds = since.map_or(0, |since| since.as_nanos());
+        text.push_str(&format!("{} bytes of {nanoseconds}, ", file.len()));
+    }
+    text
 }
 
 struct Program<'a> {

@@ -1,11 +1,20 @@
 //! Compiled kernels kept by what they are made from, so that they are compiled once. Knows no compiler.
+//!
+//! When an entry was read shows in when its file was changed, to the day. Whoever adds one takes away those that nobody read
+//! for [`UNREAD`], which kernels of before and compilers that are gone have left.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// Bytes of a digest at the beginning of an entry.
 const DIGEST: usize = 32;
+/// How the name of an entry ends.
+const ENDING: &str = ".cubin";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long an entry stays that nobody reads.
+pub const UNREAD: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A folder of compiled kernels, or none.
 #[derive(Debug)]
@@ -60,7 +69,7 @@ fn name(key: &[&[u8]]) -> String {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    format!("{}.cubin", hasher.finalize().to_hex())
+    format!("{}{ENDING}", hasher.finalize().to_hex())
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -69,7 +78,44 @@ fn read(path: &Path) -> Option<Vec<u8>> {
         return None;
     }
     let kept = bytes.split_off(DIGEST);
-    (blake3::hash(&kept).as_bytes()[..] == bytes[..]).then_some(kept)
+    if blake3::hash(&kept).as_bytes()[..] != bytes[..] {
+        return None;
+    }
+    // Whoever may not write here leaves it to those who may.
+    let _ = mark(path);
+    Some(kept)
+}
+
+/// Notes that an entry was read, once a day.
+fn mark(path: &Path) -> std::io::Result<()> {
+    let changed = fs_err::metadata(path)?.modified()?;
+    // A time to come is some other machine's.
+    let since = changed.elapsed().unwrap_or_default();
+    if since > DAY {
+        let file = fs_err::OpenOptions::new().append(true).open(path)?;
+        file.set_modified(changed + since)?;
+    }
+    Ok(())
+}
+
+/// Takes away entries that nobody read for long, and what writers left that were stopped a day ago.
+fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let most = match name.strip_prefix('.') {
+            None if name.ends_with(ENDING) => UNREAD,
+            Some(rest) if rest.contains(ENDING) => DAY,
+            _ => continue,
+        };
+        let changed = fs_err::metadata(&path).and_then(|of| of.modified());
+        let is_old = |changed| now.duration_since(changed).is_ok_and(|age| age > most);
+        if changed.is_ok_and(is_old) {
+            // Another process may have done it.
+            let _ = fs_err::remove_file(&path);
+        }
+    }
+    Ok(())
 }
 
 fn keep(path: &Path, made: &[u8]) -> std::io::Result<()> {
@@ -84,8 +130,10 @@ fn keep(path: &Path, made: &[u8]) -> std::io::Result<()> {
         let mut file = fs_err::File::create(&own)?;
         file.write_all(blake3::hash(made).as_bytes())?;
         file.write_all(made)?;
+        let now = file.metadata()?.modified()?;
         drop(file);
-        fs_err::rename(&own, path)
+        fs_err::rename(&own, path)?;
+        sweep(folder, now)
     })();
     if written.is_err() {
         let _ = fs_err::remove_file(&own);
@@ -126,6 +174,47 @@ mod tests {
         }
         let names = fs_err::read_dir(path.parent().expect("a folder")).expect("there");
         assert_eq!(names.count(), 2, "no file of a writer stays");
+        // Entries go that nobody read for long, and what a stopped writer left, when another is added.
+        let folder_of = path.parent().expect("a folder");
+        let age = |name: &str, days: u32| {
+            let mut options = fs_err::OpenOptions::new();
+            let file = options.append(true).create(true);
+            let file = file.open(folder_of.join(name)).expect("a file");
+            let now = file.metadata().expect("told").modified().expect("told");
+            file.set_modified(now - days * DAY).expect("set");
+        };
+        let [first, second] = [&[&b"ab"[..], b"c"][..], &[b"a", b"bc"]].map(name);
+        fs_err::write(folder_of.join("notes.txt"), "mine").expect("written");
+        for (name, days) in [
+            (first.as_str(), 200),
+            (&second, 200),
+            ("notes.txt", 200),
+            (".x.cubin.1.1", 2),
+            (".y.cubin.1.1", 0),
+        ] {
+            age(name, days);
+        }
+        assert_eq!(
+            get(&[b"a", b"bc"], b"other"),
+            b"two",
+            "it is read, and stays"
+        );
+        get(&[b"third"], b"three");
+        let names = fs_err::read_dir(folder_of).expect("there");
+        let mut names: Vec<String> = names
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        names.sort();
+        let mut expected = vec![".y.cubin.1.1".to_owned(), name(&[b"third"]), second];
+        expected.push("notes.txt".to_owned());
+        expected.sort();
+        assert_eq!(names, expected);
         // Nowhere to write, and nowhere at all.
         fs_err::write(folder.path().join("file"), b"").expect("written");
         for nowhere in [Some(folder.path().join("file/cubins")), None] {

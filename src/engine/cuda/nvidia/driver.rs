@@ -17,7 +17,7 @@ use super::graphs::Graphs;
 use super::libraries::Library;
 use super::products::{Products, WORKSPACE};
 use super::staging::{Reading, Staging};
-use super::{Options, open};
+use super::{Options, first, open};
 use crate::collective::Collective;
 use crate::cuda::PRELUDE;
 use crate::cuda::driver::{
@@ -82,21 +82,10 @@ impl Nvidia {
     /// What is missing: a library, a driver that is new enough, the device, memory.
     pub fn open(index: u32, options: &Options) -> Result<Self, DeviceError> {
         let (device, found) = open(options, index)?;
-        let target = found.compiler.target(device.facts.capability)?;
-        if let Target::Portable(_) = target
-            && found.machine.version < found.compiler.version()
-        {
-            // Instructions of its own load into older drivers of the same major version; PTX does not.
-            return Err(DeviceError::DriverTooOld {
-                driver: found.machine.version,
-                library: found.compiler.path().to_path_buf(),
-                needed: found.compiler.version(),
-            });
-        }
         let mut made = Self {
             device,
             compiler: found.compiler,
-            target,
+            target: found.target,
             cubins: Cubins::new(options.cubins.clone()),
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
@@ -112,7 +101,10 @@ impl Nvidia {
             allocated: BTreeSet::new(),
         };
         let workspace = made.allocate(WORKSPACE)?;
-        made.products = Some(Products::open(&found.products, workspace)?);
+        let opened = first(Library::Products, &found.products, |path| {
+            Products::open(path, workspace)
+        });
+        made.products = Some(opened?);
         Ok(made)
     }
 
@@ -131,7 +123,7 @@ impl Nvidia {
     fn image(&self, source: &Source, element: Element) -> Result<Vec<u8>, DeviceError> {
         let options = Compiler::options(element, self.target).join(" ");
         let (major, minor) = self.compiler.version();
-        let version = format!("NVRTC {major}.{minor}");
+        let version = format!("NVRTC {major}.{minor}, {}", self.compiler.build());
         let key = [
             version.as_bytes(),
             options.as_bytes(),
@@ -464,9 +456,8 @@ impl Drop for Nvidia {
         if let Some(mut collectives) = self.collectives.take() {
             collectives.release();
         }
-        self.settle();
-        self.device.wait();
         self.graphs.release(&mut self.device);
+        self.device.wait();
         self.staging.release(&mut self.device);
         self.reading.release(&mut self.device);
         if let Some(mut products) = self.products.take() {

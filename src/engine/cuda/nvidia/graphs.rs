@@ -101,11 +101,7 @@ impl Graphs {
         if self.stretch != Stretch::Recorded {
             return false;
         }
-        self.stretch = Stretch::Plain;
-        let mut graph: CUgraph = std::ptr::null_mut();
-        // SAFETY: the stream records since `begin`.
-        let status = unsafe { (device.table.end_capture)(device.stream.0, &raw mut graph) };
-        if device.is_done("cuStreamEndCapture", status) && !graph.is_null() {
+        if let Some(graph) = self.recorded(device) {
             if !device.is_faulty() {
                 self.launch(device, graph);
             }
@@ -113,6 +109,25 @@ impl Graphs {
             unsafe { (device.table.destroy_graph)(graph) };
         }
         true
+    }
+
+    /// Forgets what was recorded so far.
+    fn give_up(&mut self, device: &mut Device) {
+        if self.stretch == Stretch::Recorded
+            && let Some(graph) = self.recorded(device)
+        {
+            // SAFETY: nobody else has it.
+            unsafe { (device.table.destroy_graph)(graph) };
+        }
+    }
+
+    /// Ends the record.
+    fn recorded(&mut self, device: &mut Device) -> Option<CUgraph> {
+        self.stretch = Stretch::Plain;
+        let mut graph: CUgraph = std::ptr::null_mut();
+        // SAFETY: the stream records since `begin`.
+        let status = unsafe { (device.table.end_capture)(device.stream.0, &raw mut graph) };
+        (device.is_done("cuStreamEndCapture", status) && !graph.is_null()).then_some(graph)
     }
 
     pub(super) fn end(&mut self) {
@@ -178,8 +193,10 @@ impl Graphs {
         Some(handle)
     }
 
-    /// Gives everything back.
+    /// Gives everything back. A stretch that did not come to its end, since something failed in it, is not carried out:
+    /// half a step is worth nothing, and may wait for processes that are gone.
     pub(super) fn release(&mut self, device: &mut Device) {
+        self.give_up(device);
         for gone in self.kept.drain(..) {
             // SAFETY: nobody launches it again.
             unsafe { (device.table.destroy_executable)(gone.handle.0) };

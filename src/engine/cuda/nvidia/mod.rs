@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use super::driver::DeviceFacts;
 use crate::error::DeviceError;
-use compile::Compiler;
+use compile::{Compiler, Target};
 use device::{Device, Machine};
-use ffi::DriverTable;
+use ffi::{DriverTable, ProductTable};
 use libraries::{Library, Surroundings};
 
 pub use driver::{Counts, Nvidia};
@@ -34,26 +34,67 @@ pub struct Options {
     pub graphs: bool,
 }
 
-/// Libraries that work.
+/// A device, and libraries that work with it.
 struct Found {
     machine: Machine,
+    facts: DeviceFacts,
     compiler: Compiler,
-    products: PathBuf,
+    target: Target,
+    /// Files, of which at least one loads.
+    products: Vec<PathBuf>,
 }
 
-/// Finds the libraries, opens those of the driver and of the compiler, and compares their versions.
-fn find(surroundings: &Surroundings) -> Result<Found, DeviceError> {
+/// Finds a device and the libraries, each the first file that can be used, and takes nothing of the device.
+fn find(surroundings: &Surroundings, index: u32) -> Result<Found, DeviceError> {
     let (_, table) = open_driver(surroundings)?;
     let machine = Machine::new(table)?;
+    let count = machine.count()?;
+    if index >= count {
+        return Err(device::no_such(index, count));
+    }
+    let facts = machine.facts(index)?;
+    compile::least(facts.capability)?;
     let compilers = usable(surroundings, Library::Compiler, machine.version)?;
-    let compiler = first(&compilers, |path| Compiler::open(path))?;
+    let (compiler, target) = first(Library::Compiler, &compilers, |path| {
+        let compiler = Compiler::open(path)?;
+        let target = compiler.target(facts.capability)?;
+        if let Target::Portable(_) = target
+            && machine.version < compiler.version()
+        {
+            // Instructions of its own load into older drivers of the same major version; PTX does not.
+            return Err(DeviceError::DriverTooOld {
+                driver: machine.version,
+                library: path.to_path_buf(),
+                needed: compiler.version(),
+            });
+        }
+        Ok((compiler, target))
+    })?;
     let products = usable(surroundings, Library::Products, machine.version)?;
-    let products = products.into_iter().next().expect("at least one");
+    loading(&products)?;
     Ok(Found {
         machine,
+        facts,
         compiler,
+        target,
         products,
     })
+}
+
+/// The first file of products that loads.
+fn loading(products: &[PathBuf]) -> Result<PathBuf, DeviceError> {
+    first(Library::Products, products, |path| {
+        let table = ProductTable::open(path);
+        table.map_err(|reason| unusable(path, reason))?;
+        Ok(path.to_path_buf())
+    })
+}
+
+fn unusable(path: &Path, reason: String) -> DeviceError {
+    DeviceError::LibraryUnusable {
+        path: path.to_path_buf(),
+        reason,
+    }
 }
 
 /// The driver's library: where it was found, else whatever the system's loader has under the name.
@@ -65,12 +106,9 @@ fn open_driver(surroundings: &Surroundings) -> Result<(PathBuf, DriverTable), De
         let names = Library::Driver.files().into_iter();
         paths.extend(names.map(|(_, name)| PathBuf::from(name)));
     }
-    let opened = first(&paths, |path| {
-        let table = DriverTable::open(path).map_err(|reason| DeviceError::LibraryUnusable {
-            path: path.clone(),
-            reason,
-        })?;
-        Ok((path.clone(), table))
+    let opened = first(Library::Driver, &paths, |path| {
+        let table = DriverTable::open(path).map_err(|reason| unusable(path, reason))?;
+        Ok((path.to_path_buf(), table))
     });
     match is_found {
         true => opened,
@@ -78,23 +116,26 @@ fn open_driver(surroundings: &Surroundings) -> Result<(PathBuf, DriverTable), De
     }
 }
 
-/// The first that opens; else why the first did not.
+/// The first that opens; else why each of them does not.
 fn first<T>(
+    library: Library,
     paths: &[PathBuf],
-    open: impl Fn(&PathBuf) -> Result<T, DeviceError>,
+    open: impl Fn(&Path) -> Result<T, DeviceError>,
 ) -> Result<T, DeviceError> {
-    let mut fault = None;
+    let mut faults = Vec::new();
     for path in paths {
         match open(path) {
             Ok(opened) => return Ok(opened),
-            Err(error) => {
-                fault.get_or_insert(error);
-            }
+            Err(error) => faults.push(error),
         }
     }
-    Err(fault.unwrap_or_else(|| DeviceError::NoDevice {
-        reason: "there is no library".to_owned(),
-    }))
+    if faults.len() == 1 {
+        return Err(faults.remove(0));
+    }
+    Err(DeviceError::NoneUsable {
+        library: library.title().to_owned(),
+        faults: faults.iter().map(DeviceError::to_string).collect(),
+    })
 }
 
 fn missing(surroundings: &Surroundings, library: Library) -> DeviceError {
@@ -192,10 +233,10 @@ pub fn survey(surroundings: &Surroundings) -> Survey {
         }
     });
     let compiler = usable(surroundings, Library::Compiler, version)
-        .and_then(|paths| first(&paths, |path| Compiler::open(path)))
+        .and_then(|paths| first(Library::Compiler, &paths, Compiler::open))
         .map(|compiler| (compiler.path().to_path_buf(), Some(compiler.version())));
     let products = usable(surroundings, Library::Products, version)
-        .map(|paths| (paths.into_iter().next().unwrap_or_default(), None));
+        .and_then(|paths| Ok((loading(&paths)?, None)));
     let missing = check(surroundings, 0).err().map(|error| error.to_string());
     Survey {
         missing,
@@ -213,19 +254,12 @@ pub fn survey(surroundings: &Surroundings) -> Survey {
 /// # Errors
 /// What is missing.
 pub fn check(surroundings: &Surroundings, index: u32) -> Result<DeviceFacts, DeviceError> {
-    let found = find(surroundings)?;
-    let count = found.machine.count()?;
-    if index >= count {
-        return Err(device::no_such(index, count));
-    }
-    let facts = found.machine.facts(index)?;
-    found.compiler.target(facts.capability)?;
-    Ok(facts)
+    find(surroundings, index).map(|found| found.facts)
 }
 
 /// Opens a device with everything it takes.
 fn open(options: &Options, index: u32) -> Result<(Device, Found), DeviceError> {
-    let found = find(&options.libraries)?;
+    let found = find(&options.libraries, index)?;
     let device = Device::open(&found.machine, index)?;
     Ok((device, found))
 }

@@ -43,7 +43,7 @@ DEVICE void update(const UpdateArguments &a, const Part &part, float scale, floa
     p -= a.learning_rate * part.multiplier * step;
 }
 
-KERNEL(adamw_update, UpdateArguments) {
+KERNEL(adamw_update, UpdateArguments, 256) {
     const float norm = *a.norm;
     if (!is_finite(norm)) return;
     const float scale = a.clips ? clip_scale(a.clip, norm) : 1.0f;
@@ -82,7 +82,7 @@ struct SquaresArguments {
     u32 of_block;  // a multiple of eight
 };
 
-KERNEL(adamw_squares, SquaresArguments) {
+KERNEL(adamw_squares, SquaresArguments, 256) {
     SHARED(float, room, WARP);
     const u32 begin = blockIdx.x * a.of_block;
     const u32 end = min(begin + a.of_block, a.n);
@@ -113,7 +113,7 @@ struct RootArguments {
 };
 
 // One block of 256 threads: sums of blocks in f64, halves onto halves.
-KERNEL(adamw_root, RootArguments) {
+KERNEL(adamw_root, RootArguments, 256) {
     SHARED(double, room, 256);
     double sum = 0.0;
     for (u32 i = threadIdx.x; i < a.n_parts; i += 256) sum += double(a.parts[i]);
@@ -135,7 +135,7 @@ struct HoldArguments {
     u32 unused;
 };
 
-KERNEL(adamw_hold, HoldArguments) {
+KERNEL(adamw_hold, HoldArguments, 256) {
     const u32 first = (blockIdx.x * blockDim.x + threadIdx.x) * EIGHT;
     if (first >= a.n) return;
     const float scale = clip_scale(a.clip, *a.norm);

@@ -60,32 +60,13 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
         __syncthreads();
         if (tile + 1 < n_tiles) fetch_keys<D>(tiles, a, place, tile + 1);
         if (is_idle) continue;
-        if (drops && tile % 2 == 0) {
-#pragma unroll
-            for (u32 m = 0; m < PARTS; m++)
-#pragma unroll
-                for (u32 half = 0; half < 2; half++)
-                    kept[m][half] = kept_keys(a.dropout, dropout_row(place, first + 16 * m + g + 8 * half) + tile / 2, place.index);
-        }
+        if (drops && tile % 2 == 0) keep_keys<D>(kept, a, place, first, tile);
         const bf16 *key_rows = stage + offset_of_rows<D>(), *value_rows = key_rows + S::TILE_SIZE;
         const bf16 *key_columns = stage + offset_of_columns<D>();
-#pragma unroll
 #pragma unroll 1
         for (u32 step = 0; step < TILE; step += STEP) {
             float s[PARTS][2][4] = {}, d[PARTS][2][4] = {};
-#pragma unroll
-            for (u32 k = 0; k < D / 16; k++) {
-                u32 b[4], c[4];
-                load_matrices(key_rows + step * S::STRIDE + k * 16, b);
-                load_matrices(value_rows + step * S::STRIDE + k * 16, c);
-#pragma unroll
-                for (u32 m = 0; m < PARTS; m++)
-#pragma unroll
-                    for (u32 n = 0; n < 2; n++) {
-                        tensor_product(s[m][n], q[m][k], b[2 * n], b[2 * n + 1]);
-                        tensor_product(d[m][n], d_out[m][k], c[2 * n], c[2 * n + 1]);
-                    }
-            }
+            two_products<D>(s, d, q, d_out, key_rows + step * S::STRIDE, value_rows + step * S::STRIDE);
             const u32 key = tile * TILE + step;
             if (key + STEP > place.keys) {
 #pragma unroll
@@ -112,16 +93,7 @@ DEVICE void differentiate_queries(const AttentionArguments &a) {
                     }
                     ds[m][i] = pack_bf16(made[0], made[1]);
                 }
-#pragma unroll
-            for (u32 n = 0; n < D / 8; n += 2) {
-                u32 b[4];
-                load_matrices_turned(key_columns + step * S::STRIDE + n * 8, b);
-#pragma unroll
-                for (u32 m = 0; m < PARTS; m++) {
-                    tensor_product(dq[m][n], ds[m], b[0], b[1]);
-                    tensor_product(dq[m][n + 1], ds[m], b[2], b[3]);
-                }
-            }
+            add_columns<D>(dq, ds, key_columns + step * S::STRIDE);
         }
     }
     if (is_idle) return;
@@ -209,19 +181,7 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
 #pragma unroll 1
         for (u32 step = 0; step < end; step += STEP) {
             float s[PARTS][2][4] = {}, d[PARTS][2][4] = {};
-#pragma unroll
-            for (u32 k = 0; k < D / 16; k++) {
-                u32 b[4], c[4];
-                load_matrices(query_rows + step * S::STRIDE + k * 16, b);
-                load_matrices(out_rows + step * S::STRIDE + k * 16, c);
-#pragma unroll
-                for (u32 m = 0; m < PARTS; m++)
-#pragma unroll
-                    for (u32 n = 0; n < 2; n++) {
-                        tensor_product(s[m][n], k_rows[m][k], b[2 * n], b[2 * n + 1]);
-                        tensor_product(d[m][n], v_rows[m][k], c[2 * n], c[2 * n + 1]);
-                    }
-            }
+            two_products<D>(s, d, k_rows, v_rows, query_rows + step * S::STRIDE, out_rows + step * S::STRIDE);
             const u32 g = lane() / 4, t = lane() % 4;
             u32 word[2] = {~0u, ~0u};
             if (drops) {
@@ -285,13 +245,13 @@ DEVICE void differentiate_keys(const AttentionArguments &a) {
     store_rows<D>(a.d_qkv, third(a, *own, 2), from, own->length, a.size, dv, value_factor);
 }
 
-KERNEL(attention_d_queries_16, AttentionArguments) { differentiate_queries<16>(a); }
-KERNEL(attention_d_queries_32, AttentionArguments) { differentiate_queries<32>(a); }
-KERNEL(attention_d_queries_64, AttentionArguments) { differentiate_queries<64>(a); }
-KERNEL(attention_d_queries_128, AttentionArguments) { differentiate_queries<128>(a); }
-KERNEL(attention_d_keys_16, AttentionArguments) { differentiate_keys<16>(a); }
-KERNEL(attention_d_keys_32, AttentionArguments) { differentiate_keys<32>(a); }
-KERNEL(attention_d_keys_64, AttentionArguments) { differentiate_keys<64>(a); }
-KERNEL(attention_d_keys_128, AttentionArguments) { differentiate_keys<128>(a); }
+KERNEL(attention_d_queries_16, AttentionArguments, Shape<16>::THREADS) { differentiate_queries<16>(a); }
+KERNEL(attention_d_queries_32, AttentionArguments, Shape<32>::THREADS) { differentiate_queries<32>(a); }
+KERNEL(attention_d_queries_64, AttentionArguments, Shape<64>::THREADS) { differentiate_queries<64>(a); }
+KERNEL(attention_d_queries_128, AttentionArguments, Shape<128>::THREADS) { differentiate_queries<128>(a); }
+KERNEL(attention_d_keys_16, AttentionArguments, Shape<16>::THREADS) { differentiate_keys<16>(a); }
+KERNEL(attention_d_keys_32, AttentionArguments, Shape<32>::THREADS) { differentiate_keys<32>(a); }
+KERNEL(attention_d_keys_64, AttentionArguments, Shape<64>::THREADS) { differentiate_keys<64>(a); }
+KERNEL(attention_d_keys_128, AttentionArguments, Shape<128>::THREADS) { differentiate_keys<128>(a); }
 
 #endif

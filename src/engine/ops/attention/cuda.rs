@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Attention, Heads};
+use super::{Attention, Heads, between};
 use crate::arena::{Act, Real};
 use crate::backend::{DropoutAt, Sequences};
 use crate::cuda::driver::{Driver, Element, Grid, Kernel, Pointer, Source};
@@ -76,10 +76,12 @@ static ROW_A_WARP: Kernels = Kernels {
 const ROWS: usize = 128;
 /// Rows of a tile in shared memory: `TILE` of `tiles.cuh`.
 const TILE: usize = 64;
+/// Bytes of shared memory, at most, that kernels on tensor cores have beside tiles.
+const DECLARED: usize = 4 << 10;
 /// Columns that are copied at once.
 const PIECE: usize = 8;
-/// Warps of a block where each takes a row.
-const WARPS: usize = 8;
+/// Most warps of a block where each takes a row.
+const MOST_WARPS: usize = 8;
 
 /// `AttentionArguments` of `common.cuh`.
 #[repr(C)]
@@ -103,9 +105,21 @@ struct Arguments {
     dropout: DropoutArguments,
 }
 
-/// How a kernel for these rows and heads is launched.
+/// Bytes of shared memory of a warp that takes a row: `room_of_warp` of `plain.cu`.
+fn room_of_warp(heads: Heads) -> usize {
+    (4 * heads.size + 2 * 32) * 4
+}
+
+/// Warps of a block that have room in so many bytes, one at least; what a row's numbers are does not hang on them.
+fn warps(heads: Heads, shared: u32) -> usize {
+    let room = shared as usize / room_of_warp(heads);
+    room.clamp(1, MOST_WARPS)
+}
+
+/// How a kernel for these rows and heads is launched on a device whose blocks may have so many bytes of shared memory.
 fn way(
     element: Element,
+    shared: u32,
     heads: Heads,
     tokens: usize,
     sequences: usize,
@@ -115,20 +129,22 @@ fn way(
         64 => heads.size == 64,
         most => heads.size <= most,
     };
+    // Two tiles, twice.
+    let tiles = |tiled: &Tiled| 4 * TILE * (tiled.size + PIECE) * element.size();
     let tiled = TILED.iter().find(fits);
-    match tiled {
+    match tiled.filter(|tiled| tiles(tiled) + DECLARED <= shared as usize) {
         Some(tiled) if element == Element::Bf16 && heads.size.is_multiple_of(PIECE) => {
             // Each sequence may begin and end inside of 128 rows, and what lies behind the last counts as one.
             let blocks = (tokens / ROWS + sequences + 1) * heads.count;
             let mut grid = Grid::row(blocks, if tiled.size <= 64 { 128 } else { 256 });
-            // Two tiles, twice.
-            grid.shared = count(4 * TILE * (tiled.size + PIECE) * element.size());
+            grid.shared = count(tiles(tiled));
             (&tiled.kernels, grid)
         }
         _ => {
-            let blocks = (tokens * heads.count).div_ceil(WARPS);
-            let mut grid = Grid::row(blocks, count(WARPS * 32));
-            grid.shared = count(WARPS * (4 * heads.size + 2 * 32) * 4);
+            let warps = warps(heads, shared);
+            let blocks = (tokens * heads.count).div_ceil(warps);
+            let mut grid = Grid::row(blocks, count(warps * 32));
+            grid.shared = count(warps * room_of_warp(heads));
             (&ROW_A_WARP, grid)
         }
     }
@@ -183,7 +199,8 @@ impl<D: Driver> Attention for Cuda<D> {
     ) {
         let (arguments, tokens) =
             self.attention_arguments(qkv, context, heads, sequences, dropout, lse);
-        let (kernels, grid) = way(self.element(), heads, tokens, sequences.count);
+        let shared = self.driver().facts().shared_per_block;
+        let (kernels, grid) = way(self.element(), shared, heads, tokens, sequences.count);
         self.launch(&kernels.forward, grid, &arguments);
     }
 
@@ -204,11 +221,12 @@ impl<D: Driver> Attention for Cuda<D> {
         assert_eq!(d_qkv.len(), qkv.len(), "as much as there is input");
         let arguments = Arguments {
             d_context: self.act(d_context),
-            delta: self.scratch(lse.len() * 4),
+            delta: self.scratch(between(tokens, heads.count)),
             d_qkv: self.act(d_qkv),
             ..arguments
         };
-        let (kernels, grid) = way(self.element(), heads, tokens, sequences.count);
+        let shared = self.driver().facts().shared_per_block;
+        let (kernels, grid) = way(self.element(), shared, heads, tokens, sequences.count);
         // In this order: the first leaves `delta` to the second.
         self.launch(&kernels.d_queries, grid, &arguments);
         self.launch(&kernels.d_keys, grid, &arguments);

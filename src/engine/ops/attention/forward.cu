@@ -46,13 +46,7 @@ DEVICE void attend(const AttentionArguments &a) {
         __syncthreads();
         if (tile + 1 < n_tiles) fetch_keys<D>(tiles, a, place, tile + 1);
         if (is_idle) continue;
-        if (drops && tile % 2 == 0) {
-#pragma unroll
-            for (u32 m = 0; m < PARTS; m++)
-#pragma unroll
-                for (u32 half = 0; half < 2; half++)
-                    kept[m][half] = kept_keys(a.dropout, dropout_row(place, first + 16 * m + g + 8 * half) + tile / 2, place.index);
-        }
+        if (drops && tile % 2 == 0) keep_keys<D>(kept, a, place, first, tile);
         float s[PARTS][TILE / 8][4] = {};
         const bf16 *key_rows = stage + offset_of_rows<D>();
 #pragma unroll
@@ -132,16 +126,7 @@ DEVICE void attend(const AttentionArguments &a) {
                     const Kept own = kept_of(kept[m][i % 2], tile % 2 * 4 + k);
                     p[m][i] = pack_bf16(two[0], two[1]) & kept_two(own, i / 2);
                 }
-#pragma unroll
-            for (u32 n = 0; n < D / 8; n += 2) {
-                u32 b[4];
-                load_matrices_turned(value_columns + k * 16 * S::STRIDE + n * 8, b);
-#pragma unroll
-                for (u32 m = 0; m < PARTS; m++) {
-                    tensor_product(out[m][n], p[m], b[0], b[1]);
-                    tensor_product(out[m][n + 1], p[m], b[2], b[3]);
-                }
-            }
+            add_columns<D>(out, p, value_columns + k * 16 * S::STRIDE);
         }
     }
     if (is_idle) return;
@@ -159,9 +144,9 @@ DEVICE void attend(const AttentionArguments &a) {
     store_rows<D>(a.context, whole(a, place), from, place.length, a.size, out, sum);
 }
 
-KERNEL(attention_forward_16, AttentionArguments) { attend<16>(a); }
-KERNEL(attention_forward_32, AttentionArguments) { attend<32>(a); }
-KERNEL(attention_forward_64, AttentionArguments) { attend<64>(a); }
-KERNEL(attention_forward_128, AttentionArguments) { attend<128>(a); }
+KERNEL(attention_forward_16, AttentionArguments, Shape<16>::THREADS) { attend<16>(a); }
+KERNEL(attention_forward_32, AttentionArguments, Shape<32>::THREADS) { attend<32>(a); }
+KERNEL(attention_forward_64, AttentionArguments, Shape<64>::THREADS) { attend<64>(a); }
+KERNEL(attention_forward_128, AttentionArguments, Shape<128>::THREADS) { attend<128>(a); }
 
 #endif

@@ -27,6 +27,12 @@ impl Heads {
     }
 }
 
+/// Bytes between kernels of an accelerator ([`Plan::between`](crate::arena::Plan::between)): a number a query and head.
+#[must_use]
+pub fn between(tokens: usize, heads: usize) -> usize {
+    tokens * heads * 4
+}
+
 /// Attention.
 pub trait Attention: Memory {
     /// `qkv` (tokens, 3 H) to `context` (tokens, H). Overwrites `context` and `lse` (A, tokens), the logarithm of each

@@ -61,7 +61,7 @@ DEVICE bool is_kept(const AttentionArguments &a, const Place &place, u32 query, 
     return kept_bits(a.dropout, block * 16 + key % 16, place.index) >> (key % 128 / 16) & 1u;
 }
 
-KERNEL(attention_plain_forward, AttentionArguments) {
+KERNEL(attention_plain_forward, AttentionArguments, 256) {
     SHARED_REST(float, all);
     Place place;
     if (!find_row(a, place)) return;
@@ -98,7 +98,7 @@ KERNEL(attention_plain_forward, AttentionArguments) {
     if (lane() == 0) a.lse[number] = top + logf(sum);
 }
 
-KERNEL(attention_plain_d_queries, AttentionArguments) {
+KERNEL(attention_plain_d_queries, AttentionArguments, 256) {
     SHARED_REST(float, all);
     Place place;
     if (!find_row(a, place)) return;
@@ -136,7 +136,7 @@ KERNEL(attention_plain_d_queries, AttentionArguments) {
     put_row(a.d_qkv + row * stride + column, d_query, a.size, a.by * a.dropout.scale);
 }
 
-KERNEL(attention_plain_d_keys, AttentionArguments) {
+KERNEL(attention_plain_d_keys, AttentionArguments, 256) {
     SHARED_REST(float, all);
     Place place;
     if (!find_row(a, place)) return;

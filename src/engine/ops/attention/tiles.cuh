@@ -96,6 +96,42 @@ DEVICE void load_rows(u32 (&to)[Shape<D>::PARTS][D / 16][4], const bf16 *from, c
             }
 }
 
+// Two products over a head's columns at once, each of rows in registers with 16 rows of a tile: scores, and what their
+// gradients are made of.
+template <u32 D>
+DEVICE void two_products(float (&s)[Shape<D>::PARTS][2][4], float (&d)[Shape<D>::PARTS][2][4],
+                         const u32 (&s_rows)[Shape<D>::PARTS][D / 16][4], const u32 (&d_rows)[Shape<D>::PARTS][D / 16][4],
+                         const bf16 *s_tile, const bf16 *d_tile) {
+#pragma unroll
+    for (u32 k = 0; k < D / 16; k++) {
+        u32 b[4], c[4];
+        load_matrices(s_tile + k * 16, b);
+        load_matrices(d_tile + k * 16, c);
+#pragma unroll
+        for (u32 m = 0; m < Shape<D>::PARTS; m++)
+#pragma unroll
+            for (u32 n = 0; n < 2; n++) {
+                tensor_product(s[m][n], s_rows[m][k], b[2 * n], b[2 * n + 1]);
+                tensor_product(d[m][n], d_rows[m][k], c[2 * n], c[2 * n + 1]);
+            }
+    }
+}
+
+// Adds a product over 16 rows of a tile: `factors` with its columns, which `columns` points to.
+template <u32 D>
+DEVICE void add_columns(float (&sums)[Shape<D>::PARTS][D / 8][4], const u32 (&factors)[Shape<D>::PARTS][4], const bf16 *columns) {
+#pragma unroll
+    for (u32 n = 0; n < D / 8; n += 2) {
+        u32 b[4];
+        load_matrices_turned(columns + n * 8, b);
+#pragma unroll
+        for (u32 m = 0; m < Shape<D>::PARTS; m++) {
+            tensor_product(sums[m][n], factors[m], b[0], b[1]);
+            tensor_product(sums[m][n + 1], factors[m], b[2], b[3]);
+        }
+    }
+}
+
 struct alignas(8) two_words {
     u32 word[2];
 };
@@ -176,6 +212,18 @@ DEVICE u32 kept_keys(const Dropout &dropout, u64 block, u32 index) {
     const u64 counter = block * 16 + lane() % 4 * 2;
     return join_kept(kept_halves(dropout, counter, index), kept_halves(dropout, counter + 1, index),
                      kept_halves(dropout, counter + 8, index), kept_halves(dropout, counter + 9, index));
+}
+
+// Those of the queries that a thread has of a product, from `first` on, for the 128 keys that begin at `tile` and the next.
+template <u32 D>
+DEVICE void keep_keys(u32 (&kept)[Shape<D>::PARTS][2], const AttentionArguments &a, const Place &place, u32 first, u32 tile) {
+#pragma unroll
+    for (u32 m = 0; m < Shape<D>::PARTS; m++)
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            const u64 block = dropout_row(place, first + 16 * m + lane() / 4 + 8 * half) + tile / 2;
+            kept[m][half] = kept_keys(a.dropout, block, place.index);
+        }
 }
 
 // The bits of such a word for the 16 keys number `group`: digits 1 and 3 at the highest bits of one word's bytes, 0 and 2 at

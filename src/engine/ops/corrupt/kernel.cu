@@ -16,7 +16,7 @@ struct CorruptArguments {
 constexpr u32 IGNORED = 0xffffffffu;
 constexpr u32 NOWHERE = 0xffffffffu;
 
-KERNEL(corrupt_rows, CorruptArguments) {
+KERNEL(corrupt_rows, CorruptArguments, 256) {
     const u32 row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= a.rows) return;
     a.ids[row] = a.original[row];
@@ -24,7 +24,7 @@ KERNEL(corrupt_rows, CorruptArguments) {
 }
 
 // The first slot of a row writes the average of all of them.
-KERNEL(corrupt_slots, CorruptArguments) {
+KERNEL(corrupt_slots, CorruptArguments, 256) {
     const u32 slot = blockIdx.x * blockDim.x + threadIdx.x;
     if (slot >= a.slots) return;
     const u32 row = a.slot_rows[slot];

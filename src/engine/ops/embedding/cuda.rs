@@ -8,25 +8,13 @@ use crate::backend::{DropoutAt, Rows};
 use crate::cuda::driver::{Driver, Kernel, Pointer, Source};
 use crate::cuda::{Cuda, DropoutArguments, count, places, row_grid, sort};
 use crate::ops::layernorm::NormSaved;
-use crate::ops::layernorm::cuda::by_width;
-
-macro_rules! kernels {
-    ($($name:literal),*) => {
-        [$(Kernel { source: &SOURCE, name: $name }),*]
-    };
-}
+use crate::ops::layernorm::cuda::{by_width, widths};
 
 pub(crate) static SOURCE: Source = Source {
     name: "embedding",
     text: include_str!("kernel.cu"),
 };
-static FORWARD: [Kernel; 5] = kernels![
-    "embedding_1",
-    "embedding_2",
-    "embedding_3",
-    "embedding_4",
-    "embedding_8"
-];
+static FORWARD: [Kernel; 5] = widths!(SOURCE, "embedding");
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

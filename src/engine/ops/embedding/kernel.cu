@@ -45,27 +45,17 @@ DEVICE void embed(const EmbeddingArguments &a, u32 row) {
         for (u32 i = 0; i < EIGHT; i++) z[c][i] = to_float(to_act(z[c][i] + x[0][i] + x[1][i]));
         store_part(a.z + at, first, a.width, z[c]);
     }
-    const moments of = row_moments<CHUNKS>(z, a.width, a.eps);
+    normalise_row<CHUNKS>(z, row, a.width, a.eps, a.gain, a.bias, a.mean, a.rstd);
 #pragma unroll
     for (u32 c = 0; c < CHUNKS; c++) {
-        const u32 first = c * CHUNK + lane() * EIGHT;
-        float gain[EIGHT], bias[EIGHT];
-        load_part(a.gain, first, a.width, 0.0f, gain);
-        load_part(a.bias, first, a.width, 0.0f, bias);
-#pragma unroll
-        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - of.mean) * of.rstd, gain[i], bias[i]);
         if (a.dropout.threshold != 0)
             drop(a.dropout, u64(position) * blocks_of(a.width) + 2 * c, a.sequence[row], z[c]);
-        store_part(a.y + at, first, a.width, z[c]);
-    }
-    if (lane() == 0) {
-        a.mean[row] = of.mean;
-        a.rstd[row] = of.rstd;
+        store_part(a.y + at, c * CHUNK + lane() * EIGHT, a.width, z[c]);
     }
 }
 
 #define EMBEDDING(chunks)                                   \
-    KERNEL(embedding_##chunks, EmbeddingArguments) {        \
+    KERNEL(embedding_##chunks, EmbeddingArguments, 256) {        \
         const u32 row = blockIdx.x * warps() + warp();      \
         if (row < a.rows) embed<chunks>(a, row);            \
     }

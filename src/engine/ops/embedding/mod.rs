@@ -29,6 +29,13 @@ pub struct EmbeddingInputs {
     pub types: Ints,
 }
 
+/// Bytes between kernels of an accelerator ([`Plan::between`](crate::arena::Plan::between)): ids and their order, twice, and
+/// counts of a quarter of them, which ops on sequences and masked slots stay below.
+#[must_use]
+pub fn between(tokens: usize) -> usize {
+    tokens * 20
+}
+
 /// Embeddings.
 pub trait Embedding: Memory {
     /// Overwrites `y` (rows, E) and what is saved.

@@ -8,32 +8,25 @@ use crate::backend::{DropoutAt, Rows};
 use crate::cuda::driver::{Driver, Grid, Kernel, Pointer, Source};
 use crate::cuda::{Cuda, DropoutArguments, ROW_THREADS, WIDEST_ROW, count, places, row_grid, sums};
 
-macro_rules! kernels {
-    ($($name:literal),*) => {
-        [$(Kernel { source: &SOURCE, name: $name }),*]
+/// The kernels of a source for rows of 1, 2, 3, 4 and 8 times 256 numbers.
+macro_rules! widths {
+    ($source:ident, $name:literal) => {
+        $crate::ops::layernorm::cuda::widths!($source, $name, "1", "2", "3", "4", "8")
+    };
+    ($source:ident, $name:literal, $($chunks:literal),*) => {
+        [$(Kernel { source: &$source, name: concat!($name, "_", $chunks) }),*]
     };
 }
+pub(crate) use widths;
 
 pub(crate) static SOURCE: Source = Source {
     name: "layernorm",
     text: include_str!("kernel.cu"),
 };
-static FORWARD: [Kernel; 5] = kernels![
-    "layernorm_forward_1",
-    "layernorm_forward_2",
-    "layernorm_forward_3",
-    "layernorm_forward_4",
-    "layernorm_forward_8"
-];
-static BACKWARD: [Kernel; 5] = kernels![
-    "layernorm_backward_1",
-    "layernorm_backward_2",
-    "layernorm_backward_3",
-    "layernorm_backward_4",
-    "layernorm_backward_8"
-];
+static FORWARD: [Kernel; 5] = widths!(SOURCE, "layernorm_forward");
+static BACKWARD: [Kernel; 5] = widths!(SOURCE, "layernorm_backward");
 
-/// Which of the kernels takes rows of `width`: those for 1, 2, 3, 4 and 8 times 256.
+/// Which of the kernels takes rows of `width`.
 pub(crate) fn by_width(kernels: &'static [Kernel; 5], width: usize) -> &'static Kernel {
     assert!(width <= WIDEST_ROW, "rows are at most {WIDEST_ROW} wide");
     &kernels[width.div_ceil(256).clamp(1, 5) - 1]

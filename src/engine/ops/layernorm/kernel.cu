@@ -58,26 +58,14 @@ DEVICE void normalise(const NormArguments &a, u32 row) {
             load_part(a.z + at, first, a.width, 0.0f, z[c]);
         }
     }
-    const moments of = row_moments<CHUNKS>(z, a.width, a.eps);
+    normalise_row<CHUNKS>(z, row, a.width, a.eps, a.gain, a.bias, a.mean, a.rstd);
 #pragma unroll
-    for (u32 c = 0; c < CHUNKS; c++) {
-        const u32 first = c * CHUNK + lane() * EIGHT;
-        float gain[EIGHT], bias[EIGHT];
-        load_part(a.gain, first, a.width, 0.0f, gain);
-        load_part(a.bias, first, a.width, 0.0f, bias);
-#pragma unroll
-        for (u32 i = 0; i < EIGHT; i++) z[c][i] = fmaf((z[c][i] - of.mean) * of.rstd, gain[i], bias[i]);
-        store_part(a.y + at, first, a.width, z[c]);
-    }
-    if (lane() == 0) {
-        a.mean[row] = of.mean;
-        a.rstd[row] = of.rstd;
-    }
+    for (u32 c = 0; c < CHUNKS; c++) store_part(a.y + at, c * CHUNK + lane() * EIGHT, a.width, z[c]);
 }
 
 // A kernel for each number of chunks, so that narrow rows do not pay for the registers of wide ones.
 #define FORWARD(chunks)                                          \
-    KERNEL(layernorm_forward_##chunks, NormArguments) {          \
+    KERNEL(layernorm_forward_##chunks, NormArguments, 256) {          \
         const u32 row = blockIdx.x * warps() + warp();           \
         if (row < a.rows) normalise<chunks>(a, row);             \
     }
@@ -154,7 +142,7 @@ DEVICE void backward(const NormBackwardArguments &a, float *room) {
 }
 
 #define BACKWARD(chunks)                                         \
-    KERNEL(layernorm_backward_##chunks, NormBackwardArguments) { \
+    KERNEL(layernorm_backward_##chunks, NormBackwardArguments, 256) { \
         SHARED(float, room, 8 * CHUNK);                          \
         backward<chunks>(a, room);                               \
     }

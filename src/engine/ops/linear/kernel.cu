@@ -9,7 +9,7 @@ struct GeluArguments {
     u32 unused;
 };
 
-KERNEL(linear_gelu, GeluArguments) {
+KERNEL(linear_gelu, GeluArguments, 256) {
     const u32 first = (blockIdx.x * blockDim.x + threadIdx.x) * EIGHT;
     if (first >= a.n) return;
     float u[EIGHT];
@@ -27,7 +27,7 @@ struct GeluBackwardArguments {
     u32 unused;
 };
 
-KERNEL(linear_gelu_backward, GeluBackwardArguments) {
+KERNEL(linear_gelu_backward, GeluBackwardArguments, 256) {
     const u32 first = (blockIdx.x * blockDim.x + threadIdx.x) * EIGHT;
     if (first >= a.n) return;
     float u[EIGHT], d[EIGHT];
@@ -81,12 +81,12 @@ template <typename T> DEVICE void columns(const ColumnsArguments<T> &a, float *r
     add_warps(sums, a.width, a.parts + u64(blockIdx.y) * a.width, room);
 }
 
-KERNEL(linear_columns, ColumnsArguments<act>) {
+KERNEL(linear_columns, ColumnsArguments<act>, 256) {
     SHARED(float, room, 8 * CHUNK);
     columns(a, room);
 }
 
-KERNEL(linear_real_columns, ColumnsArguments<float>) {
+KERNEL(linear_real_columns, ColumnsArguments<float>, 256) {
     SHARED(float, room, 8 * CHUNK);
     columns(a, room);
 }
@@ -100,7 +100,7 @@ struct RoundArguments {
     u32 unused;
 };
 
-KERNEL(linear_round, RoundArguments) {
+KERNEL(linear_round, RoundArguments, 256) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     const u32 row = i / a.stride, column = i % a.stride;
     if (row >= a.rows) return;
@@ -146,10 +146,10 @@ template <u32 OUTPUTS> DEVICE void logits(const LogitsArguments &a) {
     }
 }
 
-KERNEL(linear_logits_1, LogitsArguments) { logits<1>(a); }
-KERNEL(linear_logits_2, LogitsArguments) { logits<2>(a); }
-KERNEL(linear_logits_4, LogitsArguments) { logits<4>(a); }
-KERNEL(linear_logits_8, LogitsArguments) { logits<8>(a); }
+KERNEL(linear_logits_1, LogitsArguments, 256) { logits<1>(a); }
+KERNEL(linear_logits_2, LogitsArguments, 256) { logits<2>(a); }
+KERNEL(linear_logits_4, LogitsArguments, 256) { logits<4>(a); }
+KERNEL(linear_logits_8, LogitsArguments, 256) { logits<8>(a); }
 
 struct LogitsBackwardArguments {
     const float *dy;
@@ -216,7 +216,7 @@ template <u32 OUTPUTS> DEVICE void logits_backward(const LogitsBackwardArguments
 }
 
 #define LOGITS_BACKWARD(outputs)                                            \
-    KERNEL(linear_logits_backward_##outputs, LogitsBackwardArguments) {     \
+    KERNEL(linear_logits_backward_##outputs, LogitsBackwardArguments, 256) {     \
         SHARED(float, room, 8 * CHUNK);                                     \
         logits_backward<outputs>(a, room);                                  \
     }

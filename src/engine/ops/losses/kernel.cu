@@ -31,7 +31,7 @@ struct SequenceLossArguments {
 constexpr u32 IGNORED = 0xffffffffu;
 constexpr u32 RTD_SUMS = 5;
 
-KERNEL(losses_replaced_token, RowLossArguments) {
+KERNEL(losses_replaced_token, RowLossArguments, 256) {
     SHARED(float, room, WARP);
     float loss = 0.0f, correct = 0.0f, predicted = 0.0f, replaced = 0.0f, both = 0.0f;
     const u32 begin = blockIdx.x * a.rows_of_block;
@@ -62,7 +62,7 @@ KERNEL(losses_replaced_token, RowLossArguments) {
     }
 }
 
-KERNEL(losses_cross_entropy, RowLossArguments) {
+KERNEL(losses_cross_entropy, RowLossArguments, 256) {
     SHARED(float, room, WARP);
     float loss = 0.0f;
     const u32 begin = blockIdx.x * a.rows_of_block;
@@ -88,7 +88,7 @@ KERNEL(losses_cross_entropy, RowLossArguments) {
     if (threadIdx.x == 0) a.parts[blockIdx.x] = loss;
 }
 
-KERNEL(losses_squared_error, RowLossArguments) {
+KERNEL(losses_squared_error, RowLossArguments, 256) {
     SHARED(float, room, WARP);
     float loss = 0.0f;
     const u32 begin = blockIdx.x * a.rows_of_block;
@@ -104,7 +104,7 @@ KERNEL(losses_squared_error, RowLossArguments) {
 
 // One of `outputs` interleaved outputs over the rows of a sequence, by a block each; the block behind the last sequence writes
 // the tail's gradients, which are zero.
-KERNEL(losses_sequence, SequenceLossArguments) {
+KERNEL(losses_sequence, SequenceLossArguments, 128) {
     SHARED(float, room, WARP);
     const u32 side = blockIdx.y, outputs = gridDim.y;
     if (blockIdx.x == a.sequences) {

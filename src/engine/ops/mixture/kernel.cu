@@ -30,7 +30,7 @@ struct MixtureBackwardArguments {
 constexpr u32 MIXTURE_WARPS = 16;
 
 // A block a sequence; the one behind the last writes the tail's weights, which are zero.
-KERNEL(mixture_forward, MixtureArguments) {
+KERNEL(mixture_forward, MixtureArguments, 512) {
     SHARED(float, room, MIXTURE_WARPS * CHUNK);
     const u32 first = a.starts[blockIdx.x];
     if (blockIdx.x == a.sequences) {
@@ -84,7 +84,7 @@ DEVICE float products(const act *a, const act *b, u32 width) {
 }
 
 // A row of a sequence a warp; some blocks a sequence.
-KERNEL(mixture_backward, MixtureBackwardArguments) {
+KERNEL(mixture_backward, MixtureBackwardArguments, 256) {
     const u32 sequence = blockIdx.x;
     const u32 last = a.starts[sequence + 1];
     const u64 own = u64(sequence) * a.width;

@@ -70,7 +70,7 @@ DEVICE entry block_best(entry own, entry *room) {
     return warp_best(room[lane() < warps() ? lane() : 0]);
 }
 
-KERNEL(mlm_slots, SlotsArguments) {
+KERNEL(mlm_slots, SlotsArguments, 512) {
     SHARED(float, room, WARP);
     SHARED(entry, best_room, WARP);
     const u32 slot = blockIdx.x;
@@ -158,7 +158,7 @@ KERNEL(mlm_slots, SlotsArguments) {
 }
 
 // Sums over some slots: eight columns a thread.
-KERNEL(mlm_columns, ColumnArguments) {
+KERNEL(mlm_columns, ColumnArguments, 256) {
     const u32 first = (blockIdx.x * blockDim.x + threadIdx.x) * EIGHT;
     if (first >= a.width) return;
     const u32 begin = blockIdx.y * a.rows_of_block;
@@ -175,7 +175,7 @@ KERNEL(mlm_columns, ColumnArguments) {
 }
 
 // One block: what was found, summed over slots in one order.
-KERNEL(mlm_found, FoundArguments) {
+KERNEL(mlm_found, FoundArguments, 1024) {
     SHARED(float, room, WARP);
     float sums[MLM_SUMS] = {};
     for (u32 slot = threadIdx.x; slot < a.slots; slot += blockDim.x)

@@ -14,7 +14,7 @@ struct GatherArguments {
     u32 unused;
 };
 
-KERNEL(rows_gather, GatherArguments) {
+KERNEL(rows_gather, GatherArguments, 256) {
     const u32 row = blockIdx.x * warps() + warp();
     if (row >= a.n) return;
     const act *x = a.x + u64(a.index[row]) * a.width;
@@ -35,7 +35,7 @@ struct OrderArguments {
 };
 
 // How often an index is below the one before it; one block.
-KERNEL(rows_order, OrderArguments) {
+KERNEL(rows_order, OrderArguments, 1024) {
     SHARED(float, room, WARP);
     float descents = 0.0f;
 #pragma unroll 4
@@ -88,7 +88,7 @@ DEVICE void add_row(const ScatterArguments &a, u32 row, u32 first, float (&sums)
 // A row of `dx` has one warp: that of the first index which names it. It adds the rows of all others that do, in order, so no
 // two warps write one row. Indices of models ascend, and equal ones are neighbours; others are searched for, and a search
 // reads all of the index, which for some ten thousand is little. Blocks are (8 indices, 256 columns), of 8 warps.
-KERNEL(rows_scatter, ScatterArguments) {
+KERNEL(rows_scatter, ScatterArguments, 256) {
     SHARED(u32, ends, WARPS);
     SHARED(float, room, WARPS *CHUNK);
     const u32 i = blockIdx.x * WARPS + warp();
@@ -153,7 +153,7 @@ struct DropoutArguments {
     Dropout dropout;
 };
 
-KERNEL(rows_dropout, DropoutArguments) {
+KERNEL(rows_dropout, DropoutArguments, 256) {
     const u32 row = blockIdx.x * warps() + warp();
     if (row >= a.rows) return;
     const bool drops = a.dropout.threshold != 0;

@@ -48,6 +48,28 @@ fn pretraining_goes_on_to_the_same_bits_in_any_order_of_threads() {
 }
 
 #[test]
+fn sizes_beyond_a_device_are_refused() {
+    // Micro-batches of more tokens than are counted, and of as many as there are numbers.
+    for tokens in [1 << 26, usize::MAX] {
+        let device = device(1, Precision::Bf16);
+        let made = Pretrainer::new(device, Training::tiny().settings, 64, tokens);
+        let text = made.expect_err("too much").to_string();
+        assert!(
+            text.starts_with("emulation cannot take so much at once"),
+            "{text}"
+        );
+    }
+    let mut settings = Training::tiny().settings;
+    settings.discriminator.hidden_size = 4096;
+    let made = Pretrainer::new(device(1, Precision::Bf16), settings, 64, 64);
+    let text = made.expect_err("too wide").to_string();
+    assert_eq!(
+        text,
+        "the model is 4096 wide, and 2048 is the most that is computed on a GPU"
+    );
+}
+
+#[test]
 fn evaluation_is_the_cpus() {
     let (ids, zeros) = (steps::batch(9), [0; 64]);
     let examples = steps::examples(&ids[..5], &zeros);

@@ -15,7 +15,7 @@
 #define __restrict__ __restrict
 #define SHARED(type, name, count) type *name = static_cast<type *>(emulated_shared(sizeof(type) * (count)))
 #define SHARED_REST(type, name) type *name = static_cast<type *>(emulated_shared_rest())
-#define KERNEL_NAMED(name, Arguments)                                                            \
+#define KERNEL_NAMED(name, Arguments, most)                                                      \
     static void JOIN(name, _body)(const Arguments &a);                                           \
     static void JOIN(name, _start)(const void *bytes) {                                          \
         Arguments own;                                                                           \
@@ -24,6 +24,7 @@
     }                                                                                            \
     extern "C" const char *name(const EmulatedLaunch *launch, const void *bytes, size_t size) {  \
         if (size != sizeof(Arguments)) return "the structure of arguments has another size";     \
+        if (launch->threads > (most)) return "a launch has more threads than the kernel is made for"; \
         return emulated_run(*launch, JOIN(name, _start), bytes);                                 \
     }                                                                                            \
     static void JOIN(name, _body)(const Arguments &a)

@@ -94,6 +94,12 @@ impl Emulated {
         }
     }
 
+    /// The same with so many bytes of shared memory for a block.
+    pub(crate) fn with_shared(mut self, bytes: u32) -> Self {
+        self.facts.shared_per_block = bytes;
+        self
+    }
+
     fn fail(&mut self, fault: String) {
         self.fault.get_or_insert(fault);
     }
@@ -246,7 +252,12 @@ impl Driver for Emulated {
             Element::Bf16 => "bf16",
         };
         assert!(grid.threads.is_multiple_of(32) && grid.threads <= 1024);
-        assert!(grid.shared <= self.facts.shared_per_block);
+        if grid.shared > self.facts.shared_per_block {
+            let (name, asked) = (kernel.name, grid.shared);
+            return self.fail(format!(
+                "{name}: a block has no {asked} bytes of shared memory"
+            ));
+        }
         let name = format!("{}_{suffix}\0", kernel.name);
         let library = &self.libraries[&(kernel.source.name, element)];
         // SAFETY: the macro `KERNEL_NAMED` gives every kernel this signature.

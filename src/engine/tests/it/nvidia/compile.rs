@@ -99,7 +99,7 @@ fn a_broken_kernel_is_told_with_its_line() {
     let Some(compiler) = compiler() else { return };
     static BROKEN: Source = Source {
         name: "broken",
-        text: "#include \"prelude.cuh\"\n\nstruct A { u32 n; };\nKERNEL(broken, A) { u32 x = nowhere; }\n",
+        text: "#include \"prelude.cuh\"\n\nstruct A { u32 n; };\nKERNEL(broken, A, 32) { u32 x = nowhere; }\n",
     };
     match compiler.compile(&BROKEN, Element::F32, Target::Exact(90)) {
         Err(DeviceError::Compile { source_name, log }) => {

@@ -1,11 +1,14 @@
 //! What is said where something is missing.
 
+use std::path::Path;
+use std::process::Command;
+
 use engine::cuda::driver::{Driver, Element};
 use engine::cuda::nvidia::libraries::Surroundings;
 use engine::cuda::nvidia::{Nvidia, Options, check, survey};
 use engine::error::DeviceError;
 
-use super::{BROKEN, Fake, OTHER, SOURCE};
+use super::{BROKEN, Fake, OTHER, SOURCE, read, write};
 
 fn open(fake: &Fake, index: u32) -> Result<Nvidia, DeviceError> {
     Nvidia::open(index, &fake.options())
@@ -77,6 +80,77 @@ fn each_missing_library_is_named_with_where_it_was_looked_for() {
         }
     }
     fake.assert_all_is_given_back();
+}
+
+/// A shared library with nothing in it.
+fn empty_library(path: &Path) {
+    let source = path.with_extension("cpp");
+    fs_err::write(&source, "").expect("written");
+    let made = Command::new("g++")
+        .args(["-shared", "-o"])
+        .arg(path)
+        .arg(&source)
+        .status();
+    assert!(made.expect("`g++` starts").success());
+    fs_err::remove_file(source).expect("it was there");
+}
+
+#[test]
+fn the_first_file_that_can_be_used_is_taken() {
+    for file in ["libcuda.so.1", "libnvrtc.so.12", "libcublasLt.so.12"] {
+        let fake = Fake::new();
+        let (named, folder) = (fake.folder.path(), tempfile::tempdir().expect("a folder"));
+        let good = named.join(file);
+        let moved = named.join("lib").join(file);
+        fs_err::create_dir(named.join("lib")).expect("made");
+        fs_err::rename(&good, &moved).expect("moved");
+        // Neither of these has what it takes; one does not even load.
+        fs_err::create_dir(named.join("lib64")).expect("made");
+        empty_library(&named.join("lib64").join(file));
+        fs_err::write(&good, "no library").expect("written");
+        let mut device = fake.open();
+        let at = device.allocate(64).expect("room");
+        write(&mut device, at, &[3]);
+        assert_eq!(read(&mut device, at, 1), [3]);
+        drop(device);
+        let seen = survey(&fake.surroundings());
+        assert_eq!(seen.missing, None);
+        let paths: Vec<_> = seen
+            .libraries
+            .into_iter()
+            .filter_map(|seen| seen.path)
+            .collect();
+        assert!(paths.len() == 3 && paths.contains(&moved), "{paths:?}");
+        // Without it each is named with what is wrong; another folder than that which was named is not looked into.
+        fs_err::rename(&moved, folder.path().join(file)).expect("moved");
+        let mut options = fake.options();
+        if file != "libcuda.so.1" {
+            let other = ("LD_LIBRARY_PATH", folder.path().into());
+            options.libraries.variables.push(other);
+        }
+        let error = Nvidia::open(0, &options).expect_err("refused");
+        assert!(matches!(error, DeviceError::NoneUsable { .. }), "{error:?}");
+        let text = error.to_string();
+        let words = [
+            "none of 2 files of ".to_owned(),
+            format!("`{}` cannot be used: ", good.display()),
+            format!(
+                "; `{}` cannot be used: it has no `",
+                named.join("lib64").join(file).display()
+            ),
+        ];
+        assert!(words.iter().all(|words| text.contains(words)), "{text}");
+        let missing = survey(&options.libraries).missing;
+        assert_eq!(missing, Some(text));
+        // Unnamed it is found.
+        options.libraries.named = None;
+        options.libraries.variables = vec![("LD_LIBRARY_PATH", {
+            let all = [named.to_path_buf(), folder.path().to_path_buf()];
+            std::env::join_paths(all).expect("plain names")
+        })];
+        drop(Nvidia::open(0, &options).expect("a device"));
+        fake.assert_all_is_given_back();
+    }
 }
 
 #[test]
@@ -198,6 +272,20 @@ fn kernels_are_compiled_once_for_what_they_are_made_of() {
         (3, 0),
         "damaged entries are made again"
     );
+    // Another build of the same version is another compiler.
+    let library = fake.folder.path().join("libnvrtc.so.12");
+    let made = fs_err::canonicalize(&library).expect("there");
+    fs_err::remove_file(&library).expect("it was there");
+    fs_err::copy(made, &library).expect("copied");
+    assert_eq!((compiled(), compiled()), (4, 0), "another file");
+    let file = fs_err::OpenOptions::new().append(true).open(&library);
+    let file = file.expect("there");
+    let changed = file.metadata().expect("told").modified().expect("told");
+    file.set_modified(changed - std::time::Duration::from_millis(5))
+        .expect("set");
+    assert_eq!((compiled(), compiled()), (4, 0), "changed since");
+    fs_err::write(fake.folder.path().join("libnvrtc-builtins.so.12.8"), "").expect("written");
+    assert_eq!((compiled(), compiled()), (4, 0), "and what lies beside it");
     let mut device = Nvidia::open(0, &options).expect("a device");
     let error = device
         .prepare(&[&SOURCE, &BROKEN], Element::F32)

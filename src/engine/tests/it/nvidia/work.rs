@@ -196,6 +196,29 @@ fn a_device_may_be_used_on_any_thread() {
     device.finish().expect("no fault");
 }
 
+#[test]
+fn half_a_stretch_is_not_carried_out_when_its_device_goes() {
+    let fake = Fake::new();
+    // However it goes: a step that fails leaves the stretch open, and so does a panic.
+    for panics in [false, true] {
+        let mut device = fake.open();
+        let at = device.allocate(64).expect("room");
+        device.begin_step();
+        device.end_step();
+        device.finish().expect("no fault");
+        let executed = fake.get("executed");
+        let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            device.begin_step();
+            write(&mut device, at, &[3]);
+            add(&mut device, at, 1, 1);
+            assert!(!panics, "in the middle of a step");
+        }));
+        assert_eq!(gone.is_err(), panics);
+        assert_eq!(fake.get("executed"), executed, "nothing more is done");
+        fake.assert_all_is_given_back();
+    }
+}
+
 /// The fault that `finish` tells.
 fn fault(device: &mut impl Driver) -> String {
     device.finish().expect_err("a fault").to_string()
