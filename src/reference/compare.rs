@@ -413,7 +413,7 @@ fn steps<B: Backend + Send>(case: &'static str, backend: B) -> Result<Vec<Differ
         let sequences = sequences(step);
         let examples: Vec<Example<'_>> = sequences
             .iter()
-            .map(|(ids, types)| Example { ids, types })
+            .map(|(ids, types)| Example::new(ids, types))
             .collect();
         let (ours, theirs) = (engine.train(&examples)?, reference.train(&examples)?);
         let name = format!("step {}", step + 1);

@@ -271,7 +271,7 @@ fn going_on_under_another_micro_batch_is_said() {
         .run(&[])
         .exits(0)
         .says("training goes on with `cpu, micro-batch 128 tokens`")
-        .says("`cpu, micro-batch 4096 tokens`")
+        .says("`cpu, micro-batch 512 tokens`")
         .says("differ by rounding");
 }
 

@@ -207,8 +207,8 @@ fn who_of_them_is_killed_ends_all_and_another_number_goes_on() {
     space
         .run(&[])
         .exits(0)
-        .says("training goes on with `cpu, micro-batch 4096 tokens, 2 processes`")
-        .says("it was `cpu, micro-batch 4096 tokens, 3 processes`");
+        .says("training goes on with `cpu, micro-batch 192 tokens, 2 processes`")
+        .says("it was `cpu, micro-batch 192 tokens, 3 processes`");
     nobody_is_left(&space);
     same(&log(&straight), &log(&space));
 }

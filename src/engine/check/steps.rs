@@ -67,10 +67,7 @@ pub fn batch(step: u32) -> Vec<Vec<u32>> {
 #[must_use]
 pub fn examples<'a>(ids: &'a [Vec<u32>], zeros: &'a [u32]) -> Vec<Example<'a>> {
     ids.iter()
-        .map(|ids| Example {
-            ids,
-            types: &zeros[..ids.len()],
-        })
+        .map(|ids| Example::new(ids, &zeros[..ids.len()]))
         .collect()
 }
 

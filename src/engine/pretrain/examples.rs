@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Pretraining;
 use crate::config::ElectraConfig;
 use crate::error::TrainError;
+use crate::mask::Masked;
 use crate::model::batch::Sequence;
 use crate::model::pretraining::MaskedSequence;
 use crate::random::Draw;
@@ -16,6 +17,21 @@ pub struct Example<'a> {
     pub ids: &'a [u32],
     /// Segments.
     pub types: &'a [u32],
+    /// What is predicted in it, where that was drawn before: what [`Masking::mask`](crate::mask::Masking::mask) says for
+    /// the step and the example's place in the batch.
+    pub masked: Option<&'a Masked>,
+}
+
+impl<'a> Example<'a> {
+    /// An example whose step draws what is predicted in it.
+    #[must_use]
+    pub fn new(ids: &'a [u32], types: &'a [u32]) -> Self {
+        Self {
+            ids,
+            types,
+            masked: None,
+        }
+    }
 }
 
 /// Whether examples of at most `room` tokens fit a model of these sizes, before the update that follows `step`.
@@ -69,7 +85,8 @@ pub fn masked<'a>(
                 step,
                 sequence: index,
             };
-            let masked = settings.masking.mask(example.ids, settings.seed, draw);
+            let drawn = || settings.masking.mask(example.ids, settings.seed, draw);
+            let masked = example.masked.cloned().unwrap_or_else(drawn);
             MaskedSequence {
                 original: Sequence {
                     ids: example.ids,

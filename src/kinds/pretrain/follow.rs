@@ -3,7 +3,8 @@
 
 use flow::kind::{StageContext, StageError, StageReport};
 
-use super::run::{Phase, Prepared, borrowed, phase_of, rows};
+use super::batches::{Batches, Phase};
+use super::run::Prepared;
 use super::{Pretrain, run};
 use crate::kinds::training::group::Group;
 use crate::kinds::training::{keeper, step_error};
@@ -13,14 +14,18 @@ use data::vocabulary::Vocabulary;
 pub(super) fn follow(
     kind: &Pretrain,
     stage: &StageContext,
-    phases: &[Phase<'_>],
+    phases: Vec<Phase<'_>>,
     vocabulary: &Vocabulary,
     mut group: Group,
 ) -> Result<StageReport, StageError> {
-    let prepared = run::prepare(kind, stage, phases, vocabulary, Some(&group))?;
+    let prepared = run::prepare(kind, stage, &phases, vocabulary, Some(&group))?;
     let Prepared {
-        mut trainer, given, ..
+        mut trainer,
+        given,
+        settings,
+        ..
     } = prepared;
+    let mut batches = Batches::new(phases, settings.seed, kind.steps);
     // The first has read it and found it whole, and writes none before all have taken a step.
     match (group.tell(None)?, given) {
         (Some(step), _) => keeper::read(stage, step, |folder| trainer.resume(folder))?,
@@ -28,13 +33,13 @@ pub(super) fn follow(
         (None, None) => {}
     }
     while trainer.step() < kind.steps {
-        let phase = phase_of(phases, trainer.step());
-        let places = phase.places(trainer.step());
-        let batch = rows(phase.examples, places.iter().copied());
-        trainer.set_masking(phase.masking.clone());
-        trainer
-            .train_while(&borrowed(&batch), &|_| true)
-            .map_err(|error| step_error(error, || run::examples_at(&places)))?;
+        let step = trainer.step();
+        trainer.set_masking(batches.phase(step).masking.clone());
+        batches.train(step, |batch| {
+            trainer
+                .train_while(&batch.examples(), &|_| true)
+                .map_err(|error| step_error(error, || run::examples_at(&batch.places)))
+        })?;
     }
     // A device of another may still read of this one's memory: nobody leaves before all are done.
     group.tell(None)?;

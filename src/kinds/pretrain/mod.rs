@@ -19,8 +19,10 @@ use super::in_effect::InEffect;
 use super::texts::{is_yes, load_vocabulary, problem, yes};
 use super::training::group::Group;
 use super::training::is_f32;
-use run::{Phase, Run};
+use batches::Phase;
+use run::Run;
 
+mod batches;
 mod begin;
 mod cost;
 mod follow;
@@ -448,7 +450,7 @@ impl StageKind for Pretrain {
         let phases = self.phases(&files, &vocabulary);
         match Group::gather(stage, self.precision)? {
             Some(group) if group.seat().rank > 0 => {
-                follow::follow(self, stage, &phases, &vocabulary, group)
+                follow::follow(self, stage, phases, &vocabulary, group)
             }
             group => Run::start(self, stage, phases, &vocabulary, group)?.finish(),
         }

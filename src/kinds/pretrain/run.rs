@@ -4,16 +4,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use data::packed::read::PackedExamples;
 use data::vocabulary::Vocabulary;
 use engine::error::{TrainError, WeightsError};
-use engine::mask::Masking;
-use engine::pretrain::{EvaluationNumbers, Example, Pretraining, StepNumbers};
+use engine::pretrain::{EvaluationNumbers, Pretraining, StepNumbers};
 use engine::weights::Tensors;
 use flow::diagnostic::Diagnostic;
 use flow::kind::{StageContext, StageError, StageReport};
 use flow::notes::Notes;
 
+use super::batches::{Batches, Phase};
 use super::state::{self, Given};
 use super::{Pretrain, begin, snapshot_name};
 use crate::kinds::device;
@@ -24,62 +23,6 @@ use crate::kinds::training::keeper::Keeper;
 use crate::kinds::training::live::Live;
 use crate::kinds::training::room::Extent;
 use crate::kinds::training::{Pace, step_error, train_error};
-
-/// A part of the training: from a step on, the examples of a file.
-pub(super) struct Phase<'a> {
-    pub(super) examples: &'a PackedExamples,
-    pub(super) first_step: u64,
-    /// Examples of an update.
-    pub(super) batch: usize,
-    /// Examples at the end of the file that are not trained on.
-    pub(super) held_out: u64,
-    /// Tokens of the longest example.
-    pub(super) longest: usize,
-    pub(super) masking: Masking,
-}
-
-/// An example's ids and segments.
-pub(super) type Rows = Vec<(Vec<u32>, Vec<u32>)>;
-
-pub(super) fn rows(examples: &PackedExamples, indices: impl Iterator<Item = u64>) -> Rows {
-    indices
-        .map(|index| {
-            let example = examples.find(index).expect("below their number");
-            let second = example.segment_b as usize;
-            let ids: Vec<u32> = example.ids.iter().collect();
-            let types = (0..ids.len()).map(|i| u32::from(i >= second)).collect();
-            (ids, types)
-        })
-        .collect()
-}
-
-pub(super) fn borrowed(rows: &Rows) -> Vec<Example<'_>> {
-    rows.iter()
-        .map(|(ids, types)| Example { ids, types })
-        .collect()
-}
-
-impl Phase<'_> {
-    /// Places in the file of a step's examples: the file is in random order, so training reads on and begins again at
-    /// its end.
-    pub(super) fn places(&self, step: u64) -> Vec<u64> {
-        let n = self.examples.len() - self.held_out;
-        let size = self.batch as u64;
-        let first = (step - self.first_step) * size;
-        (0..size).map(|i| (first + i) % n).collect()
-    }
-
-    fn held_out(&self) -> Rows {
-        let n = self.examples.len();
-        rows(self.examples, n - self.held_out..n)
-    }
-}
-
-/// The phase of the update that follows `step` updates.
-pub(super) fn phase_of<'p, 'a>(phases: &'p [Phase<'a>], step: u64) -> &'p Phase<'a> {
-    let begun = phases.iter().rev().find(|phase| phase.first_step <= step);
-    begun.expect("the first begins at step 0")
-}
 
 /// A line of the log.
 #[derive(Serialize)]
@@ -106,7 +49,7 @@ fn evaluated_last(log: &[u8]) -> Option<u64> {
 pub(super) struct Prepared {
     pub(super) trainer: Box<dyn Pretrains>,
     pub(super) given: Option<Given>,
-    settings: Pretraining,
+    pub(super) settings: Pretraining,
     made_on: String,
     warnings: Vec<Diagnostic>,
 }
@@ -145,7 +88,7 @@ pub(super) fn prepare(
 pub(super) struct Run<'a> {
     kind: &'a Pretrain,
     stage: &'a StageContext,
-    phases: Vec<Phase<'a>>,
+    batches: Batches<'a>,
     vocabulary: &'a Vocabulary,
     settings: Pretraining,
     trainer: Box<dyn Pretrains>,
@@ -211,7 +154,7 @@ impl<'a> Run<'a> {
             live: Live::open(stage, trainer.step()),
             kind,
             stage,
-            phases,
+            batches: Batches::new(phases, settings.seed, kind.steps),
             vocabulary,
             settings,
             trainer,
@@ -247,21 +190,20 @@ impl<'a> Run<'a> {
 
     fn step(&mut self) -> Result<(), StageError> {
         let step = self.trainer.step();
-        let phase = phase_of(&self.phases, step);
-        let places = phase.places(step);
-        let batch = rows(phase.examples, places.iter().copied());
-        self.trainer.set_masking(phase.masking.clone());
-        let pace = &self.pace;
-        let numbers = self
-            .trainer
-            .train_while(&borrowed(&batch), &|_| !pace.must_stop())
-            .map_err(|error| {
-                let error = step_error(error, || examples_at(&places));
-                match &self.group {
-                    Some(group) => group.explain(error),
-                    None => error,
-                }
-            })?;
+        self.trainer
+            .set_masking(self.batches.phase(step).masking.clone());
+        let (pace, trainer, group) = (&self.pace, &mut self.trainer, &self.group);
+        let numbers = self.batches.train(step, |batch| {
+            trainer
+                .train_while(&batch.examples(), &|_| !pace.must_stop())
+                .map_err(|error| {
+                    let error = step_error(error, || examples_at(&batch.places));
+                    match group {
+                        Some(group) => group.explain(error),
+                        None => error,
+                    }
+                })
+        })?;
         let Some(numbers) = numbers else {
             return Err(self.stop());
         };
@@ -301,16 +243,16 @@ impl<'a> Run<'a> {
     /// Evaluates on the examples held out of the last update's file.
     fn evaluate(&mut self) -> Result<EvaluationNumbers, StageError> {
         let step = self.trainer.step();
-        let phase = phase_of(&self.phases, step.saturating_sub(1));
+        let phase = self.batches.phase(step.saturating_sub(1));
         let held_out = phase.held_out();
         self.trainer.set_masking(phase.masking.clone());
         let at = (step, self.kind.steps);
         let go_on = self
             .pace
-            .watch(self.stage, at, held_out.len(), "evaluating");
+            .watch(self.stage, at, held_out.places.len(), "evaluating");
         let numbers = self
             .trainer
-            .evaluate_while(&borrowed(&held_out), &go_on)
+            .evaluate_while(&held_out.examples(), &go_on)
             .map_err(train_error)?;
         drop(go_on);
         let Some(numbers) = numbers else {

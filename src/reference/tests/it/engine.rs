@@ -44,10 +44,7 @@ fn a_wrong_gradient_is_found() {
     tensors.get_mut(name).expect("there").values[7] += 0.05;
     reference.start_from(&tensors).expect("fits");
     let ids = [2, 9, 40, 41, 42, 77, 3];
-    let example = Example {
-        ids: &ids,
-        types: &[0; 7],
-    };
+    let example = Example::new(&ids, &[0; 7]);
     let (a, b) = (engine.train(&[example]), reference.train(&[example]));
     let (a, b) = (a.expect("sound"), b.expect("sound"));
     assert!(
@@ -68,10 +65,7 @@ fn checkpoints_are_the_same() {
     assert_eq!(reference.tensors().len(), engine.parameters().list().len());
     let ids: Vec<u32> = [2].into_iter().chain(20..44).chain([3]).collect();
     let zeros = vec![0; ids.len()];
-    let example = Example {
-        ids: &ids,
-        types: &zeros,
-    };
+    let example = Example::new(&ids, &zeros);
     for _ in 0..3 {
         reference.train(&[example, example]).expect("sound");
     }
