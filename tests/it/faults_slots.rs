@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+
 use crate::space::Space;
 
 /// Eight stages that note how many of them are at work together, and what GPUs they were given.
@@ -127,4 +129,32 @@ fn gpus_that_are_hidden_or_absent_are_not_given() {
         .says("asks for 3 GPU, this machine has 2")
         .says("nvidia-smi");
     assert!(!space.exists("seen"));
+}
+
+/// The stages fail, since what they read is nothing; what counts is how many were begun side by side before that.
+#[test]
+fn trainings_share_a_gpu_by_what_they_plan_to_take() {
+    let text = |more: &str| {
+        format!(
+            "stages:\n  tune:\n    kind: finetune\n    replicate: {{ seed: [1, 2, 3, 4, 5, 6, 7, 8] }}\n    needs: {{ data: ./data, vocabulary: ./vocab.txt }}\n    resources: {{ device: cuda{more} }}\n    with: {{ name: nothing, size: base, epochs: 1, batch: 32, learning_rate: 5.0e-5, seed: \"${{replicate.seed}}\" }}\n"
+        )
+    };
+    let space = Space::with(&text(""));
+    space.write("data/none", "");
+    space.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nword\n");
+    let path = fake_gpus(&space, 1);
+    let plan = space.call(&["plan", "p.yaml", "--json"]).exits(0);
+    let rows: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    let planned = rows[0]["device_bytes"].as_u64().expect("known");
+    let fit = (24_000 << 20) / planned;
+    assert!((2..8).contains(&fit), "{planned} bytes");
+    let begun = || {
+        let ran = run(&space, &path, None).exits(1);
+        ran.stderr.matches(" started tune[").count() as u64
+    };
+    assert_eq!(begun(), fit);
+    space.write("p.yaml", text(", micro_batch: 8"));
+    assert!(begun() > fit, "smaller parts take less");
+    space.write("p.yaml", text(", gpu: 1"));
+    assert_eq!(begun(), 1, "it is asked for whole");
 }
