@@ -34,27 +34,22 @@ impl Run<'_, '_> {
             self.set(id, State::Ready);
         }
         self.settle_auto();
-        self.settle_shares();
         while self.pool.has_room() && !self.is_ending() {
             let (planner, slots) = (&self.planner, &mut self.slots);
             let next = (self.ready.range(self.first..))
                 .chain(self.ready.range(..self.first))
                 .copied()
-                .find(|id| slots.fits(planner.stage(*id)));
+                .find(|id| {
+                    let stage = planner.stage(*id);
+                    // Small stages share a GPU by what their kinds plan to take.
+                    if slots.asks_for_plan(stage) {
+                        slots.set_planned(stage, planner.device_bytes(*id));
+                    }
+                    slots.fits(stage)
+                });
             match next {
                 Some(id) => self.start(id),
                 None => break,
-            }
-        }
-    }
-
-    /// Asks kinds how much of a GPU their stages plan to take, so that small ones share it.
-    fn settle_shares(&mut self) {
-        for id in &self.ready {
-            let stage = self.planner.stage(*id);
-            if self.slots.asks_for_plan(stage) {
-                let planned = self.planner.device_bytes(*id);
-                self.slots.set_planned(stage, planned);
             }
         }
     }
