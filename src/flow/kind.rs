@@ -591,6 +591,9 @@ pub struct Pin {
     pub bytes: u64,
 }
 
+/// The code of a failure that more of a device's memory may cure: a stage that had a share of one gets a whole one.
+pub const OUT_OF_MEMORY: &str = "engine::out_of_memory";
+
 /// Why a stage failed.
 #[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{}", diagnostic.message)]

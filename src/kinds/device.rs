@@ -15,7 +15,7 @@ use engine::error::DeviceError;
 use engine::finetune::{self, Finetuning, TaskTrainer};
 use engine::pretrain::{self, Pretrainer, Pretraining};
 use flow::diagnostic::Diagnostic;
-use flow::kind::{StageContext, StageError};
+use flow::kind::{OUT_OF_MEMORY, StageContext, StageError};
 
 use super::trainers::{Finetunes, Made, Pretrains};
 use super::training::group::Group;
@@ -73,7 +73,7 @@ pub(crate) fn problem(name: &str, error: &DeviceError) -> Diagnostic {
             ),
         ),
         DeviceError::OutOfMemory { .. } => (
-            "engine::out_of_memory",
+            OUT_OF_MEMORY,
             "lower `resources.micro_batch`, or see who else uses the GPU".to_owned(),
         ),
         _ => (

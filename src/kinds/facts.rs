@@ -4,9 +4,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use data::example::Task;
+use data::labels::LabelSet;
 use engine::config::{ElectraConfig, Size};
 use flow::cost::{Given, Known};
 use flow::metric::MetricRow;
+
+use super::tasks::READING;
 
 /// Entries of SciVocab, the paper's vocabulary. Spec B.3.
 const USUAL_ENTRIES: usize = 31_090;
@@ -72,9 +76,15 @@ pub(super) fn of_task_model(config: &ElectraConfig, longest: usize) -> Value {
     json!({ "config": config, "row_length": longest })
 }
 
-/// Pieces of the longest row that a model for a task reads, where its stage says.
+/// Pieces of the longest row that a model for a task reads, where its stage says or a file of its own.
 pub(super) fn row_length(model: Option<&Given<'_>>) -> Option<usize> {
-    usize::try_from(model?.facts()["row_length"].as_u64()?).ok()
+    let model = model?;
+    let by_file = || {
+        let text = fs_err::read(model.file(READING)?).ok()?;
+        serde_json::from_slice::<Value>(&text).ok()?["max_length"].as_u64()
+    };
+    let told = model.facts()["row_length"].as_u64().or_else(by_file)?;
+    usize::try_from(told).ok()
 }
 
 /// Sizes in a `config.json`.
@@ -83,12 +93,12 @@ pub(super) fn sizes_in(path: &std::path::Path) -> Option<ElectraConfig> {
     config.check().is_ok().then_some(config)
 }
 
-/// Sizes of a model: as its stage says or its `config.json`, or those of the published base model.
+/// Sizes of a model: those in its `config.json`, or as its stage says, which may rest on assumptions, or those of the
+/// published base model.
 pub(super) fn model(given: Option<&Given<'_>>, assumed: &mut Vec<String>) -> ElectraConfig {
     let told = given.and_then(|given| {
-        ElectraConfig::deserialize(&given.facts()["config"])
-            .ok()
-            .or_else(|| sizes_in(&given.file("config.json")?))
+        let by_file = given.file("config.json").and_then(|path| sizes_in(&path));
+        by_file.or_else(|| ElectraConfig::deserialize(&given.facts()["config"]).ok())
     });
     told.unwrap_or_else(|| {
         assumed.push("a model of the base size".to_owned());
@@ -119,9 +129,16 @@ pub(super) fn of_dataset(rows: &[MetricRow], asks: bool) -> Value {
     json!({ "asks": asks, "splits": splits.collect::<serde_json::Map<_, _>>() })
 }
 
-/// Whether examples are questions, which are read in longer rows.
-pub(super) fn asks(data: Option<&Given<'_>>) -> bool {
-    data.is_some_and(|data| data.facts()["asks"] == true)
+/// Whether examples are questions, which are read in longer rows: as the set's stage says or its labels; `None` where
+/// neither is there.
+pub(super) fn asks(data: Option<&Given<'_>>) -> Option<bool> {
+    let data = data?;
+    let by_labels = || {
+        let text = fs_err::read(data.file("labels.json")?).ok()?;
+        let labels: LabelSet = serde_json::from_slice(&text).ok()?;
+        Some(labels.task == Task::QuestionAnswering)
+    };
+    data.facts()["asks"].as_bool().or_else(by_labels)
 }
 
 /// What is known of a split; `None` where the set was read and has no such split.

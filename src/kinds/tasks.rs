@@ -54,7 +54,7 @@ pub(super) struct Reading {
 }
 
 /// The file in a model's folder.
-const READING: &str = "reading.json";
+pub(super) const READING: &str = "reading.json";
 /// Windows of a sentence that is too long share so many pieces.
 const OVERLAP: usize = 32;
 

@@ -35,7 +35,7 @@ fn most_at_once(space: &Space) -> usize {
 fn fake_gpus(space: &Space, count: usize) -> String {
     let mut listing = String::new();
     for i in 0..count {
-        let _ = writeln!(listing, "{i}, GPU-{i}aaa, 24000");
+        let _ = writeln!(listing, "{i}, GPU-{i}aaa, 24000, 3, [N/A]");
     }
     space.write(
         "tools/nvidia-smi",
@@ -136,7 +136,7 @@ fn gpus_that_are_hidden_or_absent_are_not_given() {
 fn trainings_share_a_gpu_by_what_they_plan_to_take() {
     let text = |more: &str| {
         format!(
-            "stages:\n  tune:\n    kind: finetune\n    replicate: {{ seed: [1, 2, 3, 4, 5, 6, 7, 8] }}\n    needs: {{ data: ./data, vocabulary: ./vocab.txt }}\n    resources: {{ device: cuda{more} }}\n    with: {{ name: nothing, size: base, epochs: 1, batch: 32, learning_rate: 5.0e-5, seed: \"${{replicate.seed}}\" }}\n"
+            "stages:\n  tune:\n    kind: finetune\n    replicate: {{ seed: [1, 2, 3, 4, 5, 6, 7, 8] }}\n    needs: {{ data: ./data, vocabulary: ./vocab.txt }}\n    resources: {{ device: cuda{more} }}\n    with: {{ name: nothing, size: base, epochs: 1, batch: 32, learning_rate: 5.0e-5, max_length: 128, seed: \"${{replicate.seed}}\" }}\n"
         )
     };
     let space = Space::with(&text(""));

@@ -36,10 +36,14 @@ impl Planner<'_> {
                 variants => {
                     let all = variants.iter();
                     let all = all.filter_map(|variant| self.cost(*id, &variant.stage, &costs));
-                    all.max_by(|a, b| a.flop.unwrap_or(0.0).total_cmp(&b.flop.unwrap_or(0.0)))
+                    let all: Vec<Cost> = all.collect();
+                    let device_bytes = all.iter().map(|cost| cost.device_bytes).max();
+                    all.into_iter()
+                        .max_by(|a, b| a.flop.unwrap_or(0.0).total_cmp(&b.flop.unwrap_or(0.0)))
                         .map(|mut dearest| {
                             let words = format!("the dearest of {} choices", variants.len());
                             dearest.assumed.push(words);
+                            dearest.device_bytes = device_bytes.flatten();
                             dearest
                         })
                 }

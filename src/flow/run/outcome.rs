@@ -10,6 +10,7 @@ use super::{
 use crate::diagnostic::{Class, Diagnostic};
 use crate::event::{End, Event};
 use crate::exec::job::{Answer, Force, Outcome, entry_of};
+use crate::kind::OUT_OF_MEMORY;
 use crate::plan::Known;
 use crate::spec::StageId;
 use crate::store::index::IndexEntry;
@@ -181,6 +182,14 @@ impl Run<'_, '_> {
                 seconds,
             } => {
                 self.histories[id.index()].seconds = seconds.max(wall);
+                if diagnostic.code == OUT_OF_MEMORY
+                    && self.stopping.is_none()
+                    && self.slots.takes_whole_next(stage)
+                {
+                    let message = format!("{}; it gets a GPU to itself", diagnostic.message);
+                    self.put_back(id, message, Duration::ZERO);
+                    return self.set(id, State::Ready);
+                }
                 let history = &mut self.histories[id.index()];
                 history.tries += 1;
                 if may_pass && history.tries <= stage.policy.retries && self.stopping.is_none() {

@@ -20,26 +20,33 @@ pub struct Gpu {
     pub id: String,
     /// Bytes of memory in all.
     pub memory_bytes: u64,
+    /// Whether nobody else was seen on it, so that stages may share it by what they plan to take.
+    pub is_shareable: bool,
 }
+
+/// Bytes of a GPU's memory that are taken though nobody uses it.
+const IDLE_BYTES: u64 = 1 << 30;
 
 /// The GPUs of this machine, as the driver's own tool lists them; `CUDA_VISIBLE_DEVICES` narrows them.
 #[must_use]
 pub fn detect_gpus() -> Vec<Gpu> {
-    let listed = std::process::Command::new("nvidia-smi")
-        .args([
-            "--query-gpu=index,uuid,memory.total",
-            "--format=csv,noheader,nounits",
-        ])
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .output();
-    let text = match listed {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        }
-        _ => return Vec::new(),
+    let list = |fields: &str| {
+        let listed = std::process::Command::new("nvidia-smi")
+            .args([
+                &format!("--query-gpu={fields}"),
+                "--format=csv,noheader,nounits",
+            ])
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .output();
+        let output = listed.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    parse_gpus(&text, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
+    // Older drivers do not know the last field; their GPUs are not shared.
+    let listing = list("index,uuid,memory.total,memory.used,mig.mode.current")
+        .or_else(|| list("index,uuid,memory.total"));
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    parse_gpus(&listing.unwrap_or_default(), visible.as_deref())
 }
 
 fn parse_gpus(listing: &str, visible: Option<&str>) -> Vec<Gpu> {
@@ -59,10 +66,13 @@ fn parse_gpus(listing: &str, visible: Option<&str>) -> Vec<Gpu> {
                 .map(str::trim)
                 .any(|id| id == index || id == uuid)
         });
+        let used = fields.next().and_then(|used| used.parse::<u64>().ok());
+        let is_partitioned = fields.next() == Some("Enabled");
         if is_visible {
             gpus.push(Gpu {
                 id: index.to_owned(),
                 memory_bytes: mebibytes << 20,
+                is_shareable: !is_partitioned && used.is_some_and(|used| used << 20 <= IDLE_BYTES),
             });
         }
     }
@@ -146,13 +156,33 @@ impl Slots {
         self.planned.insert(stage.name.clone(), bytes);
     }
 
-    /// Bytes that a stage takes of each of its GPUs; 0 takes them whole.
-    fn gpu_bytes(&self, stage: &StageSpec) -> u64 {
-        let planned = self.planned.get(&stage.name).copied().flatten();
-        match stage.policy.resources.gpu_memory_bytes {
-            0 => planned.unwrap_or(0),
-            bytes => bytes,
+    /// What a stage takes of each of its GPUs.
+    fn share(&mut self, stage: &StageSpec) -> Share {
+        let stated = stage.policy.resources.gpu_memory_bytes;
+        if stated > 0 {
+            return Share::Stated(stated);
         }
+        let Some(planned) = self.planned.get(&stage.name).copied().flatten() else {
+            return Share::Whole;
+        };
+        let named = named_gpu(stage);
+        let meant = (self.gpus().iter().enumerate())
+            .filter(|(index, _)| named.is_none_or(|named| named == *index));
+        let largest = meant.map(|(_, (gpu, _))| gpu.memory_bytes).max();
+        // A plan that no GPU holds may yet find a way.
+        match largest.is_some_and(|largest| planned <= largest) {
+            true => Share::Planned(planned),
+            false => Share::Whole,
+        }
+    }
+
+    /// Whether a stage that ran out of a GPU's memory had but a share of it; then it gets a whole one from here on.
+    pub(super) fn takes_whole_next(&mut self, stage: &StageSpec) -> bool {
+        let had_share = self.gpu_count(stage) > 0 && matches!(self.share(stage), Share::Planned(_));
+        if had_share {
+            self.set_planned(stage, None);
+        }
+        had_share
     }
 
     /// Detects GPUs when the first stage asks for one: the driver's tool takes a while.
@@ -214,7 +244,7 @@ impl Slots {
         if wanted.cores.min(self.cores) > self.cores_free || memory > self.memory_free {
             return false;
         }
-        let (count, memory) = (self.gpu_count(stage), self.gpu_bytes(stage));
+        let (count, share) = (self.gpu_count(stage), self.share(stage));
         let named = named_gpu(stage);
         count == 0
             || self
@@ -222,7 +252,7 @@ impl Slots {
                 .iter()
                 .enumerate()
                 .filter(|(index, _)| named.is_none_or(|named| named == *index))
-                .filter(|(_, (gpu, free))| has_room(gpu, *free, memory))
+                .filter(|(_, (gpu, free))| share.of(gpu, *free).is_some())
                 .count()
                 >= count
     }
@@ -234,7 +264,7 @@ impl Slots {
         self.memory_free = self
             .memory_free
             .saturating_sub(wanted.memory_bytes.min(self.memory_bytes));
-        let (count, memory) = (self.gpu_count(stage), self.gpu_bytes(stage));
+        let (count, share) = (self.gpu_count(stage), self.share(stage));
         if count == 0 {
             return None;
         }
@@ -243,11 +273,10 @@ impl Slots {
         let mut ids = Vec::new();
         for (index, (gpu, free)) in self.gpus().iter_mut().enumerate() {
             let is_meant = named.is_none_or(|named| named == index);
-            if is_meant && taken.len() < count && has_room(gpu, *free, memory) {
-                let amount = match takes_all(gpu, memory) {
-                    true => gpu.memory_bytes,
-                    false => memory,
-                };
+            if !is_meant || taken.len() == count {
+                continue;
+            }
+            if let Some(amount) = share.of(gpu, *free) {
                 *free -= amount;
                 taken.push((index, amount));
                 ids.push(gpu.id.clone());
@@ -289,16 +318,28 @@ fn named_gpu(stage: &StageSpec) -> Option<usize> {
     device.strip_prefix("cuda:")?.parse().ok()
 }
 
-/// Whether a stage takes a whole GPU: it names no memory, or plans to take more than there is and may yet find a way.
-fn takes_all(gpu: &Gpu, memory: u64) -> bool {
-    memory == 0 || memory >= gpu.memory_bytes
+/// What a stage takes of each of its GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// All of it.
+    Whole,
+    /// So many bytes, as the pipeline says.
+    Stated(u64),
+    /// So many, as its kind reckons; all of a GPU that others use.
+    Planned(u64),
 }
 
-/// What takes a whole GPU needs an untouched one.
-fn has_room(gpu: &Gpu, free: u64, memory: u64) -> bool {
-    match takes_all(gpu, memory) {
-        true => free == gpu.memory_bytes,
-        false => free >= memory,
+impl Share {
+    /// Bytes that it takes of a GPU with so much of it free, where that is enough.
+    fn of(self, gpu: &Gpu, free: u64) -> Option<u64> {
+        let wanted = match self {
+            Self::Stated(bytes) => bytes,
+            Self::Planned(bytes) if gpu.is_shareable => bytes,
+            Self::Planned(bytes) if bytes > gpu.memory_bytes => return None,
+            // What takes a whole GPU needs an untouched one.
+            Self::Whole | Self::Planned(_) => gpu.memory_bytes,
+        };
+        (free >= wanted).then_some(wanted)
     }
 }
 
@@ -313,6 +354,7 @@ mod tests {
                 Gpu {
                     id: i.to_string(),
                     memory_bytes: *memory,
+                    is_shareable: true,
                 },
                 *memory,
             )
@@ -423,6 +465,19 @@ mod tests {
         assert!(!slots.fits(&c));
         slots.give_back(&huge);
         assert!(slots.fits(&unknown));
+        // One whose share was too small gets all of it, once.
+        assert!(slots.takes_whole_next(&a) && !slots.takes_whole_next(&a));
+        assert!(!slots.takes_whole_next(&unknown));
+        assert_eq!(slots.take(&b), Some(vec!["0".into()]));
+        assert!(!slots.fits(&a) && slots.fits(&c));
+        slots.give_back(&b);
+        // Nor does anyone share a GPU that others use.
+        if let Some(gpus) = &mut slots.gpus {
+            gpus[0].0.is_shareable = false;
+        }
+        assert_eq!(slots.take(&b), Some(vec!["0".into()]));
+        assert!(!slots.fits(&c));
+        slots.give_back(&b);
         // Who says how many has said how much: all of each.
         let mut said = seed("said");
         said.policy.resources.gpus = 1;
@@ -430,6 +485,28 @@ mod tests {
         said.policy.resources.gpus = 0;
         said.policy.resources.processes = 2;
         assert!(!slots.asks_for_plan(&said));
+    }
+
+    /// A stated size is held to the letter, and a planned one goes where it fits before it takes a small GPU whole.
+    #[test]
+    fn gpus_may_be_unequal() {
+        let mut slots = slots(&[24, 80]);
+        let mut stated = stage("stated");
+        let resources = &mut stated.policy.resources;
+        (resources.gpus, resources.gpu_memory_bytes) = (1, 40);
+        assert_eq!(slots.take(&stated), Some(vec!["1".into()]));
+        let mut second = stated.clone();
+        second.name = "second".to_owned();
+        assert_eq!(slots.take(&second), Some(vec!["1".into()]));
+        assert!(!slots.fits(&stated));
+        slots.give_back(&stated);
+        slots.give_back(&second);
+        let kind = "finetune".to_owned();
+        assert!(slots.set_auto(BTreeSet::from([kind.clone()])));
+        let mut planned = stage("planned");
+        planned.kind = kind;
+        slots.set_planned(&planned, Some(40));
+        assert_eq!(slots.take(&planned), Some(vec!["1".into()]));
     }
 
     #[test]
@@ -460,6 +537,11 @@ mod tests {
 
     #[test]
     fn gpus_are_read_and_narrowed() {
+        let listing = "0, GPU-aa, 81920, 512, [N/A]\n1, GPU-bb, 81920, 9000, Disabled\n2, GPU-cc, 81920, 0, Enabled\n3, GPU-dd, 81920\n";
+        let shared: Vec<bool> = (parse_gpus(listing, None).iter())
+            .map(|gpu| gpu.is_shareable)
+            .collect();
+        assert_eq!(shared, [true, false, false, false]);
         let listing = "0, GPU-aa, 81920\n1, GPU-bb, 81920\n";
         assert_eq!(parse_gpus(listing, None).len(), 2);
         assert_eq!(parse_gpus(listing, Some("1"))[0].id, "1");

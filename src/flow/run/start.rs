@@ -36,6 +36,7 @@ impl Run<'_, '_> {
         self.settle_auto();
         while self.pool.has_room() && !self.is_ending() {
             let (planner, slots) = (&self.planner, &mut self.slots);
+            let cooperates = self.options.cooperates;
             let next = (self.ready.range(self.first..))
                 .chain(self.ready.range(..self.first))
                 .copied()
@@ -43,7 +44,10 @@ impl Run<'_, '_> {
                     let stage = planner.stage(*id);
                     // Small stages share a GPU by what their kinds plan to take.
                     if slots.asks_for_plan(stage) {
-                        slots.set_planned(stage, planner.device_bytes(*id));
+                        // Runs that cooperate do not see what the others take.
+                        let alone = !cooperates;
+                        let planned = alone.then(|| planner.device_bytes(*id)).flatten();
+                        slots.set_planned(stage, planned);
                     }
                     slots.fits(stage)
                 });

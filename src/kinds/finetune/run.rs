@@ -44,6 +44,9 @@ struct Epoch {
     dev: Option<f64>,
 }
 
+/// Rows that are evaluated at once at least, however small batches are.
+pub(super) const EVALUATED: usize = 64;
+
 /// Updates between lines of the live log.
 const LIVE_EVERY: u64 = 10;
 
@@ -130,7 +133,7 @@ impl<'a> Run<'a> {
             return Err(StageError::new("model::config", message).help("lower `max_length`"));
         }
         let extent = Extent {
-            most: kind.batch,
+            most: kind.batch.max(EVALUATED),
             longest: reading.max_length,
         };
         let Made {

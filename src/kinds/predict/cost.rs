@@ -14,9 +14,11 @@ impl Predict {
     pub(super) fn expected_cost(&self, known: &Known<'_>) -> Cost {
         let mut assumed = Vec::new();
         let config = facts::model(known.input("model"), &mut assumed);
+        let is_model_known = assumed.is_empty();
         let data = known.input("data");
-        let longest = facts::row_length(known.input("model"))
-            .unwrap_or_else(|| usual_length(facts::asks(data)));
+        let asks = facts::asks(data).unwrap_or(false);
+        let told = facts::row_length(known.input("model"));
+        let longest = told.unwrap_or_else(|| usual_length(asks));
         let mut rows: Vec<Rows> = Vec::new();
         if known.inputs("text").is_empty() {
             for name in &self.splits {
@@ -38,7 +40,7 @@ impl Predict {
             // How much text there is decides everything.
             return Cost::default();
         }
-        let (head, outputs) = usual_head(facts::asks(data));
+        let (head, outputs) = usual_head(asks);
         let settings = run::settings(config.clone(), head, outputs);
         let extent = Extent {
             most: run::EXAMPLES,
@@ -54,7 +56,8 @@ impl Predict {
             padded_flop: Some(rows.iter().map(|rows| flop(&rows.padded())).sum()),
             tokens: Some(rows.iter().map(|rows| rows.pieces).sum()),
             precision: Some(self.precision.name()),
-            device_bytes: Some(extent.bytes_on_gpu(known.micro_batch(), &footprint)),
+            device_bytes: (is_model_known && told.is_some())
+                .then(|| extent.bytes_on_gpu(known.micro_batch(), &footprint)),
             assumed: facts::once(assumed),
             ..Cost::default()
         }

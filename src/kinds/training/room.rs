@@ -1,8 +1,9 @@
 //! What training takes of memory, told before its first step and held against what there is. Knows no model.
 
 use engine::arena::{Footprint, MOST_TOKENS};
+use flow::amounts::bytes;
 use flow::event::Progress;
-use flow::kind::{StageContext, StageError};
+use flow::kind::{OUT_OF_MEMORY, StageContext, StageError};
 use flow::store::record::total_memory_bytes;
 
 /// Most tokens a processor takes at once, where the pipeline does not say.
@@ -125,7 +126,7 @@ pub(in crate::kinds) fn micro_tokens(
     let plan = fitting(tokens, extent.longest, room, footprint)?;
     let text = format!(
         "plans {}: {}; micro-batch {tokens} tokens",
-        size(plan.total()),
+        bytes(plan.total()),
         parts(&plan)
     );
     (stage.say)(&text);
@@ -140,10 +141,10 @@ pub(in crate::kinds) fn micro_tokens(
 fn parts(plan: &Footprint) -> String {
     format!(
         "weights {}, gradients and moments {}, activations {}, copy for checkpoints {}",
-        size(plan.weights),
-        size(plan.states),
-        size(plan.activations),
-        size(plan.copy)
+        bytes(plan.weights),
+        bytes(plan.states),
+        bytes(plan.activations),
+        bytes(plan.copy)
     )
 }
 
@@ -162,7 +163,7 @@ fn fitting(
     let (needed, available) = (room.needs(&plan), room.available);
     let why = match plan.too_long() {
         _ if available > 0 && needed > available => {
-            format!("it needs {}, there are {}", size(needed), size(available))
+            format!("it needs {}, there are {}", bytes(needed), bytes(available))
         }
         Some(most) => format!(
             "a buffer of it has {} numbers, and {most} are the most",
@@ -171,7 +172,7 @@ fn fitting(
         None => format!("{MOST_TOKENS} tokens at once are the most"),
     };
     let error = StageError::new(
-        "engine::out_of_memory",
+        OUT_OF_MEMORY,
         format!("{} cannot hold the training: {why}", room.who),
     )
     .detail(format!("{}; micro-batch {tokens} tokens", parts(&plan)))
@@ -191,21 +192,6 @@ fn fitting(
     }
     let help = format!("`resources.micro_batch: {least}` fits; same updates up to rounding");
     Err(error.help(help))
-}
-
-/// `312 KiB`, `4.2 MiB`, `1.2 GiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match value < 9.95 {
-        true => format!("{value:.1} {}", UNITS[unit]),
-        false => format!("{value:.0} {}", UNITS[unit]),
-    }
 }
 
 #[cfg(test)]
@@ -251,13 +237,24 @@ mod tests {
         let planned = |micro_batch| extent(48, 128).bytes_on_gpu(micro_batch, &footprint);
         assert_eq!(planned(None) - BESIDE_ON_GPU, 10 << 20);
         assert_eq!(planned(Some(8)) - BESIDE_ON_GPU, 5 << 20);
+        // What is planned before is what is taken then.
+        for extent in [
+            extent(1, 8),
+            extent(48, 128),
+            extent(16, 512),
+            extent(4_000, 512),
+        ] {
+            let large = gpu(1 << 40, 1 << 40);
+            let taken = large.needs(&footprint(large.usual(extent, &footprint)));
+            assert_eq!(extent.bytes_on_gpu(None, &footprint), taken + BESIDE_ON_GPU);
+        }
         // The copy of 3 MiB lies elsewhere.
         assert!(fitting(4_096, 128, &gpu(1 << 30, 8 << 20), &footprint).is_ok());
         let error = fitting(4_096, 128, &gpu(1 << 30, 7 << 20), &footprint).expect_err("too much");
         let text = &error.diagnostic.message;
         assert_eq!(
             text,
-            "a GPU cannot hold the training: it needs 8.0 MiB, there are 7.0 MiB"
+            "a GPU cannot hold the training: it needs 8 MiB, there are 7 MiB"
         );
     }
 
@@ -278,7 +275,7 @@ mod tests {
             "{text}"
         );
         let details = error.diagnostic.details.join("\n");
-        assert!(details.contains("weights 1.0 MiB") && details.contains("4097 tokens"));
+        assert!(details.contains("weights 1 MiB") && details.contains("4097 tokens"));
         let error = fitting(4_096, 128, &room(7 << 20), &footprint).expect_err("nothing fits");
         let help = error.diagnostic.help.unwrap_or_default();
         assert!(help.contains("smaller `size`"), "{help}");
@@ -326,13 +323,5 @@ mod tests {
             help.starts_with("`resources.micro_batch: 8388607` fits"),
             "{help}"
         );
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!(size(512), "0.5 KiB");
-        assert_eq!(size(1 << 20), "1.0 MiB");
-        assert_eq!(size(1_288_490_188), "1.2 GiB");
-        assert_eq!(size(45 << 20), "45 MiB");
     }
 }
