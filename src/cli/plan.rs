@@ -11,7 +11,7 @@ use super::session::Session;
 use crate::console::table::{Align, Cell, Table};
 use crate::console::terminal::{Ink, Look};
 use crate::console::{Console, format};
-use crate::kinds::fetch::{Fetch, Lacking, lacking};
+use crate::kinds::fetch::{Fetch, lacking};
 
 mod bill;
 pub(super) mod devices;
@@ -40,25 +40,27 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
         (resources.device.as_deref() != Some("reference")).then_some(resources.processes)
     };
     let speeds = bill::expect_times(&mut rows, args.on, processes)?;
-    if args.offline {
-        for (row, id) in rows.iter_mut().zip(&selected) {
-            let stage = planner.stage(*id);
-            if row.state != PlanState::Cached && stage.kind == Fetch::NAME {
-                let chooser = planner.undecided(*id);
-                // What it will be is open until then, and any of them may be chosen.
-                let configs: Vec<&str> = match chooser {
-                    Some(_) => (stage.variants.iter())
-                        .map(|variant| variant.stage.config.as_str())
-                        .collect(),
-                    None => vec![stage.config.as_str()],
-                };
-                let Lacking { online, absent } =
-                    lacking(configs.into_iter(), &session.workflow().root);
-                if !(online.is_empty() && absent.is_empty()) {
-                    row.by_choice = chooser.map(|chooser| planner.stage(chooser).name.clone());
-                }
-                (row.forbidden, row.absent) = (online, absent);
-            }
+    for (row, id) in rows.iter_mut().zip(&selected) {
+        let stage = planner.stage(*id);
+        if row.state == PlanState::Cached || stage.kind != Fetch::NAME {
+            continue;
+        }
+        let chooser = planner.undecided(*id);
+        // What it will be is open until then, and any of them may be chosen.
+        let configs: Vec<&str> = match chooser {
+            Some(_) => (stage.variants.iter())
+                .map(|variant| variant.stage.config.as_str())
+                .collect(),
+            None => vec![stage.config.as_str()],
+        };
+        let found = lacking(configs.into_iter(), &session.workflow().root);
+        row.wanted = found.wanted;
+        if args.offline {
+            (row.forbidden, row.absent) = (found.online, found.absent);
+        }
+        let is_complete = [&row.wanted, &row.forbidden, &row.absent].map(Vec::is_empty);
+        if is_complete.contains(&false) {
+            row.by_choice = chooser.map(|chooser| planner.stage(chooser).name.clone());
         }
     }
     if args.json {
@@ -74,7 +76,7 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
                 console.note(&line);
             }
         }
-        for line in forbidden(&rows) {
+        for line in wanted(&rows).into_iter().chain(forbidden(&rows)) {
             console.note(&line);
         }
         for speed in &speeds {
@@ -146,6 +148,18 @@ fn offers(rows: &[PlanRow], file: &Path) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+/// What waits for files that a person has to put in place.
+fn wanted(rows: &[PlanRow]) -> Vec<String> {
+    let lines = rows.iter().flat_map(|row| {
+        let may = match &row.by_choice {
+            Some(chooser) => format!("may want, by the choice of `{chooser}`,"),
+            None => "wants".to_owned(),
+        };
+        (row.wanted.iter()).map(move |file| format!("`{}` {may} {file}", row.stage))
+    });
+    lines.collect()
 }
 
 /// What cannot run without the network, and the way out.

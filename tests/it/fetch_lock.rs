@@ -270,7 +270,13 @@ fn a_file_put_there_by_hand_is_looked_at_each_time() {
         .exits(3)
         .says("`data/c.txt` must be put there by hand")
         .says("register at https://example.org");
+    let door = "`corpus` wants `data/c.txt`: register at https://example.org";
+    let plan = |more: &[&str]| space.call(&[&["plan", "p.yaml"], more].concat()).exits(0);
+    plan(&[]).says(door);
+    plan(&["--offline"]).says(door);
     space.write("data/c.txt", "one\n");
+    let ran = plan(&[]);
+    assert!(!ran.stderr.contains("wants"), "{}", ran.stderr);
     assert_eq!(executed(space.run(&["--json"])), 2);
     assert_eq!(executed(space.run(&["--json"])), 0);
     space.write("data/c.txt", "two\n");

@@ -153,6 +153,7 @@ mod tests {
             device_bytes: None,
             assumed: vec!["a guess".to_owned()],
             offer: None,
+            wanted: Vec::new(),
             forbidden: Vec::new(),
             absent: Vec::new(),
             by_choice: None,

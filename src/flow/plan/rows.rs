@@ -50,6 +50,9 @@ pub struct PlanRow {
     /// What it could go on from instead of beginning anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offer: Option<Offer>,
+    /// Files that a person has to put in place, and where to get them; filled in by who knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<String>,
     /// Addresses that it would have to ask and must not, where the network is forbidden; filled in by who forbids it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forbidden: Vec<String>,
@@ -197,6 +200,7 @@ impl PlanRow {
             device_bytes: None,
             assumed: Vec::new(),
             offer: None,
+            wanted: Vec::new(),
             forbidden: Vec::new(),
             absent: Vec::new(),
             by_choice: None,

@@ -15,6 +15,8 @@ pub(crate) struct Lacking {
     pub(crate) online: Vec<String>,
     /// Copies and files that should lie on this machine and do not, a fragment each.
     pub(crate) absent: Vec<String>,
+    /// What a person has to put in place, with or without a network: a fragment each, with where to get it.
+    pub(crate) wanted: Vec<String>,
 }
 
 impl Lacking {
@@ -23,6 +25,7 @@ impl Lacking {
         for (known, new) in [
             (&mut self.online, other.online),
             (&mut self.absent, other.absent),
+            (&mut self.wanted, other.wanted),
         ] {
             for one in new {
                 if !known.contains(&one) {
@@ -90,8 +93,11 @@ impl Fetch {
         }
         match &item.source {
             Source::Url(url) => by_url(url),
-            // Who has to put a file there is told by the run, with or without a network.
-            Source::Put { .. } => Lacking::default(),
+            Source::Put { path, .. } if root.join(path).is_file() => Lacking::default(),
+            Source::Put { path, advice } => Lacking {
+                wanted: vec![format!("`{path}`: {advice}")],
+                ..Lacking::default()
+            },
             Source::Hub { file } => {
                 let repository = self.repository().expect("hub items have a repository");
                 match hub.find_cached(repository, file) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::Lacking;
+use super::super::network::Lacking;
 use super::server::{Server, send, send_all};
 use super::*;
 
