@@ -53,7 +53,7 @@ pub(super) fn accept(args: &AcceptArgs, console: &mut Console) -> Done {
         return refuse(
             "accept::no_record",
             format!("`{name}` has no earlier result to accept"),
-            format!("`pipeline run FILE '{name}'` makes one"),
+            format!("`{}` makes one", args.pipeline.command_to_make(name)),
         );
     };
     let mut missing: Vec<&str> = stage

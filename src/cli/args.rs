@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+use flow::exec::environment::quoted;
 
 pub use clap_complete::Shell;
 
@@ -235,6 +236,56 @@ pub struct PipelineArgs {
     /// Where results are kept [default: `cache` in the pipeline's root].
     #[arg(long = "cache", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Settings")]
     pub cache: Option<PathBuf>,
+}
+
+impl PipelineArgs {
+    /// The file and every setting as they were typed, quoted for a shell: only with the same ones are the same results found.
+    pub(super) fn words(&self) -> String {
+        let mut words = vec![quoted(&self.file.to_string_lossy())];
+        let mut option = |name: &str, value: &str| {
+            words.push(name.to_owned());
+            words.push(quoted(value));
+        };
+        for profile in &self.profiles {
+            option("--profile", profile);
+        }
+        for Setting { name, value } in &self.settings {
+            option("--set", &format!("{name}={value}"));
+        }
+        for Mirror { prefix, target } in &self.mirrors {
+            option("--mirror", &format!("{prefix}={target}"));
+        }
+        if let Some(file) = &self.mirrors_file {
+            option("--mirrors", &file.to_string_lossy());
+        }
+        if let Some(device) = &self.device {
+            option("--device", device);
+        }
+        if let Some(cache) = &self.cache {
+            option("--cache", &cache.to_string_lossy());
+        }
+        words.join(" ")
+    }
+
+    /// The command that makes a stage's result: `pipeline run FILE --profile smoke STAGE`.
+    pub(super) fn command_to_make(&self, stage: &str) -> String {
+        format!("pipeline run {} {}", self.words(), quoted(stage))
+    }
+
+    /// The command that makes a stage's result once more although it is there.
+    pub(super) fn command_to_make_again(&self, stage: &str) -> String {
+        format!("{} --force {}", self.command_to_make(stage), quoted(stage))
+    }
+
+    /// The command that copies an output into the folder `to`.
+    pub(super) fn command_to_get(&self, output: &str, to: &str) -> String {
+        format!(
+            "pipeline get {} {} --to {}",
+            self.words(),
+            quoted(output),
+            quoted(to)
+        )
+    }
 }
 
 /// Which stages, and which of them run although they are cached.

@@ -18,6 +18,43 @@ fn the_definitions_hold_together() {
     Args::command().debug_assert();
 }
 
+/// What a page or a help prints can be typed, and means the same results.
+#[test]
+fn commands_carry_the_settings_of_the_run_quoted() {
+    let Command::Run(run) = parsed(&[
+        "run",
+        "my files/p.yaml",
+        "--profile",
+        "smoke",
+        "--set",
+        "tasks=[ddi, it's]",
+        "--mirror",
+        "https://example.org/=my files",
+        "--mirrors",
+        "tests/mirrors.txt",
+        "--device",
+        "cpu",
+        "--cache",
+        "/tmp/c",
+    ])
+    .command
+    else {
+        panic!("it is a run");
+    };
+    assert_eq!(
+        run.pipeline.command_to_get("score[seed=1].metrics", "out"),
+        r"pipeline get 'my files/p.yaml' --profile smoke --set 'tasks=[ddi, it'\''s]' --mirror 'https://example.org/=my files' --mirrors tests/mirrors.txt --device cpu --cache /tmp/c 'score[seed=1].metrics' --to out"
+    );
+    let plain = parsed(&["run", "p.yaml"]);
+    let Command::Run(run) = plain.command else {
+        panic!("it is a run");
+    };
+    assert_eq!(
+        run.pipeline.command_to_make_again("score"),
+        "pipeline run p.yaml score --force score"
+    );
+}
+
 #[test]
 fn run_takes_every_flag() {
     let args = parsed(&[

@@ -95,7 +95,10 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
             "share::gone",
             format!("the cache does not hold {} any more", gone.join(", ")),
         )
-        .help("`pipeline run FILE STAGE --force STAGE` makes them again; then export once more");
+        .help(format!(
+            "`pipeline run {} STAGE --force STAGE` makes them again; then export once more",
+            args.pipeline.words()
+        ));
         console.report(&[diagnostic]);
     }
     if !bundle.unlike.is_empty() {

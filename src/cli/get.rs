@@ -8,7 +8,7 @@ use flow::spec::{METRICS, StageSpec};
 use flow::store::StoreError;
 
 use super::Done;
-use super::args::{GetArgs, GetFormat, PathArgs};
+use super::args::{GetArgs, GetFormat, PathArgs, PipelineArgs};
 use super::session::Session;
 use super::values::OutputSelector;
 use crate::console::Console;
@@ -22,7 +22,7 @@ pub(super) fn get(args: &GetArgs, console: &mut Console) -> Done {
         return huggingface::hand_out(args, console);
     }
     let session = Session::open(&args.pipeline, console)?;
-    let found = outputs(&session, &args.output, console)?;
+    let found = outputs(&args.pipeline, &session, &args.output, console)?;
     fs_err::create_dir_all(&args.to).map_err(|error| disk(&error))?;
     let several = found.len() > 1;
     for output in &found {
@@ -47,7 +47,7 @@ pub(super) fn get(args: &GetArgs, console: &mut Console) -> Done {
             .and_then(|()| fs_err::rename(&temporary, &to).map_err(StoreError::from));
         if let Err(error) = copied {
             let _ = flow::store::remove_tree(&temporary);
-            return Err(unreadable(&session, output, &error));
+            return Err(unreadable(&args.pipeline, &session, output, &error));
         }
         console.note(&to.display().to_string());
     }
@@ -57,9 +57,10 @@ pub(super) fn get(args: &GetArgs, console: &mut Console) -> Done {
 /// Prints where outputs lie in the cache.
 pub(super) fn path(args: &PathArgs, console: &mut Console) -> Done {
     let session = Session::open(&args.pipeline, console)?;
-    for output in outputs(&session, &args.output, console)? {
+    for output in outputs(&args.pipeline, &session, &args.output, console)? {
         if !session.store.has(&output.content) {
             return Err(unreadable(
+                &args.pipeline,
                 &session,
                 &output,
                 &StoreError::Missing {
@@ -76,10 +77,9 @@ pub(super) fn path(args: &PathArgs, console: &mut Console) -> Done {
                 ),
             )
             .help(format!(
-                "`pipeline get {} '{}.{}' --to DIR` copies it",
-                args.pipeline.file.display(),
-                output.stage.name,
-                output.name
+                "`{}` copies it",
+                (args.pipeline)
+                    .command_to_get(&format!("{}.{}", output.stage.name, output.name), "DIR")
             ));
             return Err(Failure::one(Class::Input, diagnostic));
         }
@@ -103,6 +103,7 @@ struct Found<'a> {
 }
 
 fn outputs<'a>(
+    args: &PipelineArgs,
     session: &'a Session,
     selector: &OutputSelector,
     console: &mut Console,
@@ -119,7 +120,7 @@ fn outputs<'a>(
         }
         let stage = &session.workflow().stages[id.index()];
         let Decision::Hit(known) = decision else {
-            return Err(not_cached(stage));
+            return Err(not_cached(args, stage));
         };
         let name = match &selector.output {
             Some(name) => name.clone(),
@@ -165,20 +166,35 @@ fn outputs<'a>(
     Ok(found)
 }
 
-fn not_cached(stage: &StageSpec) -> Failure {
+fn not_cached(args: &PipelineArgs, stage: &StageSpec) -> Failure {
     let diagnostic = Diagnostic::error(
         "cli::not_cached",
         format!("`{}` has no result yet", stage.name),
     )
-    .help(format!("`pipeline run FILE '{}'` makes it", stage.name));
+    .help(format!(
+        "one made with other profiles, settings, mirrors or another device is found with those; `{}` makes it",
+        args.command_to_make(&stage.name)
+    ));
     Failure::one(Class::Input, diagnostic)
 }
 
-fn unreadable(session: &Session, output: &Found<'_>, error: &StoreError) -> Failure {
-    unreadable_object(session, &output.stage.name, &output.key, error)
+fn unreadable(
+    args: &PipelineArgs,
+    session: &Session,
+    output: &Found<'_>,
+    error: &StoreError,
+) -> Failure {
+    unreadable_object(args, session, &output.stage.name, &output.key, error)
 }
 
-fn unreadable_object(session: &Session, name: &str, key: &Digest, error: &StoreError) -> Failure {
+fn unreadable_object(
+    args: &PipelineArgs,
+    session: &Session,
+    name: &str,
+    key: &Digest,
+    error: &StoreError,
+) -> Failure {
+    let again = args.command_to_make_again(name);
     match error {
         StoreError::Missing { .. } => {
             let diagnostic = Diagnostic::error(
@@ -186,9 +202,7 @@ fn unreadable_object(session: &Session, name: &str, key: &Digest, error: &StoreE
                 format!("the record of `{name}` is there, its bytes are not in the cache"),
             )
             .detail(format!("key {}", key.short()))
-            .help(format!(
-                "`pipeline run FILE '{name}' --force '{name}'` makes them again"
-            ));
+            .help(format!("`{again}` makes them again"));
             Failure::one(Class::Environment, diagnostic)
         }
         StoreError::Corrupt { digest, .. } => {
@@ -205,9 +219,7 @@ fn unreadable_object(session: &Session, name: &str, key: &Digest, error: &StoreE
             } else {
                 "it cannot be moved to cache/quarantine"
             })
-            .help(format!(
-                "`pipeline run FILE '{name}' --force '{name}'` makes it again"
-            ));
+            .help(format!("`{again}` makes it again"));
             Failure::one(Class::Environment, diagnostic)
         }
         StoreError::Io(error) => disk(error),

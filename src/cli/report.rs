@@ -6,11 +6,10 @@ use std::path::Path;
 use flow::clock;
 use flow::cost::Cost;
 use flow::event::End;
-use flow::exec::environment::quoted;
 use flow::render::draw_run;
 use flow::run::{RunSummary, StageSummary};
 use flow::spec::load::{LoadOptions, flatten};
-use flow::spec::{StageId, StageSpec};
+use flow::spec::{METRICS, StageId, StageSpec};
 use report::{RunSummary as Page, RunTotals, StageLine, render_run};
 
 use super::args::PipelineArgs;
@@ -40,7 +39,7 @@ pub(super) fn write_run_pages(
     {
         return;
     }
-    let mut page = page(session, summary);
+    let mut page = page(args, session, summary);
     page.graph = Some(graph(session, summary));
     page.text = text(args, session);
     page.tested = super::tested::tested(session, summary);
@@ -85,7 +84,7 @@ fn tells_of(folder: &Path, session: &Session, summary: &RunSummary) -> bool {
         && told.stages.iter().zip(&summary.stages).all(of_this_run)
 }
 
-fn page(session: &Session, summary: &RunSummary) -> Page {
+fn page(args: &PipelineArgs, session: &Session, summary: &RunSummary) -> Page {
     let ended = clock::now_ns();
     #[expect(
         clippy::cast_possible_truncation,
@@ -123,11 +122,7 @@ fn page(session: &Session, summary: &RunSummary) -> Page {
                     .and_then(|key| session.store.imported(&key))
                     .map_or_else(|| stage.because.clone(), |imported| imported.words()),
                 device: (!stage.device.is_empty()).then(|| stage.device.clone()),
-                command: format!(
-                    "pipeline get {} {} --to out",
-                    quoted(&session.workflow().file.to_string_lossy()),
-                    quoted(&stage.stage)
-                ),
+                commands: commands(args, session, stage),
                 flop: costs.get(&stage.stage).and_then(|cost| cost.flop),
                 tokens: costs.get(&stage.stage).and_then(|cost| cost.tokens),
             })
@@ -142,6 +137,23 @@ fn page(session: &Session, summary: &RunSummary) -> Page {
         text: None,
         tested: None,
     }
+}
+
+/// What to type for a stage's first output, for its numbers where these are another, and to make it all once more.
+fn commands(args: &PipelineArgs, session: &Session, stage: &StageSummary) -> Vec<String> {
+    let name = &stage.stage;
+    let record = stage.key.and_then(|key| session.store.find_record(&key));
+    let mut commands = Vec::new();
+    if let Some(record) = record {
+        commands.push(args.command_to_get(name, "out"));
+        if record.outputs.len() > 1 && record.outputs.contains_key(METRICS) {
+            commands.push(args.command_to_get(&format!("{name}.{METRICS}"), "out"));
+        }
+        commands.push(args.command_to_make_again(name));
+    } else {
+        commands.push(args.command_to_make(name));
+    }
+    commands
 }
 
 /// The stages of the run as a graph, with how the instances of each came out.

@@ -22,7 +22,7 @@ use super::session::Session;
 /// Records that are looked at; in a larger cache nothing is listed, and the page says so.
 const MOST_RECORDS: usize = 50_000;
 /// Kinds whose records are read.
-const LOOKED_AT: [&str; 3] = ["score", "predict", "finetune"];
+const LOOKED_AT: [&str; 4] = ["score", "predict", "finetune", "pretrain"];
 /// Threads that read them.
 const MOST_THREADS: usize = 8;
 /// Lines on the page.
@@ -151,7 +151,7 @@ fn part_of(paths: &[PathBuf]) -> Found {
         let line = manifest.lines().find(|(path, _)| *path == "kind");
         match line.and_then(|(_, kind)| kind.split(' ').next()) {
             Some("score") => found.scores.push(record),
-            Some("predict" | "finetune") => {
+            Some("predict" | "finetune" | "pretrain") => {
                 let record = Arc::new(record);
                 for content in record.outputs.values() {
                     found.makers.insert(content.digest, Arc::clone(&record));
@@ -188,7 +188,8 @@ fn input(record: &Record, port: &str) -> Option<Digest> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// What the model behind a score was set to, but for its seed: `epochs` to `3`.
+/// What the model behind a score was set to, but for its seed: `epochs` to `3`. What it began from counts by its own settings
+/// where its record is here, so that the repetitions of an upstream stage are repetitions here too.
 fn settings(found: &Found, score: &Record) -> BTreeMap<String, String> {
     let of = |digest: Option<Digest>| {
         digest.and_then(|digest| found.makers.get(&digest).map(Arc::as_ref))
@@ -202,17 +203,45 @@ fn settings(found: &Found, score: &Record) -> BTreeMap<String, String> {
         );
         return BTreeMap::from([other]);
     };
+    let mut settings = configured(maker, "");
+    begun(found, maker, "start", &mut settings);
+    settings
+}
+
+/// The lines of a manifest that configure, but for the name and the seed.
+fn configured(maker: &Record, before: &str) -> BTreeMap<String, String> {
     let manifest = Manifest(maker.manifest.clone());
     (manifest.lines())
         .filter_map(|(path, value)| {
-            let name = match path {
-                "input.start" => "start",
-                path => path.strip_prefix("config.")?,
-            };
-            let value = flow::key::shorten(value);
-            (!matches!(name, "seed" | "name")).then(|| (name.to_owned(), value))
+            let name = path.strip_prefix("config.")?;
+            (!matches!(name, "seed" | "name"))
+                .then(|| (format!("{before}{name}"), flow::key::shorten(value)))
         })
         .collect()
+}
+
+/// Adds what a model began from, and that from: settings of stages whose records are here, else digests.
+fn begun(found: &Found, model: &Record, place: &str, settings: &mut BTreeMap<String, String>) {
+    let manifest = Manifest(model.manifest.clone());
+    let Some((_, line)) = (manifest.lines()).find(|(path, _)| *path == "input.start") else {
+        return;
+    };
+    // What a stage made is made from contents that were there before, so this comes to an end.
+    let Some(maker) = input(model, "start").and_then(|digest| found.makers.get(&digest)) else {
+        settings.insert(place.to_owned(), flow::key::shorten(line));
+        return;
+    };
+    let before = format!("{place}.");
+    settings.extend(configured(maker, &before));
+    let manifest = Manifest(maker.manifest.clone());
+    let others = manifest.lines().filter_map(|(path, value)| {
+        let port = path
+            .strip_prefix("input.")
+            .filter(|port| *port != "start")?;
+        Some((format!("{before}{port}"), flow::key::shorten(value)))
+    });
+    settings.extend(others);
+    begun(found, maker, &format!("{before}start"), settings);
 }
 
 /// The number that stands for a score; none where its bytes are gone.
@@ -287,5 +316,60 @@ fn listed(groups: &Groups, computed: usize, sets: usize) -> Tested {
         ),
         lines: lines.collect(),
         left_out: configurations.saturating_sub(MOST_LINES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of a manifest whose output `model` or `predictions` is the digest of one letter.
+    fn record(kind: &str, lines: &str, output: char) -> Arc<Record> {
+        let manifest = format!("{lines}kind = {kind} 1\n");
+        let record = serde_json::json!({
+            "version": 1, "key": digest('0'), "manifest": manifest, "stage": "s", "pipeline": "p", "seconds": 1.0,
+            "outputs": {"model": {"form": "tree", "digest": digest(output), "bytes": 1}},
+            "finished": "", "attempts": [], "device": "cpu", "program": "",
+            "machine": {"host": "", "system": "", "processor": "", "cores": 1, "memory_bytes": 1},
+        });
+        Arc::new(serde_json::from_value(record).expect("a record"))
+    }
+
+    fn digest(letter: char) -> String {
+        letter.to_string().repeat(64)
+    }
+
+    /// The settings of a score of a model `b` that began from a model `a`, made with these lines.
+    fn of_chain(upstream: &str, model: &str) -> BTreeMap<String, String> {
+        let line = |port: &str, letter| format!("input.{port} = tree {}\n", digest(letter));
+        let mut found = Found::default();
+        let data = line("data", 'd');
+        let makers = [
+            record("finetune", &format!("{upstream}{data}"), 'a'),
+            record("finetune", &format!("{model}{}", line("start", 'a')), 'b'),
+            record("predict", &line("model", 'b'), 'c'),
+        ];
+        for maker in makers {
+            for content in maker.outputs.values() {
+                found.makers.insert(content.digest, Arc::clone(&maker));
+            }
+        }
+        settings(&found, &record("score", &line("predictions", 'c'), 'e'))
+    }
+
+    #[test]
+    fn repetitions_of_what_came_before_are_no_configurations() {
+        let one = of_chain("config.epochs = 2\nconfig.seed = 1\n", "config.seed = 1\n");
+        let other = of_chain("config.epochs = 2\nconfig.seed = 5\n", "config.seed = 5\n");
+        assert_eq!(one, other);
+        let told = one.iter().map(|(name, value)| format!("{name} = {value}"));
+        let told: Vec<String> = told.collect();
+        assert_eq!(told[1], "start.epochs = 2");
+        assert!(told[0].starts_with("start.data = "), "{told:?}");
+        let longer = of_chain("config.epochs = 4\nconfig.seed = 1\n", "config.seed = 1\n");
+        assert_ne!(
+            one, longer,
+            "other settings before are another configuration"
+        );
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn show_cell(style: Style, measure: Measure, judged: &[Judged]) -> Ce
 }
 
 /// What a reader must not miss, in the cell itself; remarks under the table say more.
-fn labels(measure: &Measure) -> Vec<&'static str> {
+pub(crate) fn labels(measure: &Measure) -> Vec<&'static str> {
     let mut labels = Vec::new();
     if !measure.stand_ins.is_empty() {
         labels.push("stand-in data");

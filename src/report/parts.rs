@@ -139,7 +139,11 @@ impl Parts<'_> {
             SectionOptions::Choice(options) => {
                 self.check_port(section, "choice", &options.title)?;
                 let slug = self.slugs.unique(&options.title);
-                let choice = choice::build(data, files, options, slug)?;
+                let given = choice::Given {
+                    options: self.options,
+                    tables: &self.body.tables,
+                };
+                let choice = choice::build(data, files, options, &given, slug)?;
                 let is_empty = choice.choices.is_empty();
                 (Part::Choice(choice), options.title.as_str(), is_empty)
             }

@@ -110,9 +110,9 @@ pub struct StageLine {
     pub because: String,
     /// The device its record states.
     pub device: Option<String>,
-    /// What to type to have its outputs as files.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub command: String,
+    /// What to type to have its outputs as files, and to make them once more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
     /// Floating-point operations, counted from its settings and inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flop: Option<f64>,
@@ -154,7 +154,7 @@ struct StageView<'a> {
     key: String,
     /// Whether no line before it has the key, so that it may be the anchor.
     is_anchor: bool,
-    command: &'a str,
+    commands: &'a [String],
 }
 
 /// The page: self-contained, no script, nothing from outside.
@@ -283,7 +283,7 @@ fn stage_view(stage: &StageLine, duration: ShowSeconds) -> StageView<'_> {
         tokens_per_second: rate(stage.tokens, stage.seconds)
             .map(|rate| format!("{rate:.0}"))
             .unwrap_or_default(),
-        command: &stage.command,
+        commands: &stage.commands,
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn hand_out(args: &GetArgs, console: &mut Console) -> Done {
         let decided = planner.decide(needed);
         let decision = decided.map_err(|problem| session.failure(vec![problem], console))?;
         if needed == id && !matches!(decision, Decision::Hit(_)) {
-            return Err(not_cached(planner.stage(id)));
+            return Err(not_cached(&args.pipeline, planner.stage(id)));
         }
     }
     let stage = planner.stage(id);
@@ -52,7 +52,7 @@ pub(super) fn hand_out(args: &GetArgs, console: &mut Console) -> Done {
         .to_string_lossy()
         .into_owned();
     let temporary = to.with_file_name(format!(".{}.{}.tmp", card.name, std::process::id()));
-    let written = write(&session, &planner, id, &output, card, &temporary)
+    let written = write(args, &session, &planner, id, &output, card, &temporary)
         .and_then(|()| fs_err::rename(&temporary, &to).map_err(|error| disk(&error)));
     if let Err(failure) = written {
         let _ = flow::store::remove_tree(&temporary);
@@ -164,6 +164,7 @@ fn begin(
 
 /// Copies the model to `to` and puts beside it what the hub wants.
 fn write(
+    args: &GetArgs,
     session: &Session,
     planner: &Planner<'_>,
     id: StageId,
@@ -177,7 +178,7 @@ fn write(
     session
         .store
         .copy_out(content, to)
-        .map_err(|error| unreadable_object(session, name, &known.key, &error))?;
+        .map_err(|error| unreadable_object(&args.pipeline, session, name, &known.key, &error))?;
     let described = describe(to).map_err(of_stage)?;
     write_tokenizer(to).map_err(of_stage)?;
     let record = session.store.find_record(&known.key);

@@ -44,6 +44,8 @@ pub(crate) struct Drawing {
     pub(crate) series: Vec<Series>,
     /// Thin lines behind each series, as points; lines with them have no dots and no band.
     pub(crate) thin: Vec<Vec<Vec<(f64, f64)>>>,
+    /// What stands at the end of each series' line; none where the legend says all.
+    pub(crate) ends: Vec<String>,
 }
 
 /// Points of one colour.
@@ -178,6 +180,7 @@ pub fn build(
         places: places.into_iter().map(|(label, _)| label).collect(),
         series,
         thin: Vec::new(),
+        ends: Vec::new(),
     };
     drawing.summary = summary(&drawing);
     Ok(Some(Chart {
@@ -212,8 +215,8 @@ fn summary(drawing: &Drawing) -> String {
                     drawing.places[point.place],
                     drawing.style.show(point.measure.summary.mean)
                 );
-                if let Some(half_width) = point.measure.summary.half_width {
-                    text.push_str(&format!(" ± {}", drawing.style.bare(half_width)));
+                if let Some(deviation) = point.measure.summary.deviation {
+                    text.push_str(&format!(" ± {}", drawing.style.bare(deviation)));
                 }
                 if let Some(stated) = point.stated {
                     text.push_str(&format!(" (stated {})", drawing.style.stated(stated)));
@@ -227,6 +230,13 @@ fn summary(drawing: &Drawing) -> String {
             format!("{}, {}", drawing.y_label, series.name)
         };
         sentences.push(format!("{head}: {}.", numbers.join("; ")));
+    }
+    let is_spread = |point: &Point| point.measure.summary.deviation.is_some();
+    if points(&drawing.series).any(is_spread) {
+        sentences.push(
+            "After ± stands the standard deviation over the repetitions; drawn is the 95 % interval."
+                .to_owned(),
+        );
     }
     sentences.join(" ")
 }

@@ -313,7 +313,7 @@ fn curves(svg: &mut String, drawing: &Drawing, paper: &Paper) {
         format!("M{}", places.collect::<Vec<_>>().join("L"))
     };
     for (at, (series, thin)) in drawing.series.iter().zip(&drawing.thin).enumerate() {
-        let color = at % PALETTE.len();
+        let color = color(drawing, at);
         let alone = thin.len() == 1;
         // A line of one point has no length.
         let dot = |points: &[(f64, f64)], radius: f64| match points {
@@ -344,7 +344,35 @@ fn curves(svg: &mut String, drawing: &Drawing, paper: &Paper) {
                 path(&mean)
             );
         }
+        let end = drawing.ends.get(at).filter(|end| !end.is_empty());
+        if let (Some(end), Some(last)) = (end, mean.last()) {
+            let (x, y) = (x(last.0), paper.y(last.1));
+            // Where the paper ends it stands before the line's end instead of after it.
+            let (place, anchor) = match x + 5.0 + text_width(end) > WIDTH {
+                true => (x - 5.0, "end"),
+                false => (x + 5.0, "start"),
+            };
+            let _ = writeln!(
+                svg,
+                r#"<text x="{place:.1}" y="{:.1}" text-anchor="{anchor}" style="fill:var(--c{color});font-weight:600">{}</text>"#,
+                y - 5.0,
+                escape(end)
+            );
+        }
     }
+}
+
+/// The colour of a series: lines of one name share that of the first.
+fn color(drawing: &Drawing, at: usize) -> usize {
+    let mut names: Vec<&str> = Vec::new();
+    for series in &drawing.series[..at] {
+        if !names.contains(&series.name.as_str()) {
+            names.push(&series.name);
+        }
+    }
+    let name = &drawing.series[at].name;
+    let place = names.iter().position(|known| known == name);
+    place.unwrap_or(names.len()) % PALETTE.len()
 }
 
 fn lines(svg: &mut String, drawing: &Drawing, paper: &Paper) {
@@ -475,9 +503,12 @@ fn legend(drawing: &Drawing) -> (String, f64) {
         .series
         .iter()
         .enumerate()
-        .filter(|(_, series)| !series.name.is_empty())
+        .filter(|(at, series)| {
+            let is_known = |one: &Series| one.name == series.name;
+            !series.name.is_empty() && !drawing.series[..*at].iter().any(is_known)
+        })
         .map(|(at, series)| {
-            let color = at % PALETTE.len();
+            let color = color(drawing, at);
             (
                 series.name.clone(),
                 format!(

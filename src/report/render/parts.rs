@@ -140,11 +140,14 @@ fn choice(text: &mut String, part: &Choice) {
             if part.beside.is_some() {
                 let beside = line.beside.as_ref();
                 cells.push(beside.map_or_else(String::new, |beside| {
-                    let shown = number(&beside.mean, beside.deviation.as_deref());
-                    match beside.n {
-                        1 => shown,
-                        n => format!("{shown} (n = {n})"),
+                    let mut shown = number(&beside.mean, beside.deviation.as_deref());
+                    if beside.n > 1 {
+                        shown.push_str(&format!(" (n = {})", beside.n));
                     }
+                    for label in &beside.labels {
+                        shown.push_str(&format!(" [{label}]"));
+                    }
+                    shown
                 }));
             }
             row(text, &cells);

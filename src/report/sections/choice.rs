@@ -1,17 +1,21 @@
 //! What a choice was made among, with another number beside each combination. Knows no markup.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cell::labels;
 use crate::error::ReportError;
 use crate::input::{Instance, text_of};
 use crate::measure::{Data, Measure};
 use crate::names::Names;
 use crate::number::Style;
-use crate::options::{Format, Where};
+use crate::options::{Format, Options, Where};
 use crate::sections::files::{Combination, Ranking, Ties, load_ranking};
-use crate::sections::options::{BesideOptions, ChoiceOptions};
+use crate::sections::options::{BesideOptions, ChoiceOptions, SectionOptions};
 use crate::sections::{chosen, groups};
+use crate::table::Table;
 
 /// More combinations than this are in the ranking's own file only.
 const LINES: usize = 60;
@@ -76,6 +80,61 @@ pub struct Beside {
     pub deviation: Option<String>,
     /// How many repetitions.
     pub n: usize,
+    /// What has to be said of it at once, as in a table.
+    pub labels: Vec<&'static str>,
+}
+
+/// How the tables of a report before a choice write what it shows too.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The report's options.
+    pub options: &'a Options,
+    /// Tables that are made.
+    pub tables: &'a [Table],
+}
+
+impl Given<'_> {
+    /// How a table writes this very number.
+    fn style(&self, measure: &Measure) -> Option<Style> {
+        let lines = self.tables.iter().flat_map(|table| &table.lines);
+        let mut cells = lines.flat_map(|line| line.cells.iter().flatten());
+        let cell = cells.find(|cell| cell.raw.rows == measure.rows)?;
+        Some(cell.style)
+    }
+
+    /// Labels of a part, and under them what tables and settings of the report call metrics and axes, where they agree.
+    fn labels(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let Options {
+            tables, sections, ..
+        } = self.options;
+        let further = sections.iter().filter_map(|section| match section {
+            SectionOptions::Table(table) => Some(&**table),
+            _ => None,
+        });
+        let numbers = tables
+            .iter()
+            .chain(further)
+            .flat_map(|table| &table.numbers);
+        let numbers = numbers.filter(|number| number.filter.is_empty());
+        let numbers = numbers.map(|number| (&number.metric, &number.label));
+        let rows = sections.iter().flat_map(|section| match section {
+            SectionOptions::Settings(settings) => settings.rows.as_slice(),
+            _ => &[],
+        });
+        let rows = rows.map(|row| (&row.key, &row.label));
+        let mut found: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+        for (name, label) in numbers.chain(rows) {
+            if let Some(label) = label {
+                found.entry(name).or_default().insert(label);
+            }
+        }
+        let agreed = found.into_iter().filter(|(_, labels)| labels.len() == 1);
+        let mut all: BTreeMap<String, String> = agreed
+            .filter_map(|(name, labels)| Some((name.clone(), (*labels.first()?).clone())))
+            .collect();
+        all.extend(own.clone());
+        all
+    }
 }
 
 /// The part that `options` asks for.
@@ -86,15 +145,17 @@ pub fn build(
     data: &Data,
     files: &[Instance],
     options: &ChoiceOptions,
+    given: &Given<'_>,
     slug: String,
 ) -> Result<Choice, ReportError> {
-    let names = Names(&options.labels);
+    let labels = given.labels(&options.labels);
+    let names = Names(&labels);
     let mut choices = Vec::new();
     let instances = chosen(files, &options.from, &options.filter);
     for (name, members) in groups(&instances, names) {
         for instance in members {
             let ranking = load_ranking(instance)?;
-            let choice = one(data, instance, &ranking, options, names)?;
+            let choice = one(data, instance, &ranking, options, given, names)?;
             choices.push(OneChoice {
                 name: name.clone(),
                 ..choice
@@ -120,10 +181,9 @@ fn one(
     instance: &Instance,
     ranking: &Ranking,
     options: &ChoiceOptions,
+    given: &Given<'_>,
     names: Names<'_>,
 ) -> Result<OneChoice, ReportError> {
-    let means: Vec<f64> = ranking.ranking.iter().map(|one| one.mean).collect();
-    let style = Style::of(Format::Auto, None, &means);
     let is_chosen = |one: &Combination| one.axes == ranking.chosen;
     let mut measures: Vec<Option<Measure>> = vec![None; ranking.ranking.len()];
     if let Some(beside) = &options.beside {
@@ -143,7 +203,13 @@ fn one(
         .flatten()
         .map(|measure| measure.summary.mean)
         .collect();
-    let beside_style = Style::of(Format::Auto, None, &beside_means);
+    let known = measures.iter().flatten().find_map(|one| given.style(one));
+    let beside_style = known.unwrap_or_else(|| Style::of(Format::Auto, None, &beside_means));
+    let means: Vec<f64> = ranking.ranking.iter().map(|one| one.mean).collect();
+    let is_alike = |beside: &&BesideOptions| beside.metric == ranking.metric;
+    let style = known
+        .filter(|_| options.beside.as_ref().filter(is_alike).is_some())
+        .unwrap_or_else(|| Style::of(Format::Auto, None, &means));
     let text = |value: &Value| names.value("", Some(&text_of(value)));
     let all = ranking.ranking.len();
     let lines: Vec<ChoiceLine> = ranking
@@ -162,6 +228,7 @@ fn one(
                 mean: beside_style.show(measure.summary.mean),
                 deviation: measure.summary.deviation.map(|sd| beside_style.bare(sd)),
                 n: measure.summary.n,
+                labels: labels(&measure),
             }),
             chosen: is_chosen(one),
         })
@@ -280,8 +347,6 @@ fn measure_beside(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;

@@ -10,10 +10,51 @@ use crate::names::Names;
 use crate::number::Style;
 use crate::options::Mark;
 use crate::sections::options::CurvesOptions;
-use crate::sections::{chosen, files::load_log};
+use crate::sections::{chosen, files::load_log, told_apart};
 
 /// Points of one instance, ascending in x.
 type Curve = Vec<(f64, f64)>;
+
+/// The repetitions of one setting.
+#[derive(Debug)]
+struct Line {
+    /// What its colour means.
+    name: String,
+    /// What stands at its end: what tells it from others of its colour.
+    end: String,
+    /// Both in words.
+    told: String,
+    /// One a repetition that has both keys.
+    curves: Vec<Curve>,
+}
+
+impl Line {
+    /// With series a colour stands for one of them, and their settings stand at the ends of lines; without, each setting has
+    /// a colour.
+    fn new(
+        series: &str,
+        axes: &[(&str, &str)],
+        curves: Vec<Curve>,
+        has_series: bool,
+        names: Names<'_>,
+    ) -> Self {
+        let words = axes.iter().map(|(axis, value)| {
+            format!("{} {}", names.column(axis), names.value(axis, Some(value)))
+        });
+        let words = words.collect::<Vec<_>>().join(", ");
+        let told = [series, &words].into_iter().filter(|part| !part.is_empty());
+        Self {
+            name: if has_series { series } else { &words }.to_owned(),
+            end: if has_series {
+                words.clone()
+            } else {
+                String::new()
+            },
+            told: told.collect::<Vec<_>>().join(", "),
+            curves,
+        }
+    }
+}
 
 /// The chart that `options` asks for; `None` when no log has both keys.
 ///
@@ -26,22 +67,40 @@ pub fn build(
 ) -> Result<Option<Chart>, ReportError> {
     let names = Names(&options.labels);
     let most = usize::from(options.points).clamp(10, 1000);
-    let mut lines: Vec<(String, Vec<Curve>)> = Vec::new();
-    let mut thinned = 1;
-    for (_, instance) in chosen(files, &options.from, &options.filter) {
-        let curve = curve(&load_log(instance)?, options);
-        if curve.is_empty() {
-            continue;
-        }
-        thinned = thinned.max(curve.len().div_ceil(most));
+    let instances = chosen(files, &options.from, &options.filter);
+    let mut series: Vec<(String, Vec<(usize, &Instance)>)> = Vec::new();
+    for (at, instance) in instances {
         let value = options
             .series
             .as_ref()
             .and_then(|axis| instance.axes.iter().find(|(name, _)| name == axis));
         let name = value.map_or_else(String::new, |(axis, value)| names.value(axis, Some(value)));
-        match lines.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, curves)) => curves.push(curve),
-            None => lines.push((name, vec![curve])),
+        match series.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, members)) => members.push((at, instance)),
+            None => series.push((name, vec![(at, instance)])),
+        }
+    }
+    let mut lines: Vec<Line> = Vec::new();
+    let mut thinned = 1;
+    for (name, members) in &series {
+        for (axes, members) in told_apart(members) {
+            let mut curves = Vec::new();
+            for instance in members {
+                let curve = curve(&load_log(instance)?, options);
+                if !curve.is_empty() {
+                    thinned = thinned.max(curve.len().div_ceil(most));
+                    curves.push(curve);
+                }
+            }
+            if !curves.is_empty() {
+                lines.push(Line::new(
+                    name,
+                    &axes,
+                    curves,
+                    options.series.is_some(),
+                    names,
+                ));
+            }
         }
     }
     if lines.is_empty() {
@@ -49,7 +108,7 @@ pub fn build(
     }
     let numbers: Vec<f64> = lines
         .iter()
-        .flat_map(|(_, curves)| curves.iter().flatten().map(|(_, y)| *y))
+        .flat_map(|line| line.curves.iter().flatten().map(|(_, y)| *y))
         .collect();
     let style = Style::of(options.format, options.decimals, &numbers);
     let y_label = options
@@ -62,9 +121,9 @@ pub fn build(
     }
     let series = lines
         .iter()
-        .map(|(name, curves)| Series {
-            name: name.clone(),
-            points: thin(&mean(curves), most)
+        .map(|line| Series {
+            name: line.name.clone(),
+            points: thin(&mean(&line.curves), most)
                 .into_iter()
                 .map(|(x, y)| Point {
                     place: 0,
@@ -77,7 +136,7 @@ pub fn build(
         .collect();
     let thin_lines = lines
         .iter()
-        .map(|(_, curves)| curves.iter().map(|curve| thin(curve, most)).collect())
+        .map(|line| line.curves.iter().map(|curve| thin(curve, most)).collect())
         .collect();
     let drawing = Drawing {
         slug: slug.clone(),
@@ -91,6 +150,7 @@ pub fn build(
         places: vec![String::new()],
         series,
         thin: thin_lines,
+        ends: lines.iter().map(|line| line.end.clone()).collect(),
     };
     Ok(Some(Chart {
         slug,
@@ -158,42 +218,52 @@ fn thin(curve: &[(f64, f64)], most: usize) -> Curve {
         .collect()
 }
 
-/// Begin, end, and the ends between which it runs, of each line in words.
-fn summary(lines: &[(String, Vec<Curve>)], y_label: &str, x_label: &str, style: Style) -> String {
+/// Begin, end, and the ends between which it runs, of each line in words; no more than its points have to say.
+fn summary(lines: &[Line], y_label: &str, x_label: &str, style: Style) -> String {
     let mut sentences = Vec::new();
-    for (name, curves) in lines {
+    for Line { told, curves, .. } in lines {
         let mean = mean(curves);
-        let shown = if mean.is_empty() { &curves[0] } else { &mean };
-        let (Some(first), Some(last)) = (shown.first(), shown.last()) else {
-            continue;
-        };
-        let place = Style::of(crate::options::Format::Auto, None, &[first.0, last.0]);
-        let low = shown
-            .iter()
-            .map(|point| point.1)
-            .fold(f64::INFINITY, f64::min);
-        let high = shown
-            .iter()
-            .map(|point| point.1)
-            .fold(f64::NEG_INFINITY, f64::max);
-        let head = if name.is_empty() {
-            y_label.to_owned()
-        } else {
-            format!("{y_label}, {name}")
+        let head = match told.as_str() {
+            "" => y_label.to_owned(),
+            told => format!("{y_label}, {told}"),
         };
         let over = match curves.len() {
             1 => String::new(),
             n => format!(" (mean of {n})"),
         };
-        sentences.push(format!(
-            "{head}{over}: {} at {x_label} {}, {} at {x_label} {}; lowest {}, highest {}.",
-            style.show(first.1),
-            place.show(first.0),
-            style.show(last.1),
-            place.show(last.0),
-            style.show(low),
-            style.show(high),
-        ));
+        let (Some(first), Some(last)) = (mean.first(), mean.last()) else {
+            let count = curves.len();
+            sentences.push(format!(
+                "{head}: {count} lines that have no {x_label} in common."
+            ));
+            continue;
+        };
+        let place = Style::of(crate::options::Format::Auto, None, &[first.0, last.0]);
+        let at = |point: &(f64, f64)| {
+            format!(
+                "{} at {x_label} {}",
+                style.show(point.1),
+                place.show(point.0)
+            )
+        };
+        let mut text = match mean.len() {
+            1 => format!("{head}{over}: {}", at(first)),
+            _ => format!("{head}{over}: {}, {}", at(first), at(last)),
+        };
+        let numbers = || mean.iter().map(|point| point.1);
+        let low = numbers().fold(f64::INFINITY, f64::min);
+        let high = numbers().fold(f64::NEG_INFINITY, f64::max);
+        // Where it runs between its ends they are said already.
+        if low < first.1.min(last.1) || high > first.1.max(last.1) {
+            let (low, high) = (style.show(low), style.show(high));
+            text.push_str(&format!("; lowest {low}, highest {high}"));
+        }
+        text.push('.');
+        let ends = curves.iter().filter_map(|curve| curve.last());
+        if ends.clone().any(|end| end.0 > last.0) {
+            text.push_str(" The mean ends where not all go on.");
+        }
+        sentences.push(text);
     }
     sentences.join(" ")
 }

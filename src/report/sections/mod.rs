@@ -86,13 +86,31 @@ pub(crate) fn groups<'a>(
     instances: &[(usize, &'a Instance)],
     names: Names<'_>,
 ) -> Vec<(String, Vec<&'a Instance>)> {
-    type Axes<'a> = Vec<(&'a str, &'a str)>;
-    let mut groups: Vec<(Axes<'_>, Vec<&Instance>)> = Vec::new();
+    let groups = told_apart(instances).into_iter();
+    let named = |axes: Axes<'_>| {
+        let values = axes.iter();
+        let values = values.map(|(axis, value)| names.value(axis, Some(value)));
+        values.collect::<Vec<_>>().join(" · ")
+    };
+    groups
+        .map(|(axes, members)| (named(axes), members))
+        .collect()
+}
+
+/// Names of axes with a value of each.
+pub(crate) type Axes<'a> = Vec<(&'a str, &'a str)>;
+
+/// Instances that differ in the axis of repetition alone, in the order of their first, with the axes that tell the
+/// groups apart.
+pub(crate) fn told_apart<'a>(
+    instances: &[(usize, &'a Instance)],
+) -> Vec<(Axes<'a>, Vec<&'a Instance>)> {
+    let mut groups: Vec<(Axes<'a>, Vec<&'a Instance>)> = Vec::new();
     for &(_, instance) in instances {
         let repeats = |axis: &str| instance.replicate.as_deref() == Some(axis);
         let axes = instance.axes.iter();
         let axes = axes.map(|(axis, value)| (axis.as_str(), value.as_str()));
-        let axes: Axes<'_> = axes.filter(|(axis, _)| !repeats(axis)).collect();
+        let axes: Axes<'a> = axes.filter(|(axis, _)| !repeats(axis)).collect();
         match groups.iter_mut().find(|(known, _)| *known == axes) {
             Some((_, members)) => members.push(instance),
             None => groups.push((axes, vec![instance])),
@@ -117,17 +135,10 @@ pub(crate) fn groups<'a>(
             telling.push(axis);
         }
     }
-    let named = |axes: &[(&str, &str)]| {
-        let telling = axes.iter().filter(|(axis, _)| telling.contains(axis));
-        let values: Vec<String> = telling
-            .map(|(axis, value)| names.value(axis, Some(value)))
-            .collect();
-        values.join(" · ")
-    };
+    for (axes, _) in &mut groups {
+        axes.retain(|(axis, _)| telling.contains(axis));
+    }
     groups
-        .iter()
-        .map(|(axes, members)| (named(axes), members.clone()))
-        .collect()
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn is_confusion_title(title: &str) -> bool {
     title == confusion_title()
 }
 
-/// Numbers of logs along their steps: a thin line an instance, a thick one for their mean.
+/// Numbers of logs along their steps: a thin line an instance, a thick one for the mean over the repetitions of each setting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CurvesOptions {
@@ -162,7 +162,7 @@ pub struct CurvesOptions {
     pub x: String,
     /// The key on the y axis; `dev.f1` is the key `f1` inside `dev`. Lines of the log without it are passed over.
     pub y: String,
-    /// The axis whose values are told apart by colour.
+    /// The axis whose values are told apart by colour; what else differs stands at the ends of lines. Without it each setting has a colour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<String>,
     /// What the y axis is called; the key unless given.

@@ -323,3 +323,96 @@ fn a_checklist_answers_from_evidence_alone() {
     let page = String::from_utf8(report.files["index.html"].clone()).expect("UTF-8");
     assert!(page.contains("a licence &lt;of&gt; its own"));
 }
+
+/// A mean is over the repetitions of one setting, as long as these are, and its words say no number twice.
+#[test]
+fn curves_of_different_settings_are_never_averaged() {
+    let mut fixture = Fixture::new();
+    let mut all = Vec::new();
+    let scores = [json!({"metric": "f1", "split": "test", "value": 90.0})];
+    all.push(instance(&mut fixture, "scores", "ner", None, &scores));
+    for (task, epochs, seed) in [
+        ("ner", 2, 1),
+        ("ner", 2, 2),
+        ("ner", 4, 1),
+        ("ner", 4, 2),
+        ("re", 1, 1),
+    ] {
+        let log: Vec<Value> = (1..=epochs)
+            .map(|epoch| json!({"epoch": epoch, "dev": 10.0 * f64::from(epochs) + f64::from(epoch + seed) + 0.25}))
+            .collect();
+        let mut log = instance(&mut fixture, "logs", task, Some(seed as u32), &log);
+        log.axes
+            .insert(1, ("epochs".to_owned(), epochs.to_string()));
+        all.push(log);
+    }
+    let page = |more: Value| {
+        let mut curves =
+            json!({"title": "Dev", "from": "logs", "x": "epoch", "y": "dev", "label": "F1"});
+        for (key, value) in more.as_object().expect("options") {
+            curves[key] = value.clone();
+        }
+        let options = json!({"tables": [], "charts": [], "sections": [{"curves": curves}]});
+        let report = build(options, all.clone()).expect("builds");
+        (text(&report, "report.md"), text(&report, "charts/dev.svg"))
+    };
+    let (words, svg) = page(json!({"series": "task"}));
+    for line in [
+        "F1, ner, epochs 2 (mean of 2): 22.75 at epoch 1, 23.75 at epoch 2.",
+        "F1, ner, epochs 4 (mean of 2): 42.75 at epoch 1, 45.75 at epoch 4.",
+        "F1, re: 12.25 at epoch 1.",
+    ] {
+        assert!(words.contains(line), "{line}\n{words}");
+    }
+    assert_eq!(svg.matches("stroke-width:2.2").count(), 3, "{svg}");
+    assert_eq!(svg.matches(">ner<").count(), 1, "once in the legend: {svg}");
+    assert!(svg.contains("font-weight:600\">epochs 4</text>"), "{svg}");
+    assert!(!svg.contains("var(--c2)\">"), "a colour a task: {svg}");
+    let (_, alone) = page(json!({"where": {"task": "ner"}}));
+    for name in [">epochs 2<", ">epochs 4<"] {
+        assert!(alone.contains(name), "{name} in the legend: {alone}");
+    }
+}
+
+/// The same number has one look: digits and labels of the table it stands in, and metrics are called as there.
+#[test]
+fn a_choice_writes_numbers_and_names_as_the_tables_do() {
+    let mut fixture = Fixture::new();
+    let ranking = json!({
+        "metric": "f1", "dataset": null, "split": "dev", "class": null, "goal": "max", "chosen": {"epochs": 3},
+        "ranking": [{"rank": 1, "axes": {"epochs": 3}, "mean": 2.5, "sd": 0.2, "n": 1, "values": []}]
+    });
+    let rows = [json!({"dataset": "ner", "split": "test", "metric": "f1", "value": 2.4087})];
+    let mut scores = instance(&mut fixture, "scores", "ner", None, &rows);
+    scores
+        .notes
+        .insert("stand_in".to_owned(), json!("rebuilt rows"));
+    let all = vec![
+        scores,
+        instance(&mut fixture, "ranking", "ner", None, &[ranking]),
+    ];
+    let options = json!({"sections": [
+        {"table": {"title": "Table 7", "rows": ["task"], "format": "decimals", "numbers": [{"metric": "f1", "label": "F1"}]}},
+        {"settings": {"title": "Set", "from": ["ranking"], "where": {"task": "none"}, "rows": [{"key": "epochs", "label": "Epochs"}]}},
+        {"choice": {"title": "Chosen", "from": "ranking", "beside": {"metric": "f1", "where": {"split": "test"}, "label": "F1 on test"}}}
+    ]});
+    let report = build(options, all).expect("builds");
+    let words = text(&report, "report.md");
+    for line in [
+        "| Epochs | Rank | F1 | n | F1 on test |",
+        "| 3 | **1, chosen** | 2.50 ± 0.20 | 1 | 2.41 [stand-in data] |",
+    ] {
+        assert!(words.contains(line), "{line}\n{words}");
+    }
+    let page = text(&report, "index.html");
+    let part = page.split("id=\"chosen\"").nth(1).expect("the choice");
+    let part = part.split("</section>").next().expect("its end");
+    assert!(
+        part.contains("stand-in data") && part.contains("class=\"chosen\""),
+        "{part}"
+    );
+    assert!(
+        !part.contains("reproduced"),
+        "a choice is no verdict: {part}"
+    );
+}

@@ -413,7 +413,10 @@ fn a_run_has_a_page_of_its_own() {
             key: Some("3f9c2ab410".repeat(7)[..64].to_owned()),
             because: because.to_owned(),
             device: None,
-            command: format!("pipeline get p.yaml '{name}' --to out"),
+            commands: vec![
+                format!("pipeline get p.yaml '{name}' --to out"),
+                format!("pipeline run p.yaml '{name}' --force '{name}'"),
+            ],
             flop: (name == "table").then_some(1.209e12),
             tokens: (name == "table").then_some(120_900.0),
         };
