@@ -1,5 +1,7 @@
 //! `pipeline export`: results of a pipeline as a folder for others.
 
+use std::path::Path;
+
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::spec::load::{LoadOptions, flatten, lock_path, root_of};
 
@@ -8,6 +10,7 @@ use super::args::ExportArgs;
 use super::session::{Session, mirrors};
 use crate::console::{Console, format};
 use crate::kinds::KINDS;
+use crate::kinds::fetch::redact;
 use crate::share::bundle::{Settings, Why};
 use crate::share::export::{Texts, Wish, export as write};
 
@@ -34,7 +37,7 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
             .map(|setting| format!("{}={}", setting.name, setting.value))
             .collect(),
         device: args.pipeline.device.clone(),
-        mirrors: mirrors(&args.pipeline, &root_of(&args.pipeline.file))?.len(),
+        mirrors: mirror_lines(args)?,
     };
     let done = write(&mut planner, &selected, &texts, settings, wish, &args.out)?;
     let _ = planner.flush();
@@ -114,6 +117,21 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
     }
     console.note(&format!("next: pipeline verify {}", args.out.display()));
     Ok(0)
+}
+
+/// The mirrors as lines for others: without passwords, and those of the project's folder from there, as keys have both.
+fn mirror_lines(args: &ExportArgs) -> Result<Vec<String>, Failure> {
+    let root = root_of(&args.pipeline.file);
+    let mut lines = Vec::new();
+    for (prefix, target) in mirrors(&args.pipeline, &root)? {
+        let target = match Path::new(&target).strip_prefix(&root) {
+            Ok(inside) if inside.as_os_str().is_empty() => "./".to_owned(),
+            Ok(inside) => inside.to_string_lossy().into_owned(),
+            Err(_) => redact(&target),
+        };
+        lines.push(format!("{}={target}", redact(&prefix)));
+    }
+    Ok(lines)
 }
 
 fn texts(args: &ExportArgs, session: &Session, console: &mut Console) -> Result<Texts, Failure> {

@@ -30,6 +30,7 @@ pub(super) fn faults(opened: &Opened, found: &BTreeMap<String, u64>) -> Vec<Diag
         .profiles
         .iter()
         .chain(&settings.set)
+        .chain(&settings.mirrors)
         .chain(&settings.device);
     texts.extend(settings.map(String::as_str));
     for out in &bundle.left_out {

@@ -18,8 +18,8 @@ use self::writer::{Listed, Writer};
 use super::agreement;
 use super::anonymous;
 use super::bundle::{
-    B3SUMS, BUNDLE, Bundle, CRATE, LeftOut, README, RESOLVED, SHA256SUMS, Settings, SourceFile,
-    VERSION,
+    B3SUMS, BUNDLE, Bundle, CRATE, LeftOut, MIRRORS, README, RESOLVED, SHA256SUMS, Settings,
+    SourceFile, VERSION,
 };
 use super::opened::{decode_record, shown_text};
 use super::search::{Needle, search};
@@ -279,6 +279,20 @@ fn write(
             .file(&format!("pipeline/{}.lock", workflow.name), lock)
             .map_err(|error| disk(&error))?;
     }
+    if let Some(text) = settings.mirrors_text() {
+        let path = format!("pipeline/{MIRRORS}");
+        if gathered
+            .files
+            .iter()
+            .any(|(source, _)| source.path == MIRRORS)
+            || writer.has(&path)
+        {
+            return Err(taken());
+        }
+        writer
+            .file(&path, text.as_bytes())
+            .map_err(|error| disk(&error))?;
+    }
     if !wish.anonymous {
         for (name, text) in &texts.originals {
             writer
@@ -356,6 +370,16 @@ fn write(
         id,
         searched: needles.len(),
     })
+}
+
+/// A file of the author's lies where the mirrors go.
+fn taken() -> Failure {
+    let diagnostic = Diagnostic::error(
+        "share::mirrors",
+        format!("a stage reads your `{MIRRORS}`, and the mirrors of the bundle go by that name"),
+    )
+    .help("give your file another name and run the stage again");
+    Failure::one(Class::Input, diagnostic)
 }
 
 /// A record that no reader would take.

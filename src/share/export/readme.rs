@@ -140,7 +140,7 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
         about(ladder + mean * RERUN as f64),
         about(ladder + longest),
         facts.bundle.pipeline,
-        facts.bundle.settings.words(),
+        facts.bundle.settings.words("../mine/"),
     );
 }
 
