@@ -89,6 +89,18 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
         .help("where their terms allow you to, add `--include-restricted`");
         console.report(&[diagnostic]);
     }
+    for excerpt in done.excerpts.iter().filter(|_| !args.include_restricted) {
+        let diagnostic = Diagnostic::warning(
+            "share::excerpts",
+            format!(
+                "the page of `{}` shows texts that must not be passed on, and comes along",
+                excerpt.report
+            ),
+        )
+        .detail(format!("texts of {}", excerpt.told()))
+        .help("take its parts `samples` out or let their `where` leave those texts out, run and export again; or hand the folder on only with leave");
+        console.report(&[diagnostic]);
+    }
     let gone = bundle.left_out.iter().filter(|out| out.why == Why::Gone);
     let gone: Vec<String> = gone
         .map(|out| format!("`{}.{}`", out.what, out.output))

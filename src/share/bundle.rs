@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 
 use flow::content::Content;
 use flow::digest::Digest;
+use flow::kind::KindEntry;
 use flow::restate::Restated;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::kinds::KINDS;
 
 /// The version this program writes and reads.
 pub(crate) const VERSION: u32 = 1;
@@ -140,6 +143,25 @@ pub(crate) struct BundleStage {
     pub(crate) key: Digest,
     /// What it was.
     pub(crate) stage: Restated,
+}
+
+impl BundleStage {
+    /// What this program knows of its kind.
+    pub(super) fn known_kind(&self) -> Option<&'static KindEntry> {
+        KINDS.iter().find(|kind| kind.name == self.stage.kind)
+    }
+
+    /// Whether it is a report.
+    pub(super) fn is_report(&self) -> bool {
+        self.known_kind().is_some_and(|kind| kind.is_report)
+    }
+
+    /// Whether it is carried out again only where that is asked for: the rungs before make reports and what follows from
+    /// predictions and labels again, and nobody goes to the network unasked.
+    pub(super) fn is_for_rerun(&self) -> bool {
+        (self.known_kind()).is_some_and(|kind| !kind.is_report && !kind.derives)
+            && self.stage.kind != "fetch"
+    }
 }
 
 /// Where bytes lie.

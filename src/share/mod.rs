@@ -20,6 +20,7 @@ pub(crate) mod anonymous;
 pub(crate) mod bundle;
 mod chain;
 mod compare;
+pub(crate) mod excerpts;
 pub(crate) mod export;
 pub(crate) mod gap;
 pub(crate) mod import;

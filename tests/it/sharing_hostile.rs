@@ -91,7 +91,13 @@ fn tables_beside_restricted_samples_are_made_again() {
     // One record of the report alone.
     fs_err::remove_dir_all(space.path("cache")).expect("removed");
     space.run(&[]).exits(0);
-    export(&space, &[]).exits(0);
+    let told = export(&space, &[]).exits(0);
+    told.says("share::excerpts")
+        .says("the page of `table` shows texts that must not be passed on")
+        .says("texts of `files` (for members only)");
+    let readme = space.read("out/README.md");
+    let said = "The page of `table` shows texts of `files` (for members only), which must not be passed on";
+    assert!(readme.contains(said), "{readme}");
     let found = rungs(&carried(&space), &[]);
     assert_eq!(found[&2].0, "partly", "{found:?}");
     assert!(

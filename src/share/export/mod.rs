@@ -21,6 +21,7 @@ use super::bundle::{
     B3SUMS, BUNDLE, Bundle, CRATE, LeftOut, MIRRORS, README, RESOLVED, SHA256SUMS, Settings,
     SourceFile, VERSION,
 };
+use super::excerpts::{Excerpt, excerpts};
 use super::opened::{decode_record, shown_text};
 use super::search::{Needle, search};
 use super::sums::is_plain;
@@ -31,6 +32,7 @@ mod metadata;
 mod readme;
 mod writer;
 
+pub(super) use gather::is_numbers;
 pub(super) use metadata::uri;
 
 /// This program, as records name it.
@@ -76,6 +78,8 @@ pub(crate) struct Exported {
     pub(crate) searched: usize,
     /// Files with a word that may mean an author and may mean somebody else.
     pub(crate) doubtful: Vec<String>,
+    /// Reports that quote what must not be passed on.
+    pub(crate) excerpts: Vec<Excerpt>,
 }
 
 /// Writes a bundle of stages whose results are known, whole or not at all.
@@ -364,6 +368,7 @@ fn write(
     let doubtful = prove(temporary, &needles)?;
     Ok(Exported {
         doubtful,
+        excerpts: excerpts(&bundle, &gathered.records),
         files: writer.count(),
         bytes: writer.bytes(),
         bundle,
