@@ -238,12 +238,32 @@ fn a_bundle_holds_elsewhere_and_a_run_after_import_executes_nothing() {
     for says in [
         "\"level\":4",
         "`lines`: bit-exact",
-        "`table`: bit-exact",
+        "make the same again: `table`",
         "`data`: bit-exact",
     ] {
         assert!(ran.stdout.contains(says), "{says}: {}", ran.stdout);
     }
     assert_eq!(names_in(&reader.path("tmp")), [""; 0], "nothing is left");
+    // Of the stages that no rung makes again the inputs of two are here; nothing else takes the place of the others.
+    let chosen = rungs(&reader, &["--rerun", "9"]);
+    let (verdict, said) = &chosen[&4];
+    assert_eq!(verdict, "partly", "{said}");
+    for says in [
+        "2 of the 9 stages asked for",
+        "`--objects`",
+        "{\"name\":\"model[seed=2]\",\"detail\":\"its input `data`\"}",
+        "`data`: bit-exact",
+        "`lines`: bit-exact",
+    ] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    assert!(
+        !said.contains("`table`") && !said.contains("`score"),
+        "{said}"
+    );
+    // What the second rung makes is no proof of a fourth one.
+    let repeated = rungs(&reader, &["--rerun", "table"]);
+    assert_eq!(repeated[&4].0, "unjudged", "{repeated:?}");
     let rungs = rungs(&reader, &[]);
     assert_eq!(verdicts(&rungs), ["holds", "holds", "holds"], "{rungs:?}");
     assert!(rungs[&3].1.contains("2 stages come out"), "{rungs:?}");
