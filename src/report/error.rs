@@ -153,7 +153,7 @@ impl ReportError {
         match self {
             Self::Io { .. } | Self::Frame(_) => None,
             Self::Line { .. } => Some(
-                "rows are `{\"dataset\", \"split\", \"metric\", \"class\", \"value\", \"n\"}`, one JSON object a line; only `metric` and `value` are required"
+                "rows are `{\"dataset\", \"split\", \"metric\", \"class\", \"value\", \"n\"}`, one JSON object a line; only `metric` and `value` are required; an input that holds no numbers must be named by a section (`curves`, `samples`, `choice` …), or `null` in `needs`"
                     .to_owned(),
             ),
             Self::UnknownColumn { near: Some(near), .. } => {

@@ -126,6 +126,25 @@ fn the_paper_runs_once_and_a_changed_setting_reruns_what_hangs_on_it() {
     };
     assert!(cached("squad-tuning[encoder=pretrain,seed=1]"));
     assert!(!cached("squad-tuning[encoder=two-phase,seed=1]"));
+    let ran = call(
+        &shipped,
+        &["run", "pipelines/two-phase.yaml", "--offline", "--json"],
+    );
+    assert_eq!(
+        ran.counts()[3..],
+        [0, 0],
+        "none fails, and none is left out"
+    );
+    let page = shipped.space.read("reports/two-phase/report/report.md");
+    let lines = |data: &str, encoder: &str| {
+        let is_it = |line: &&str| line.contains(data) && line.contains(encoder);
+        page.lines().filter(is_it).count()
+    };
+    for data in ["NCBI-disease", "BC5CDR", "JNLPBA", "ChemProt", "DDI-2013"] {
+        for encoder in ["pretrain", "two-phase"] {
+            assert!(lines(data, encoder) > 0, "{data}, {encoder}: {page}");
+        }
+    }
 }
 
 #[test]

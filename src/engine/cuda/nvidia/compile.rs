@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
 
+use super::build;
 use super::ffi::{CompilerTable, SUCCESS, Status};
 use crate::cuda::PRELUDE;
 use crate::cuda::driver::{Element, Source};
@@ -94,7 +94,7 @@ impl Compiler {
             table,
             path: path.to_path_buf(),
             version: (unsigned(major), unsigned(minor)),
-            build: build(path, &builtins),
+            build: build_of(path, &builtins),
             architectures,
         })
     }
@@ -104,8 +104,8 @@ impl Compiler {
         self.version
     }
 
-    /// Its version and its very files: of one version there are several builds, which do not say so and may compile the same
-    /// text to different instructions.
+    /// Which build its files are, wherever they lie: of one version there are several, which do not say so when they are asked
+    /// and may compile the same text to different instructions.
     pub fn build(&self) -> &str {
         &self.build
     }
@@ -248,19 +248,19 @@ fn open_builtins(builtins: &[PathBuf]) {
     }
 }
 
-/// Sizes of the files and when they were changed: reading all of 100 MB would take longer than most of what is compiled.
-fn build(path: &Path, builtins: &[PathBuf]) -> String {
-    let mut text = String::new();
-    for path in std::iter::once(path).chain(builtins.iter().map(PathBuf::as_path)) {
-        let Ok(file) = fs_err::metadata(path) else {
-            continue;
-        };
-        let changed = file.modified().ok();
-        let since = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let nanoseconds = since.map_or(0, |since| since.as_nanos());
-        text.push_str(&format!("{} bytes of {nanoseconds}, ", file.len()));
+/// What the library and what lies beside it hold. A toolkit has one file under several names, a wheel under one.
+fn build_of(path: &Path, builtins: &[PathBuf]) -> String {
+    let beside = builtins.iter().map(PathBuf::as_path);
+    let mut builds: Vec<String> = Vec::new();
+    for path in std::iter::once(path).chain(beside) {
+        match build::identity(path) {
+            Ok(build) if builds.contains(&build) => {}
+            Ok(build) => builds.push(build),
+            // What cannot be read is not loaded either.
+            Err(_) => {}
+        }
     }
-    text
+    builds.join(", ")
 }
 
 struct Program<'a> {

@@ -81,21 +81,34 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     if blake3::hash(&kept).as_bytes()[..] != bytes[..] {
         return None;
     }
-    // Whoever may not write here leaves it to those who may.
-    let _ = mark(path);
+    if is_due(path).unwrap_or(false) {
+        // An entry of another user's that cannot be written may stand in a folder that can: it becomes one of our own.
+        // Whoever may do neither leaves it to those who may.
+        let _ = mark(path).or_else(|_| put(path, &kept).map(|_| ()));
+    }
     Some(kept)
 }
 
-/// Notes that an entry was read, once a day.
-fn mark(path: &Path) -> std::io::Result<()> {
+/// Whether the last reading that is noted is more than a day ago.
+fn is_due(path: &Path) -> std::io::Result<bool> {
     let changed = fs_err::metadata(path)?.modified()?;
     // A time to come is some other machine's.
-    let since = changed.elapsed().unwrap_or_default();
-    if since > DAY {
-        let file = fs_err::OpenOptions::new().append(true).open(path)?;
-        file.set_modified(changed + since)?;
-    }
-    Ok(())
+    Ok(changed.elapsed().unwrap_or_default() > DAY)
+}
+
+/// Notes that an entry is read now. Both times are set, by the system's clock: that is for whoever may write a file, while
+/// a time that is given is for its owner alone.
+fn mark(path: &Path) -> std::io::Result<()> {
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    };
+    let both = rustix::fs::Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    let flags = rustix::fs::AtFlags::empty();
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &both, flags)?)
 }
 
 /// Takes away entries that nobody read for long, and what writers left that were stopped a day ago.
@@ -118,14 +131,21 @@ fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Adds an entry, and takes away old ones.
 fn keep(path: &Path, made: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(folder)?;
+    let now = put(path, made)?;
+    sweep(folder, now)
+}
+
+/// Writes an entry, and says when.
+fn put(path: &Path, made: &[u8]) -> std::io::Result<SystemTime> {
     // Processes and threads that compile the same write files of their own; the last one that is renamed stays.
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let own = folder.join(format!(".{name}.{}.{count}", std::process::id()));
+    let own = path.with_file_name(format!(".{name}.{}.{count}", std::process::id()));
     let written = (|| {
         let mut file = fs_err::File::create(&own)?;
         file.write_all(blake3::hash(made).as_bytes())?;
@@ -133,7 +153,7 @@ fn keep(path: &Path, made: &[u8]) -> std::io::Result<()> {
         let now = file.metadata()?.modified()?;
         drop(file);
         fs_err::rename(&own, path)?;
-        sweep(folder, now)
+        Ok(now)
     })();
     if written.is_err() {
         let _ = fs_err::remove_file(&own);
@@ -223,6 +243,52 @@ mod tests {
                 let made = cubins.get(&[b"k"], || Ok::<_, String>(b"v".to_vec()));
                 assert_eq!((made.expect("made"), cubins.compiled()), (b"v".to_vec(), n));
             }
+        }
+    }
+
+    /// Where tests are run by a superuser, who alone may become somebody else.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn entries_of_others_stay_by_being_read() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(name(&[b"k"]));
+        let allow = |path: &Path, mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            fs_err::set_permissions(path, mode).expect("set");
+        };
+        const OTHER: u32 = 65534;
+        // Modes of the entry and of the folder; whether reading is noted; whose the entry is then.
+        for (entry, around, is_noted, owner) in [
+            (0o666, 0o755, true, 0),
+            (0o644, 0o777, true, OTHER),
+            (0o644, 0o1777, false, 0),
+            (0o644, 0o755, false, 0),
+        ] {
+            let _ = fs_err::remove_file(&path);
+            put(&path, b"value").expect("written");
+            allow(folder.path(), around);
+            allow(&path, entry);
+            let file = fs_err::File::open(&path).expect("there");
+            let old = file.metadata().expect("told").modified().expect("told") - UNREAD;
+            file.set_modified(old).expect("set");
+            let cubins = Cubins::new(Some(folder.path().to_path_buf()));
+            let read = move || {
+                // This thread alone is somebody else, and for good.
+                rustix::thread::set_thread_uid(rustix::fs::Uid::from_raw(OTHER)).expect("root");
+                cubins.get(&[b"k"], || Err("it is there"))
+            };
+            let value = std::thread::spawn(read).join().expect("no panic");
+            assert_eq!(value, Ok(b"value".to_vec()));
+            let told = fs_err::metadata(&path).expect("there");
+            let what = format!("{entry:o} in {around:o}");
+            assert_eq!(told.uid(), owner, "{what}");
+            assert_eq!(is_due(&path).expect("told"), !is_noted, "{what}");
+            let names = fs_err::read_dir(folder.path()).expect("there");
+            assert_eq!(names.count(), 1, "{what}");
         }
     }
 }

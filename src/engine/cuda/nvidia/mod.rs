@@ -1,5 +1,6 @@
 //! NVIDIA's GPUs as devices: the one door to their libraries, which are looked for when they are asked for. Knows no ops.
 
+mod build;
 mod collectives;
 mod device;
 mod driver;

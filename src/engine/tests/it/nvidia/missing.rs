@@ -272,20 +272,44 @@ fn kernels_are_compiled_once_for_what_they_are_made_of() {
         (3, 0),
         "damaged entries are made again"
     );
-    // Another build of the same version is another compiler.
+    // The same build at another place and time is the same compiler, ...
     let library = fake.folder.path().join("libnvrtc.so.12");
-    let made = fs_err::canonicalize(&library).expect("there");
-    fs_err::remove_file(&library).expect("it was there");
-    fs_err::copy(made, &library).expect("copied");
-    assert_eq!((compiled(), compiled()), (4, 0), "another file");
+    let bytes = fs_err::read(&library).expect("there");
+    let replace = |bytes: &[u8]| {
+        // A file of its own: what is loaded stays as it is.
+        fs_err::remove_file(&library).expect("it was there");
+        fs_err::write(&library, bytes).expect("written");
+    };
+    replace(&bytes);
     let file = fs_err::OpenOptions::new().append(true).open(&library);
     let file = file.expect("there");
     let changed = file.metadata().expect("told").modified().expect("told");
-    file.set_modified(changed - std::time::Duration::from_millis(5))
+    file.set_modified(changed - std::time::Duration::from_secs(5))
         .expect("set");
-    assert_eq!((compiled(), compiled()), (4, 0), "changed since");
-    fs_err::write(fake.folder.path().join("libnvrtc-builtins.so.12.8"), "").expect("written");
+    assert_eq!(compiled(), 0, "the same bytes in another file");
+    // ... and another build of the same version is another one, by its build id alone.
+    let mark = b"\x14\0\0\0\x03\0\0\0GNU\0";
+    let at = bytes.windows(mark.len()).position(|bytes| bytes == mark);
+    let at = at.expect("a build id") + mark.len();
+    let mut other = bytes.clone();
+    other[at] ^= 1;
+    replace(&other);
+    assert_eq!((compiled(), compiled()), (4, 0), "another build id");
+    replace(&bytes);
+    assert_eq!(compiled(), 0, "the first build again");
+    let builtins = |name: &str, text: &str| {
+        let path = fake
+            .folder
+            .path()
+            .join(format!("libnvrtc-builtins.so.{name}"));
+        fs_err::write(path, text).expect("written");
+    };
+    builtins("12.8", "");
     assert_eq!((compiled(), compiled()), (4, 0), "and what lies beside it");
+    builtins("12.8.93", "");
+    assert_eq!(compiled(), 0, "the same under another name");
+    builtins("12.8", "other");
+    assert_eq!((compiled(), compiled()), (4, 0), "what lies beside changed");
     let mut device = Nvidia::open(0, &options).expect("a device");
     let error = device
         .prepare(&[&SOURCE, &BROKEN], Element::F32)

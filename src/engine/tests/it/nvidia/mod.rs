@@ -182,6 +182,7 @@ fn compile() -> PathBuf {
             "-O1",
             "-fPIC",
             "-shared",
+            "-Wl,--build-id=sha1",
             "-Wall",
             "-Werror",
             "-o",
