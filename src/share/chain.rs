@@ -9,6 +9,7 @@ use flow::exec::job::same_bytes;
 use flow::key::Manifest;
 use flow::restate::{Restated, RestatedItem};
 
+use super::export::run_pages;
 use super::opened::{Opened, fault, is_line};
 use super::sums::is_plain;
 use crate::kinds::KINDS;
@@ -236,8 +237,10 @@ fn objects(opened: &Opened, found: &BTreeMap<String, u64>, faults: &mut Vec<Diag
             ));
         }
     }
+    let pages = run_pages(&opened.bundle, &opened.records);
     for (path, digest) in &opened.files {
-        let is_result = FOLDERS.iter().any(|folder| path.starts_with(folder));
+        let is_result =
+            FOLDERS.iter().any(|folder| path.starts_with(folder)) && !pages.contains_key(path);
         if is_result && !opened.bundle.objects.contains_key(digest) {
             faults.push(fault("share::object", format!("no record names `{path}`")));
         }

@@ -220,6 +220,26 @@ fn a_bundle_holds_elsewhere_and_a_run_after_import_executes_nothing() {
 
     let reader = carried(&space);
     fs_err::remove_dir_all(space.root()).expect("the author is gone");
+    // Every link of the report that leads to a page of a run leads somewhere.
+    let report = reader.read("bundle/reports/table/report/index.html");
+    let page = reader.read("bundle/reports/table/report/run.html");
+    let links = report.split("href=\"run.html").skip(1);
+    let marks: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(marks.len() > 1, "{report}");
+    for mark in marks {
+        let id = mark.trim_start_matches('#');
+        let is_there = mark.is_empty() || page.contains(&format!("id=\"{id}\""));
+        assert!(is_there, "{mark}: {page}");
+    }
+    let records = page.split("href=\"../../../records/").skip(1);
+    let records: Vec<&str> = records.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(records.len(), 10, "{page}");
+    for record in records {
+        assert!(
+            reader.exists(&format!("bundle/records/{record}")),
+            "{record}"
+        );
+    }
     // Outside programs agree about the lists.
     let sums = std::process::Command::new("sha256sum")
         .args(["--quiet", "--strict", "-c", "SHA256SUMS"])

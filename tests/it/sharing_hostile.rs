@@ -123,6 +123,29 @@ fn tables_beside_restricted_samples_are_made_again() {
     );
 }
 
+/// The page beside a report follows from the records: no other text takes its place, and none lies elsewhere.
+#[test]
+fn a_page_of_a_run_that_says_something_else_is_refused() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    for (path, says) in [
+        (
+            "table/report/run.html",
+            "`reports/table/report/run.html` is not what follows from the records",
+        ),
+        ("table/run.html", "no record names `reports/table/run.html`"),
+    ] {
+        let reader = carried(&space);
+        reader.write(
+            &format!("bundle/reports/{path}"),
+            "<script>alert(1)</script>",
+        );
+        retell(&reader);
+        seal(&reader.path("bundle"));
+        reader.call(&["verify", "bundle"]).exits(1).says(says);
+    }
+}
+
 /// A forger may say of a bundle what they like: that another version wrote it, that its file is otherwise.
 #[test]
 fn no_claim_of_the_author_switches_a_comparison_off() {

@@ -30,10 +30,12 @@ use crate::kinds::KINDS;
 mod gather;
 mod metadata;
 mod readme;
+mod run_page;
 mod writer;
 
 pub(super) use gather::is_numbers;
 pub(super) use metadata::uri;
+pub(super) use run_page::{RUN_PAGE, run_pages};
 
 /// This program, as records name it.
 pub(crate) const PROGRAM: &str = concat!("pipeline ", env!("CARGO_PKG_VERSION"));
@@ -349,6 +351,9 @@ fn write(
             .and_then(|one_file| one_file.doc.as_deref()),
         lineage: &lineage,
     };
+    for (path, page) in run_pages(&bundle, &gathered.records) {
+        writer.file(&path, &page).map_err(|error| disk(&error))?;
+    }
     writer
         .file(README, readme::text(&facts, writer.bytes()).as_bytes())
         .map_err(|error| disk(&error))?;
@@ -398,7 +403,8 @@ fn unwelcome(record: &Record, why: &str) -> Failure {
     Failure::one(Class::Input, diagnostic)
 }
 
-/// The pages of a bundle that is there, as this program writes them: README.md and ro-crate-metadata.json. `files` are all
+/// The pages of a bundle that is there, as this program writes them: README.md, ro-crate-metadata.json and those beside
+/// reports. `files` are all
 /// of its files with their sizes, `sha256` their digests.
 pub(super) fn pages(
     bundle: &Bundle,
@@ -407,7 +413,7 @@ pub(super) fn pages(
     lineage: &[Source],
     files: &BTreeMap<String, u64>,
     sha256: &BTreeMap<String, String>,
-) -> [(&'static str, Vec<u8>); 2] {
+) -> BTreeMap<String, Vec<u8>> {
     let facts = readme::Facts {
         bundle,
         records,
@@ -428,10 +434,10 @@ pub(super) fn pages(
         .iter()
         .filter(|file| ![README, BUNDLE].contains(&file.path.as_str()));
     let bytes = before.map(|file| file.bytes).sum();
-    [
-        (README, readme::text(&facts, bytes).into_bytes()),
-        (CRATE, metadata::graph(&facts, &listed)),
-    ]
+    let mut pages = run_pages(bundle, records);
+    pages.insert(README.to_owned(), readme::text(&facts, bytes).into_bytes());
+    pages.insert(CRATE.to_owned(), metadata::graph(&facts, &listed));
+    pages
 }
 
 /// Where a text lies that was read under this name: outside of the root by its last name.
