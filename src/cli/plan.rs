@@ -11,7 +11,7 @@ use super::session::Session;
 use crate::console::table::{Align, Cell, Table};
 use crate::console::terminal::{Ink, Look};
 use crate::console::{Console, format};
-use crate::kinds::fetch::{Fetch, only_online};
+use crate::kinds::fetch::{Fetch, Lacking, lacking};
 
 mod bill;
 pub(super) mod devices;
@@ -44,7 +44,20 @@ pub(super) fn plan(args: &PlanArgs, console: &mut Console) -> Done {
         for (row, id) in rows.iter_mut().zip(&selected) {
             let stage = planner.stage(*id);
             if row.state != PlanState::Cached && stage.kind == Fetch::NAME {
-                row.forbidden = only_online(&stage.config);
+                let chooser = planner.undecided(*id);
+                // What it will be is open until then, and any of them may be chosen.
+                let configs: Vec<&str> = match chooser {
+                    Some(_) => (stage.variants.iter())
+                        .map(|variant| variant.stage.config.as_str())
+                        .collect(),
+                    None => vec![stage.config.as_str()],
+                };
+                let Lacking { online, absent } =
+                    lacking(configs.into_iter(), &session.workflow().root);
+                if !(online.is_empty() && absent.is_empty()) {
+                    row.by_choice = chooser.map(|chooser| planner.stage(chooser).name.clone());
+                }
+                (row.forbidden, row.absent) = (online, absent);
             }
         }
     }
@@ -139,21 +152,32 @@ fn offers(rows: &[PlanRow], file: &Path) -> Vec<String> {
 fn forbidden(rows: &[PlanRow]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for row in rows {
-        let Some((first, rest)) = row.forbidden.split_first() else {
-            continue;
+        let begin = match &row.by_choice {
+            Some(chooser) => format!(
+                "`{}` may be unable to run offline, by the choice of `{chooser}`",
+                row.stage
+            ),
+            None => format!("`{}` cannot run offline", row.stage),
         };
-        let mut line = format!("`{}` cannot run offline: `{first}`", row.stage);
-        if !rest.is_empty() {
-            line.push_str(&format!(" and {} more", rest.len()));
+        if let Some((first, rest)) = row.forbidden.split_first() {
+            lines.push(match rest.len() {
+                0 => format!("{begin}: `{first}` is not on this machine"),
+                more => format!("{begin}: `{first}` and {more} more are not on this machine"),
+            });
         }
-        line.push_str(match rest.is_empty() {
-            true => " is not on this machine",
-            false => " are not on this machine",
-        });
-        lines.push(line);
+        if let Some((first, rest)) = row.absent.split_first() {
+            lines.push(match rest.len() {
+                0 => format!("{begin}: {first}"),
+                more => format!("{begin}: {first}; and {more} more files are not there"),
+            });
+        }
     }
-    if !lines.is_empty() {
+    if rows.iter().any(|row| !row.forbidden.is_empty()) {
         let help = "name copies with `--mirrors FILE` or `--mirror PREFIX=DIR`, or run without `--offline`";
+        lines.push(help.to_owned());
+    }
+    if rows.iter().any(|row| !row.absent.is_empty()) {
+        let help = "put those files there, or name other places";
         lines.push(help.to_owned());
     }
     lines

@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 
 use crate::spec::METRICS;
 
+mod typed;
+
+pub use typed::{ByNumber, InputRow, MadeNumber, MadeOf, NumberName};
+
 /// Facts by name, as kinds state them in their reports.
 pub type Notes = BTreeMap<String, Value>;
 
@@ -15,16 +19,14 @@ pub const BY_OUTPUT: &str = "by_output";
 /// In the note `stand_in`, a map from inputs to what stands in for each; see [`NUMBERS_BY_INPUT`].
 pub const BY_INPUT: &str = "by_input";
 
-/// The note of what rests on numbers that a person typed into the pipeline file: where those stand, a text each. A stage
-/// that tells its numbers apart has a map with [`BY_NUMBER`] instead, and what is handed on to it as [`UPSTREAM`].
+/// The note of what rests on numbers that a person typed into the pipeline file. As it travels it is where those stand, a
+/// text each, of which any number of the stage may be made; with `all: true` and `sources` where no number has a result
+/// behind it; and with [`BY_NUMBER`] where the stage tells its numbers apart, whose record says what they are made of
+/// ([`MadeOf`]).
 pub const TYPED: &str = "typed";
 
-/// In the note [`TYPED`], a list of numbers, each with its `sources` beside what names it.
+/// In the note [`TYPED`], a list of numbers, each with what it rests on beside what names it.
 pub const BY_NUMBER: &str = "by_number";
-
-/// Beside [`BY_NUMBER`], what all numbers of the stage may rest on by way of its inputs. It is gathered as notes travel:
-/// one result may be made of inputs with the same bytes and other notes.
-pub const UPSTREAM: &str = "upstream";
 
 /// The note of a stage whose numbers of a split rest on the input of the split's name only, as those of a data set do.
 pub const NUMBERS_BY_INPUT: &str = "numbers_by_input";
@@ -41,8 +43,8 @@ pub const VARIABLES: &str = "variables";
 pub const SETTINGS: &str = "settings";
 
 /// Adds to `into` what `from`, the notes of something it was made from, hands on:
-/// `redistribute` (false wins), `stand_in`, `licence`, `accepted` and `typed` (each fact once, sorted, whatever part it is
-/// about).
+/// `redistribute` (false wins), `stand_in`, `licence`, `accepted` and `typed` (each fact once, sorted, whatever part or
+/// number it is about).
 pub fn inherit(into: &mut Notes, from: &Notes) {
     if from.get("redistribute") == Some(&Value::Bool(false)) {
         into.insert("redistribute".to_owned(), Value::Bool(false));
@@ -52,25 +54,8 @@ pub fn inherit(into: &mut Notes, from: &Notes) {
             add_facts(into, name, new);
         }
     }
-    if let Some(new) = from.get(TYPED).map(sources) {
-        match into.get_mut(TYPED) {
-            Some(Value::Object(own)) if own.contains_key(BY_NUMBER) => {
-                let mut parts: Notes = std::mem::take(own).into_iter().collect();
-                add_facts(&mut parts, UPSTREAM, &new);
-                own.extend(parts);
-            }
-            _ => add_facts(into, TYPED, &new),
-        }
-    }
-}
-
-/// What the note [`TYPED`] says of all numbers together.
-fn sources(note: &Value) -> Value {
-    match note.get(BY_NUMBER).and_then(Value::as_array) {
-        Some(numbers) => (numbers.iter().map(|one| one["sources"].clone()))
-            .chain(note.get(UPSTREAM).cloned())
-            .collect(),
-        None => note.clone(),
+    if let Some(new) = from.get(TYPED).map(typed::sources) {
+        add_facts(into, TYPED, &new);
     }
 }
 
@@ -184,24 +169,6 @@ mod tests {
             travelling(&own),
             notes(&json!({ "stand_in": "near", "licence": "MIT" }))
         );
-    }
-
-    #[test]
-    fn typed_numbers_are_told_apart_by_whoever_made_them_and_travel_as_one() {
-        let made = notes(
-            &json!({ TYPED: { BY_NUMBER: [{ "metric": "a", "sources": ["T 9", "T 8"] }, { "metric": "b", "sources": ["T 9"] }] } }),
-        );
-        assert_eq!(travelling(&made)[TYPED], json!(["T 8", "T 9"]));
-        // What a stage says of its own numbers stands beside what they may have from its inputs.
-        let mut own = made.clone();
-        inherit(&mut own, &notes(&json!({ TYPED: ["T 1"] })));
-        assert_eq!(own[TYPED][BY_NUMBER], made[TYPED][BY_NUMBER]);
-        assert_eq!(own[TYPED][UPSTREAM], json!("T 1"));
-        assert_eq!(travelling(&own)[TYPED], json!(["T 1", "T 8", "T 9"]));
-        let mut silent = Notes::new();
-        inherit(&mut silent, &notes(&json!({ TYPED: "T 1" })));
-        inherit(&mut silent, &made);
-        assert_eq!(silent[TYPED], json!(["T 1", "T 8", "T 9"]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Verdict {
     Inconclusive,
     /// There is no such number, or more than one.
     Missing,
-    /// The number was made from other data or with other settings than the claim is about.
+    /// The number was made from other data or with other settings than the claim is about, or no result stands behind it.
     NotComparable,
 }
 
@@ -293,6 +293,12 @@ fn incomparable(measure: &Measure) -> Vec<String> {
             .departure()
             .map(|line| format!("not as the file is written: {line}")),
     );
+    // What somebody typed agrees with what somebody stated without anything having been computed.
+    if measure.typed.is_all {
+        reasons.push("no result stands behind it".to_owned());
+    } else if measure.typed.is_open {
+        reasons.push("it is not known to rest on any result".to_owned());
+    }
     reasons
 }
 

@@ -21,9 +21,6 @@ const BY_INPUT: &str = "by_input";
 /// In the note `typed`, a list of numbers that rest on typed ones; the others do not.
 const BY_NUMBER: &str = "by_number";
 
-/// Beside that list, typed numbers that any number may have from the stage's inputs.
-const UPSTREAM: &str = "upstream";
-
 /// What names a number among those of an instance.
 pub const NUMBER_FIELDS: [&str; 4] = ["metric", "dataset", "split", "class"];
 
@@ -145,10 +142,14 @@ pub fn variables_line(variables: &[Variable]) -> Option<String> {
 /// What numbers that a person typed a number rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Typed {
-    /// Where those stand, each once; none where it rests on no such number.
+    /// Where those stand, each once; none where it is not known to rest on such a number.
     pub sources: Vec<String>,
+    /// Where those stand that it may rest on: a stage between does not tell its numbers apart.
+    pub may: Vec<String>,
     /// Whether it rests on nothing else.
     pub is_all: bool,
+    /// Whether it may rest on nothing else.
+    pub is_open: bool,
 }
 
 impl Instance {
@@ -158,9 +159,18 @@ impl Instance {
     pub fn typed(&self, fields: [Option<&str>; 4]) -> Typed {
         let note = self.notes.get("typed").unwrap_or(&Value::Null);
         let Some(numbers) = note.get(BY_NUMBER).and_then(Value::as_array) else {
+            let all = self.typed_sources();
+            let is_all = note["all"] == true;
+            let (sources, may) = if is_all {
+                (all, Vec::new())
+            } else {
+                (Vec::new(), all)
+            };
             return Typed {
-                sources: note_lines(note),
-                is_all: false,
+                is_all,
+                is_open: !may.is_empty(),
+                sources,
+                may,
             };
         };
         let is_meant = |number: &&Value| {
@@ -176,27 +186,28 @@ impl Instance {
                 }
             })
         };
-        let found = numbers.iter().find(is_meant);
-        let own = found.map_or(&Value::Null, |number| &number["sources"]);
+        let Some(found) = numbers.iter().find(is_meant) else {
+            return Typed::default();
+        };
         Typed {
-            sources: note_lines(&Value::Array(vec![own.clone(), note[UPSTREAM].clone()])),
-            is_all: found.is_some_and(|number| number["all"] == true),
+            sources: note_lines(&found["sources"]),
+            may: note_lines(&found["may"]),
+            is_all: found["all"] == true,
+            is_open: found["open"] == true,
         }
     }
 
-    /// Where the typed numbers stand that any number of it rests on, each once.
+    /// Where the typed numbers stand that any number of it rests on, or may rest on, each once.
     #[must_use]
     pub fn typed_sources(&self) -> Vec<String> {
-        let note = self.notes.get("typed");
-        let numbers = note
-            .and_then(|note| note.get(BY_NUMBER))
-            .and_then(Value::as_array);
-        let Some(numbers) = numbers else {
-            return self.note("typed");
-        };
-        let sources = numbers.iter().map(|one| one["sources"].clone());
-        let upstream = note.and_then(|note| note.get(UPSTREAM)).cloned();
-        note_lines(&sources.chain(upstream).collect())
+        let note = self.notes.get("typed").unwrap_or(&Value::Null);
+        match note.get(BY_NUMBER).and_then(Value::as_array) {
+            Some(numbers) => {
+                let parts = |one: &Value| [one["sources"].clone(), one["may"].clone()];
+                note_lines(&numbers.iter().flat_map(parts).collect())
+            }
+            None => note_lines(note.get("sources").unwrap_or(note)),
+        }
     }
 
     /// Variables of it, or of what it was made from, whose values the pipeline file does not state.

@@ -84,16 +84,27 @@ impl Measure {
     #[must_use]
     pub fn asides(&self) -> Vec<String> {
         let mut asides = Vec::new();
-        if !self.typed.sources.is_empty() {
-            let sources = self.typed.sources.join("; ");
-            asides.push(match self.typed.is_all {
-                true => format!(
-                    "computed from numbers typed into the pipeline file alone, from no result ({sources})"
-                ),
-                false => {
-                    format!("computed also from numbers typed into the pipeline file ({sources})")
-                }
-            });
+        let Typed {
+            sources,
+            may,
+            is_all,
+            ..
+        } = &self.typed;
+        let listed = sources.join("; ");
+        if *is_all {
+            asides.push(format!(
+                "computed from numbers typed into the pipeline file alone, from no result ({listed})"
+            ));
+        } else if !sources.is_empty() {
+            asides.push(format!(
+                "computed also from numbers typed into the pipeline file ({listed})"
+            ));
+        }
+        if !may.is_empty() {
+            asides.push(format!(
+                "may rest on numbers typed into the pipeline file ({})",
+                may.join("; ")
+            ));
         }
         asides.extend(variables_line(&self.variables).map(|line| {
             format!("rests on variables whose values the pipeline file does not state ({line})")
@@ -366,9 +377,10 @@ impl Data {
 
     fn typed(&self, rows: &[usize]) -> Result<Typed, ReportError> {
         let mut all = Typed {
-            sources: Vec::new(),
             is_all: true,
+            ..Typed::default()
         };
+        let mut has_no_result = true;
         for &row in rows {
             let mut fields = [None; 4];
             for (field, name) in fields.iter_mut().zip(NUMBER_FIELDS) {
@@ -376,12 +388,17 @@ impl Data {
             }
             let one = self.instance_of(row).typed(fields);
             all.is_all &= one.is_all;
-            for source in one.sources {
-                if !all.sources.contains(&source) {
-                    all.sources.push(source);
+            has_no_result &= one.is_all || one.is_open;
+            for (known, new) in [(&mut all.sources, one.sources), (&mut all.may, one.may)] {
+                for source in new {
+                    if !known.contains(&source) {
+                        known.push(source);
+                    }
                 }
             }
         }
+        all.may.retain(|source| !all.sources.contains(source));
+        all.is_open = has_no_result && !all.is_all;
         Ok(all)
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use flow::diagnostic::Diagnostic;
 use flow::digest::Digest;
 use flow::exec::job::same_bytes;
-use flow::notes::{ByInput, DEPARTURES, Notes, VARIABLES, inherit, of_output};
+use flow::notes::{ByInput, ByNumber, DEPARTURES, Notes, VARIABLES, inherit, of_output};
 use flow::restate::RestatedItem;
 use flow::store::record::Record;
 use serde_json::Value;
@@ -24,9 +24,13 @@ pub(super) fn faults(opened: &Opened) -> Vec<Diagnostic> {
         faults.extend(unlike_key(record));
         let mut notes = record.notes.clone();
         let mut by_input = ByInput::new(&notes);
+        let mut by_number = ByNumber::new(&mut notes);
         for input in &stage.inputs {
             for item in &input.items {
-                let Some(key) = item.key else { continue };
+                let Some(key) = item.key else {
+                    by_number.add(&input.port, &Notes::new());
+                    continue;
+                };
                 let mut stated = item.notes.clone();
                 // What a run changed, and what its environment said, is no fact of the record.
                 stated.remove(DEPARTURES);
@@ -57,9 +61,11 @@ pub(super) fn faults(opened: &Opened) -> Vec<Diagnostic> {
                 }
                 inherit(&mut notes, &stated);
                 by_input.add(&input.port, &stated);
+                by_number.add(&input.port, &stated);
             }
         }
         by_input.finish(&mut notes);
+        by_number.finish(&mut notes);
         known.entry(entry.key).or_default().push(notes);
     }
     faults

@@ -224,6 +224,59 @@ fn who_asks_is_told_what_waits_and_what_was_chosen() {
     assert_eq!(planned(&space, "final[seed=11]").0, "will_run");
 }
 
+/// What a choice will ask for is not known yet, but what any choice would is.
+#[test]
+fn a_plan_offline_looks_at_all_that_may_be_chosen() {
+    let late = "  late: { kind: fetch, with: { url: 'https://data.invalid/${choose.rate}' } }\n  near: { kind: fetch, with: { url: 'file:///nowhere/${choose.rate}' } }\n";
+    let space = sweep(&format!("{SWEEP}{late}"));
+    let plan = |more: &[&str]| {
+        let args = [&["plan", "p.yaml", "--offline"], more].concat();
+        space.call(&args).exits(0).stderr
+    };
+    let shown = plan(&[]);
+    let says = |shown: &str, line: &str| assert!(shown.contains(line), "{line}: {shown}");
+    let open = |stage: &str| {
+        format!("`{stage}` may be unable to run offline, by the choice of `choose`: ")
+    };
+    says(
+        &shown,
+        &format!(
+            "{}`https://data.invalid/0.0001` and 2 more are not on this machine",
+            open("late")
+        ),
+    );
+    says(
+        &shown,
+        &format!(
+            "{}`file:///nowhere/0.0001` is no file here; and 2 more files are not there",
+            open("near")
+        ),
+    );
+    space.write("copies/0.0001", "here");
+    space.write("copies/0.001", "here");
+    let mirror = ["--mirror", "https://data.invalid/=copies/"];
+    let shown = plan(&mirror);
+    says(
+        &shown,
+        &format!(
+            "{}the mirror has no file for `https://data.invalid/0.0003` (looked for",
+            open("late")
+        ),
+    );
+    space.run(&["choose"]).exits(0);
+    // The best by its mean.
+    let chosen = "0.0003";
+    let shown = plan(&mirror);
+    says(
+        &shown,
+        &format!(
+            "`late` cannot run offline: the mirror has no file for `https://data.invalid/{chosen}` (looked for"
+        ),
+    );
+    space.write(&format!("copies/{chosen}"), "here");
+    assert!(!plan(&mirror).contains("`late` cannot run"));
+}
+
 #[test]
 fn a_test_split_is_refused() {
     let space = sweep(

@@ -196,8 +196,8 @@ fn run_plan(space: &Space) -> Value {
     serde_json::from_str(&plan.stdout).expect("rows")
 }
 
-/// Numbers that somebody typed say so as far as they reach, also by way of a stage that never saw them, and where only
-/// their source changes.
+/// Numbers that somebody typed say so as far as they reach, each by itself, also by way of a stage that never saw them, and
+/// where only their source changes.
 #[test]
 fn typed_numbers_are_marked_wherever_they_come_to() {
     let text = |source: &str| {
@@ -216,36 +216,69 @@ fn typed_numbers_are_marked_wherever_they_come_to() {
   best:
     kind: aggregate
     needs: {{ scores: means }}
-    with: {{ steps: [{{ metric: best, of: f1, where: {{ class: [ours, theirs] }}, how: max, over: [class] }}] }}
-  table: {{ kind: report, needs: {{ means: means, best: best }} }}
-expect: [{{ metric: best, value: 50, tolerance: 1 }}]
+    with:
+      steps:
+        - {{ metric: best, of: f1, where: {{ class: [ours, theirs] }}, how: max, over: [class] }}
+        - {{ metric: own, of: f1, where: {{ class: ours }}, how: max, over: [class] }}
+        - {{ metric: other, of: f1, where: {{ class: theirs }}, how: max, over: [class] }}
+  others:
+    kind: aggregate
+    needs: {{ scores: means }}
+    with: {{ steps: [{{ metric: alone, of: f1, where: {{ class: theirs }}, how: max, over: [class] }}] }}
+  blurred: {{ kind: command, needs: {{ n: means.metrics }}, with: {{ script: \"echo '{{\\\"blur\\\": 50}}' > n.json\" }}, numbers: n.json }}
+  silent: {{ kind: command, needs: {{ n: others.metrics }}, with: {{ script: \"echo '{{\\\"last\\\": 40}}' > n.json\" }}, numbers: n.json }}
+  table: {{ kind: report, needs: {{ means: means, best: best, blurred: blurred, silent: silent }} }}
+expect:
+  - {{ metric: best, value: 50, tolerance: 1 }}
+  - {{ metric: own, value: 50, tolerance: 1 }}
+  - {{ metric: other, value: 40, tolerance: 1 }}
+  - {{ metric: blur, value: 50, tolerance: 1 }}
+  - {{ metric: last, value: 40, tolerance: 1 }}
 "
         )
     };
     let space = Space::with(&text("Table 9"));
+    let told = |ran: &Ran, source: &str| {
+        let also = format!("computed also from numbers typed into the pipeline file ({source})");
+        let may = format!("may rest on numbers typed into the pipeline file ({source})");
+        let alone = format!(
+            "computed from numbers typed into the pipeline file alone, from no result ({source})"
+        );
+        let lines = lines(ran);
+        let line = |metric: &str| {
+            let mut all = lines.iter();
+            let found = all.find(|line| line.contains(&format!(": {metric}")));
+            *found.unwrap_or_else(|| panic!("{lines:?}"))
+        };
+        assert!(line("best").starts_with("  reproduced:"), "{lines:?}");
+        assert!(line("best").ends_with(&format!("; {also}")), "{lines:?}");
+        assert!(line("own").starts_with("  reproduced:"), "{lines:?}");
+        assert!(!line("own").contains("typed"), "{lines:?}");
+        for metric in ["other", "last"] {
+            assert!(line(metric).starts_with("  not comparable:"), "{lines:?}");
+            assert!(
+                line(metric).contains("no result stands behind it"),
+                "{lines:?}"
+            );
+            assert!(line(metric).ends_with(&alone), "{lines:?}");
+        }
+        assert!(line("blur").starts_with("  not comparable:"), "{lines:?}");
+        assert!(line("blur").ends_with(&may), "{lines:?}");
+    };
     let ran = space.run(&[]).exits(0);
-    let aside = "computed also from numbers typed into the pipeline file (Table 9)";
-    assert!(
-        lines(&ran)[1].ends_with(&format!("; {aside}")),
-        "{:?}",
-        lines(&ran)
-    );
+    told(&ran, "Table 9");
     let page = space.read("reports/p/latest/report.md");
-    for said in [
-        "[typed]",
-        "Computed from numbers typed into the pipeline file alone, from no result (Table 9).",
-    ] {
-        assert_eq!(page.matches(said).count(), 1, "{said}: {page}");
-    }
-    // The second aggregate reads the same bytes and does not run again; what it rests on is told all the same.
+    // `theirs`, what it alone is made into by an aggregate, and by a command.
+    assert_eq!(page.matches("[typed]").count(), 3, "{page}");
+    // The second aggregates read the same bytes and do not run again; what they rest on is told all the same.
     space.write("p.yaml", text("Table 8"));
     let ran = space.run(&[]).exits(0);
     assert!(
-        ran.stderr.contains("2 executed, 2 cached"),
+        ran.stderr.contains("2 executed, 5 cached"),
         "{}",
         ran.stderr
     );
-    assert!(lines(&ran)[1].ends_with("(Table 8)"), "{:?}", lines(&ran));
+    told(&ran, "Table 8");
 }
 
 const SETTINGS: &str = "\

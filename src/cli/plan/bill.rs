@@ -154,6 +154,8 @@ mod tests {
             assumed: vec!["a guess".to_owned()],
             offer: None,
             forbidden: Vec::new(),
+            absent: Vec::new(),
+            by_choice: None,
         }
     }
 

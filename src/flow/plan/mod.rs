@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::exec::environment;
 use crate::key::{Change, Manifest};
 use crate::kind::KindEntry;
-use crate::notes::{self, ByInput, Notes};
+use crate::notes::{self, ByInput, ByNumber, Notes};
 use crate::spec::{ChoiceRef, StageId, StageSpec, Upstream, Variant, Workflow};
 use crate::store::Store;
 use crate::store::index::{Index, IndexEntry};
@@ -194,17 +194,21 @@ impl<'a> Planner<'a> {
                 .unwrap_or_default();
         }
         let mut by_input = ByInput::new(&notes);
+        let mut by_number = ByNumber::new(&mut notes);
         for input in &self.stage(id).inputs {
+            if outputs_of(input).is_empty() {
+                by_number.add(&input.port, &Notes::new());
+            }
             for output in outputs_of(input) {
                 let upstream = &self.notes[output.stage.index()];
-                if !upstream.is_empty() {
-                    let upstream = notes::of_output(upstream, &output.output);
-                    notes::inherit(&mut notes, &upstream);
-                    by_input.add(&input.port, &upstream);
-                }
+                let upstream = notes::of_output(upstream, &output.output);
+                notes::inherit(&mut notes, &upstream);
+                by_input.add(&input.port, &upstream);
+                by_number.add(&input.port, &upstream);
             }
         }
         by_input.finish(&mut notes);
+        by_number.finish(&mut notes);
         self.notes[id.index()] = notes;
         self.upstream[id.index()] = self.upstream_of(id);
         if !self.stage(id).chooses.is_empty() {

@@ -53,6 +53,12 @@ pub struct PlanRow {
     /// Addresses that it would have to ask and must not, where the network is forbidden; filled in by who forbids it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forbidden: Vec<String>,
+    /// Files that it would take from this machine and that are not there, a fragment each; filled in likewise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
+    /// The stage whose choice decides which of those it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_choice: Option<String>,
 }
 
 /// Where an expected time comes from.
@@ -192,6 +198,8 @@ impl PlanRow {
             assumed: Vec::new(),
             offer: None,
             forbidden: Vec::new(),
+            absent: Vec::new(),
+            by_choice: None,
         }
     }
 

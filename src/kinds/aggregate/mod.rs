@@ -140,8 +140,9 @@ const RESERVED: [&str; 2] = ["metric", "value"];
 
 impl StageKind for Aggregate {
     const NAME: &'static str = "aggregate";
-    /// 1: first. 2: notes which numbers rest on published ones; `source` is no column.
-    const VERSION: u32 = 2;
+    /// 1: first. 2: notes which numbers rest on published ones; `source` is no column. 3: notes what each
+    /// number is made of.
+    const VERSION: u32 = 3;
     const DOC: &'static str = "make derived numbers of numbers, such as sums over batches";
     const DERIVES: bool = true;
 
@@ -245,18 +246,18 @@ impl StageKind for Aggregate {
     fn run(&self, stage: &StageContext) -> Result<StageReport, StageError> {
         let mut table = Table::read(self, stage)?;
         let mut numbers = Vec::new();
-        let mut typed = Vec::new();
+        let mut parts = Vec::new();
         for step in &self.steps {
             let derived = steps::carry_out(step, &table, &self.groups)?;
             if !step.hidden {
                 let told = table::numbers(&derived, &step.metric, &self.fields)?;
-                typed.extend(derived.iter().map(|row| row.typed.clone()));
+                parts.extend(derived.iter().map(|row| row.parts.clone()));
                 numbers.extend(told);
             }
             table.rows.extend(derived);
         }
         Ok(StageReport {
-            notes: typed::notes(&numbers, &typed),
+            notes: typed::notes(&numbers, &parts, &table.read),
             numbers,
             ..StageReport::default()
         })

@@ -8,7 +8,7 @@ use flow::spec::suggest;
 use serde_json::Value;
 
 use super::table::{Row, Table, text_of};
-use super::typed::Typed;
+use super::typed::Parts;
 use super::{Group, How, Missing, Step};
 
 /// What marks a number of which at least one part is of a test split, where the split itself is gone.
@@ -114,8 +114,8 @@ fn shares(step: &Step, rows: &[&Row]) -> Result<Vec<Row>, StageError> {
         compared.entry(key(row)).or_default().push(row);
     }
     // Which is the best hangs on all of them.
-    let typed: BTreeMap<Vec<String>, Typed> = (compared.into_iter())
-        .map(|(key, rows)| (key, Typed::of(&rows)))
+    let parts: BTreeMap<Vec<String>, Parts> = (compared.into_iter())
+        .map(|(key, rows)| (key, Parts::of(&rows)))
         .collect();
     let mut seen = BTreeSet::new();
     rows.iter()
@@ -139,7 +139,7 @@ fn shares(step: &Step, rows: &[&Row]) -> Result<Vec<Row>, StageError> {
                 metric: step.metric.clone(),
                 columns: row.columns.clone(),
                 value: row.value / best,
-                typed: typed[&key(row)].clone(),
+                parts: parts[&key(row)].clone(),
             })
         })
         .collect()
@@ -189,7 +189,7 @@ fn reduced(step: &Step, rows: &[&Row], groups: &[Group]) -> Result<Vec<Row>, Sta
             metric: step.metric.clone(),
             columns,
             value: combined(step.how, &values),
-            typed: Typed::of(&members),
+            parts: Parts::of(&members),
         });
     }
     Ok(derived)
@@ -256,7 +256,7 @@ fn incomplete(step: &Step, rest: &BTreeMap<String, String>, lacking: &[String]) 
         metric: String::new(),
         columns: rest.clone(),
         value: 0.0,
-        typed: Typed::default(),
+        parts: Parts::default(),
     };
     let of = match rest.is_empty() {
         true => String::new(),

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow::kind::{InputItem, StageContext, StageError};
 use flow::metric::MetricRow;
+use flow::notes::InputRow;
 use serde_json::Value;
 
-use super::typed::Typed;
+use super::typed::{Parts, name};
 use super::{Aggregate, Group, PORT, RESERVED};
 
 /// One number.
@@ -18,8 +19,8 @@ pub(super) struct Row {
     pub(super) columns: BTreeMap<String, String>,
     /// The number.
     pub(super) value: f64,
-    /// What typed numbers it rests on.
-    pub(super) typed: Typed,
+    /// What it is made of.
+    pub(super) parts: Parts,
 }
 
 impl Row {
@@ -41,6 +42,8 @@ impl Row {
 pub(super) struct Table {
     /// In order: the input's, published ones, derived ones.
     pub(super) rows: Vec<Row>,
+    /// Where those of the input stand there.
+    pub(super) read: Vec<InputRow>,
 }
 
 impl Table {
@@ -51,11 +54,17 @@ impl Table {
     pub(super) fn read(config: &Aggregate, stage: &StageContext) -> Result<Self, StageError> {
         let items = (stage.inputs.get(PORT)).map_or(&[][..], |input| &input.items);
         let mut rows = Vec::new();
+        let mut read = Vec::new();
         let mut repetitions = BTreeSet::new();
-        for item in items {
+        for (at, item) in items.iter().enumerate() {
             let repetition = item.axes.iter().find(|axis| axis.replicate);
             repetitions.insert(repetition.map(|axis| (axis.name.as_str(), axis.text.as_str())));
             for row in read_rows(stage, item)? {
+                let parts = Parts::row(read.len());
+                read.push(InputRow {
+                    item: at,
+                    name: name(&row),
+                });
                 let mut columns: BTreeMap<String, String> = item
                     .axes
                     .iter()
@@ -78,7 +87,7 @@ impl Table {
                     metric: row.metric,
                     columns,
                     value: row.value,
-                    typed: Typed::default(),
+                    parts,
                 });
             }
         }
@@ -114,7 +123,7 @@ impl Table {
                     .map(|(name, value)| (name.clone(), text_of(value)))
                     .collect(),
                 value: published.value,
-                typed: Typed::itself(published.source.as_deref().or(config.source.as_deref())),
+                parts: Parts::typed(published.source.as_deref().or(config.source.as_deref())),
             });
         }
         for row in &mut rows {
@@ -124,7 +133,7 @@ impl Table {
                 }
             }
         }
-        Ok(Self { rows })
+        Ok(Self { rows, read })
     }
 }
 

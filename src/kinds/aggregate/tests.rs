@@ -153,14 +153,22 @@ fn numbers_say_what_typed_ones_they_rest_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let stage = stage(folder.path(), &[(&[("batch", "1")], own_rows(50.0))]);
     let notes = config.run(&stage).expect("numbers").notes;
-    let named = |metric: &str, class: &str, all: bool, sources: &[&str]| json!({"metric": metric, "class": class, "dataset": "bioasq-7b", "split": "test", "all": all, "sources": sources});
+    let named = |metric: &str, class: &str, rest: Value| {
+        let mut named =
+            json!({"metric": metric, "class": class, "dataset": "bioasq-7b", "split": "test"});
+        let rest = rest.as_object().expect("a map").clone();
+        named.as_object_mut().expect("a map").extend(rest);
+        named
+    };
+    let from = json!({"item": 0, "metric": "mrr", "dataset": "bioasq-7b", "split": "test"});
     assert_eq!(
-        notes["typed"]["by_number"],
-        json!([
-            named("alone", "theirs", true, &["Table 9"]),
-            named("alone", "others", true, &["a mail"]),
-            named("share", "ours", false, &["Table 9", "a mail"]),
-        ])
+        notes["typed"],
+        json!({ "input": "scores", "rows": [from], "by_number": [
+            named("alone", "ours", json!({"from": [0]})),
+            named("alone", "theirs", json!({"sources": ["Table 9"]})),
+            named("alone", "others", json!({"sources": ["a mail"]})),
+            named("share", "ours", json!({"sources": ["Table 9", "a mail"], "from": [0]})),
+        ]})
     );
 }
 

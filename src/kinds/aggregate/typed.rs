@@ -1,70 +1,80 @@
-//! Which numbers rest on numbers that a person typed, and where those stand. Computes nothing, and knows nothing of what
-//! inputs rest on, which travels beside.
+//! Of what numbers are made: rows of the input, and numbers that a person typed. Computes nothing, and knows nothing of
+//! what the rows rest on, which travels beside.
 
 use std::collections::BTreeSet;
 
 use flow::metric::MetricRow;
-use flow::notes::{BY_NUMBER, Notes, TYPED};
-use serde_json::{Value, json};
+use flow::notes::{InputRow, MadeNumber, MadeOf, Notes, NumberName, TYPED};
+use serde_json::json;
 
+use super::PORT;
 use super::table::Row;
 
 /// What stands for a source that nobody stated.
 const UNSTATED: &str = "source not stated";
 
-/// What typed numbers a number rests on; on none where no source is named.
+/// What a number is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Typed {
-    /// Where they stand.
+pub(super) struct Parts {
+    /// Where typed numbers stand that it is made of.
     sources: BTreeSet<String>,
-    /// Whether it rests on nothing else.
-    is_all: bool,
+    /// Rows of the input that it is made of, by their place among all.
+    from: BTreeSet<usize>,
 }
 
-impl Typed {
+impl Parts {
     /// Of a number that was itself typed.
-    pub(super) fn itself(source: Option<&str>) -> Self {
+    pub(super) fn typed(source: Option<&str>) -> Self {
         let source = source.map_or(UNSTATED, str::trim);
         Self {
             sources: [source.to_owned()].into(),
-            is_all: true,
+            from: BTreeSet::new(),
+        }
+    }
+
+    /// Of a row of the input.
+    pub(super) fn row(at: usize) -> Self {
+        Self {
+            sources: BTreeSet::new(),
+            from: [at].into(),
         }
     }
 
     /// Of a number that is made of these.
     pub(super) fn of(rows: &[&Row]) -> Self {
-        let sources = rows.iter().flat_map(|row| row.typed.sources.clone());
+        let sources = rows.iter().flat_map(|row| row.parts.sources.clone());
+        let from = rows.iter().flat_map(|row| row.parts.from.clone());
         Self {
             sources: sources.collect(),
-            is_all: !rows.is_empty() && rows.iter().all(|row| row.typed.is_all),
+            from: from.collect(),
         }
     }
 }
 
-/// The notes of a stage with these numbers, of which each rests on as many typed ones.
-pub(super) fn notes(numbers: &[MetricRow], typed: &[Typed]) -> Notes {
-    let resting = numbers.iter().zip(typed);
-    let resting = resting.filter(|(_, typed)| !typed.sources.is_empty());
-    let named: Vec<Value> = resting
-        .map(|(number, typed)| {
-            let mut named = json!({
-                "metric": number.metric, "all": typed.is_all, "sources": typed.sources,
-            });
-            let fields = [
-                ("dataset", &number.dataset),
-                ("split", &number.split),
-                ("class", &number.class),
-            ];
-            for (name, value) in fields {
-                if let Some(value) = value {
-                    named[name] = json!(value);
-                }
-            }
-            named
-        })
-        .collect();
-    match named.is_empty() {
-        true => Notes::new(),
-        false => Notes::from([(TYPED.to_owned(), json!({ BY_NUMBER: named }))]),
+/// What names a number.
+pub(super) fn name(number: &MetricRow) -> NumberName {
+    NumberName {
+        metric: number.metric.clone(),
+        dataset: number.dataset.clone(),
+        split: number.split.clone(),
+        class: number.class.clone(),
     }
+}
+
+/// The notes of a stage with these numbers, each made of as many parts; `rows` are those of the input.
+pub(super) fn notes(numbers: &[MetricRow], parts: &[Parts], rows: &[InputRow]) -> Notes {
+    let used: BTreeSet<usize> = parts.iter().flat_map(|one| one.from.clone()).collect();
+    let used: Vec<usize> = used.into_iter().collect();
+    let place = |at: &usize| used.binary_search(at).expect("it is used");
+    let made = |(number, parts): (&MetricRow, &Parts)| MadeNumber {
+        name: name(number),
+        sources: parts.sources.clone(),
+        from: parts.from.iter().map(place).collect(),
+    };
+    let made_of = MadeOf {
+        input: PORT.to_owned(),
+        rows: used.iter().map(|at| rows[*at].clone()).collect(),
+        by_number: numbers.iter().zip(parts).map(made).collect(),
+    };
+    Notes::from([(TYPED.to_owned(), json!(made_of))])
 }

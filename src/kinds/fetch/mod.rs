@@ -40,7 +40,7 @@ mod pinned;
 mod run;
 mod unpack;
 
-pub(crate) use network::only_online;
+pub(crate) use network::{Lacking, lacking};
 pub(crate) use origin::redact;
 pub(crate) use pinned::{Pinned, pinned};
 pub(crate) use unpack::{Unpacked, unpacked};

@@ -1,52 +1,103 @@
-//! What of a fetch only the network has. Opens no connection; whether a copy is the right one shows when it is read.
+//! What of a fetch is not on this machine. Opens no connection; whether a copy is the right one shows when it is read.
+
+use std::path::Path;
+
+use flow::kind::StageError;
+use url::Url;
 
 use super::hub::Hub;
 use super::{Fetch, Item, Source, origin};
 
-/// Addresses of a stage's files that lie nowhere on this machine, as people may read them; by its bound configuration.
-pub(crate) fn only_online(config: &str) -> Vec<String> {
-    let fetch: Option<Fetch> = serde_json::from_str(config).ok();
+/// What a fetch without the network would fail on, each once and as people may read it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Lacking {
+    /// Addresses that only the network has.
+    pub(crate) online: Vec<String>,
+    /// Copies and files that should lie on this machine and do not, a fragment each.
+    pub(crate) absent: Vec<String>,
+}
+
+impl Lacking {
+    /// Adds what another configuration of the stage lacks.
+    fn add(&mut self, other: Self) {
+        for (known, new) in [
+            (&mut self.online, other.online),
+            (&mut self.absent, other.absent),
+        ] {
+            for one in new {
+                if !known.contains(&one) {
+                    known.push(one);
+                }
+            }
+        }
+    }
+}
+
+/// What a stage lacks in any of its bound configurations, of which one that hangs on a choice has several; paths are below
+/// `root`.
+pub(crate) fn lacking<'a>(configs: impl Iterator<Item = &'a str>, root: &Path) -> Lacking {
     let hub = Hub::from_environment(|name| std::env::var(name).ok());
-    fetch.map_or_else(Vec::new, |fetch| fetch.only_online(&hub))
+    let mut lacking = Lacking::default();
+    for config in configs {
+        let fetch: Fetch = serde_json::from_str(config).expect("what was bound decodes");
+        lacking.add(fetch.lacking(&hub, root));
+    }
+    lacking
 }
 
 impl Fetch {
-    /// The same, each once.
-    pub(super) fn only_online(&self, hub: &Hub) -> Vec<String> {
-        let mut addresses = Vec::new();
+    /// The same of one configuration.
+    pub(super) fn lacking(&self, hub: &Hub, root: &Path) -> Lacking {
+        let mut lacking = Lacking::default();
         for item in self.items() {
-            let address = origin::redact(self.asked(&item));
-            if self.is_remote(&item, hub) && !addresses.contains(&address) {
-                addresses.push(address);
-            }
+            lacking.add(self.lacks(&item, hub, root));
         }
-        addresses
+        lacking
     }
 
-    /// What is really asked for: the mirror, where there is one.
-    fn asked<'a>(&'a self, item: &'a Item) -> &'a str {
-        self.settings
-            .mirrors
-            .get(&item.name)
-            .unwrap_or(&item.address)
-    }
-
-    fn is_remote(&self, item: &Item, hub: &Hub) -> bool {
-        let is_file = |address: &str| {
-            let scheme = address.get(..5);
-            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+    fn lacks(&self, item: &Item, hub: &Hub, root: &Path) -> Lacking {
+        let online = |address: &str| Lacking {
+            online: vec![origin::redact(address)],
+            ..Lacking::default()
         };
-        let is_of_network = |address: &str| origin::is_url(address) && !is_file(address);
+        let absent = |error: StageError| {
+            let mut line = error.diagnostic.message;
+            if let Some(detail) = error.diagnostic.details.first() {
+                line.push_str(&format!(" ({detail})"));
+            }
+            Lacking {
+                absent: vec![line],
+                ..Lacking::default()
+            }
+        };
+        let by_url = |address: &str| match Url::parse(address) {
+            Ok(url) if url.scheme() == "file" => {
+                origin::local_file(&url).map_or_else(absent, |_| Lacking::default())
+            }
+            _ => online(address),
+        };
         if let Some(mirror) = self.settings.mirrors.get(&item.name) {
-            return is_of_network(mirror);
+            if origin::is_url(mirror) {
+                return by_url(mirror);
+            }
+            let is_unpacked = item.spec.unpack.is_some();
+            let found = origin::mirror_file(mirror, &item.address, root, is_unpacked);
+            let fits = found.and_then(|path| match path.is_dir() {
+                true => item.takes_folder(mirror),
+                false => Ok(()),
+            });
+            return fits.map_or_else(absent, |()| Lacking::default());
         }
         match &item.source {
-            Source::Url(url) => is_of_network(url),
-            // Who has to put a file there needs no network of ours.
-            Source::Put { .. } => false,
+            Source::Url(url) => by_url(url),
+            // Who has to put a file there is told by the run, with or without a network.
+            Source::Put { .. } => Lacking::default(),
             Source::Hub { file } => {
                 let repository = self.repository().expect("hub items have a repository");
-                hub.find_cached(repository, file).is_none()
+                match hub.find_cached(repository, file) {
+                    Some(_) => Lacking::default(),
+                    None => online(&item.address),
+                }
             }
         }
     }

@@ -167,18 +167,26 @@ pub(super) fn mirror_file(
     .help("put the file there, or leave that line out of the mirrors to use the network"))
 }
 
-/// The path of a `file:` URL.
+/// The file of a `file:` URL.
 ///
 /// # Errors
-/// When the URL names a host or is no path here.
-pub(super) fn file_path(url: &Url) -> Result<PathBuf, StageError> {
-    url.to_file_path().map_err(|()| {
+/// When the URL names a host, is no path here, or there is no such file.
+pub(super) fn local_file(url: &Url) -> Result<PathBuf, StageError> {
+    let path = url.to_file_path().map_err(|()| {
         StageError::new(
             "fetch::url",
             format!("`{url}` names no file of this machine"),
         )
         .help("write `file:///absolute/path`")
-    })
+    })?;
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(
+        StageError::new("fetch::url", format!("`{url}` is no file here"))
+            .environment()
+            .help("correct the path, or name a copy with `--mirror PREFIX=DIR_OR_URL`"),
+    )
 }
 
 #[cfg(test)]

@@ -161,6 +161,30 @@ impl Fetch {
     }
 }
 
+impl Item {
+    /// Whether a mirror's folder may stand in for it, once it is known to be unpacked.
+    ///
+    /// # Errors
+    /// Where a digest or `take` is about the archive that the folder stands in for.
+    pub(super) fn takes_folder(&self, origin: &str) -> Result<(), StageError> {
+        let refuse =
+            |message: String, help: &str| Err(StageError::new("fetch::mirror", message).help(help));
+        if self.spec.is_pinned() {
+            return refuse(
+                format!("`{origin}` is a folder, which no digest of a file can be held against"),
+                "name a copy of the file itself as its mirror",
+            );
+        }
+        if self.spec.take.is_some() {
+            return refuse(
+                format!("`{origin}` is a folder, of which `take` cannot take one entry"),
+                "name that entry's copy as its mirror",
+            );
+        }
+        Ok(())
+    }
+}
+
 fn selection(spec: &FileSpec) -> Selection {
     let pattern = |text: &String| glob::Pattern::new(text).ok();
     Selection {
@@ -326,20 +350,7 @@ impl Run<'_> {
         item: &Item,
         origin: &str,
     ) -> Result<PathBuf, StageError> {
-        let refuse =
-            |message: String, help: &str| Err(StageError::new("fetch::mirror", message).help(help));
-        if item.spec.is_pinned() {
-            return refuse(
-                format!("`{origin}` is a folder, which no digest of a file can be held against"),
-                "name a copy of the file itself as its mirror",
-            );
-        }
-        if item.spec.take.is_some() {
-            return refuse(
-                format!("`{origin}` is a folder, of which `take` cannot take one entry"),
-                "name that entry's copy as its mirror",
-            );
-        }
+        item.takes_folder(origin)?;
         let to = self.staging.join(format!("file-{index}"));
         folder::copy(from, &to, &selection(&item.spec), &self.fetch.limits())?;
         Ok(to)
@@ -353,14 +364,7 @@ impl Run<'_> {
         pins: &[String],
     ) -> Result<PathBuf, StageError> {
         if url.scheme() == "file" {
-            let path = origin::file_path(url)?;
-            if !path.is_file() {
-                return Err(
-                    StageError::new("fetch::url", format!("`{url}` is no file here"))
-                        .environment()
-                        .help("correct the path, or name a copy with `--mirror PREFIX=DIR_OR_URL`"),
-                );
-            }
+            let path = origin::local_file(url)?;
             return self.copy_in(&path, index, pins, url.as_str());
         }
         let progress = |done, total| self.tell(item, done, total);

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::Lacking;
 use super::server::{Server, send, send_all};
 use super::*;
 
@@ -132,7 +133,7 @@ fn offline_names_the_url_and_the_way_out() {
 }
 
 #[test]
-fn what_only_the_network_has_is_known_before() {
+fn what_is_not_on_this_machine_is_known_before() {
     let mut bench = Bench::new();
     bench.mirrors = vec![
         ("https://example.org/m".to_owned(), "copies".to_owned()),
@@ -147,18 +148,50 @@ fn what_only_the_network_has_is_known_before() {
         "d": "https://example.org/w/d", "e": "file:///nowhere",
         "f": {"manual": "ask", "put": "data/f"},
     }}));
+    let lacking = fetch.lacking(&hub(&bench), &bench.root());
     assert_eq!(
-        fetch.only_online(&hub(&bench)),
+        lacking.online,
         ["https://example.org/a", "https://***@mirror.org/d"]
     );
+    // What should lie here is looked for.
+    let place = bench.root().join("copies/c");
+    let no_copy = format!(
+        "the mirror has no file for `https://example.org/m/c` (looked for `{}`)",
+        place.display()
+    );
+    assert_eq!(
+        lacking.absent,
+        [no_copy, "`file:///nowhere` is no file here".to_owned()]
+    );
+    let near = bench.put("near", "here");
+    bench.put("root/copies/c", "here");
+    let near = format!("file://{}", near.display());
+    let fetch = bench.bind(json!({"files": {"c": "https://example.org/m/c", "e": near}}));
+    let nothing = Lacking::default();
+    assert_eq!(fetch.lacking(&hub(&bench), &bench.root()), nothing);
+    // A folder stands in for an archive that no digest is stated of.
+    bench.put("root/copies/z/inside", "here");
+    let lacks = |config: Value| {
+        let fetch = bench.bind(config);
+        fetch.lacking(&hub(&bench), &bench.root()).absent.len()
+    };
+    let url = "https://example.org/m/z";
+    assert_eq!(lacks(json!({"url": url})), 1);
+    assert_eq!(lacks(json!({"url": url, "unpack": "auto"})), 0);
+    let pin = "0".repeat(64);
+    assert_eq!(
+        lacks(json!({"url": url, "unpack": "auto", "sha256": pin})),
+        1
+    );
+
     let config = json!({"hf": "o/n", "revision": COMMIT, "files": ["model.bin"]});
     let fetch = bench.bind(config);
-    assert_eq!(fetch.only_online(&hub(&bench)).len(), 1);
+    assert_eq!(fetch.lacking(&hub(&bench), &bench.root()).online.len(), 1);
     let place = format!("hf/hub/models--o--n/snapshots/{COMMIT}/model.bin");
     bench.put(&place, "model");
     let home = bench.home.path().join("hf").to_string_lossy().into_owned();
     bench.variables.insert("HF_HOME".to_owned(), home);
-    assert!(fetch.only_online(&hub(&bench)).is_empty());
+    assert_eq!(fetch.lacking(&hub(&bench), &bench.root()), nothing);
 }
 
 #[test]
