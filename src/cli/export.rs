@@ -1,5 +1,7 @@
 //! `pipeline export`: results of a pipeline as a folder for others.
 
+use std::path::Path;
+
 use flow::diagnostic::{Class, Diagnostic, Failure};
 use flow::spec::load::{LoadOptions, flatten, lock_path, root_of};
 
@@ -8,6 +10,7 @@ use super::args::ExportArgs;
 use super::session::{Session, mirrors};
 use crate::console::{Console, format};
 use crate::kinds::KINDS;
+use crate::kinds::fetch::redact;
 use crate::share::bundle::{Settings, Why};
 use crate::share::export::{Texts, Wish, export as write};
 
@@ -34,7 +37,7 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
             .map(|setting| format!("{}={}", setting.name, setting.value))
             .collect(),
         device: args.pipeline.device.clone(),
-        mirrors: mirrors(&args.pipeline, &root_of(&args.pipeline.file))?.len(),
+        mirrors: mirror_lines(args)?,
     };
     let done = write(&mut planner, &selected, &texts, settings, wish, &args.out)?;
     let _ = planner.flush();
@@ -86,6 +89,18 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
         .help("where their terms allow you to, add `--include-restricted`");
         console.report(&[diagnostic]);
     }
+    for excerpt in done.excerpts.iter().filter(|_| !args.include_restricted) {
+        let diagnostic = Diagnostic::warning(
+            "share::excerpts",
+            format!(
+                "the page of `{}` shows texts that must not be passed on, and comes along",
+                excerpt.report
+            ),
+        )
+        .detail(format!("texts of {}", excerpt.told()))
+        .help("take its parts `samples` out or let their `where` leave those texts out, run and export again; or hand the folder on only with leave");
+        console.report(&[diagnostic]);
+    }
     let gone = bundle.left_out.iter().filter(|out| out.why == Why::Gone);
     let gone: Vec<String> = gone
         .map(|out| format!("`{}.{}`", out.what, out.output))
@@ -117,6 +132,21 @@ pub(super) fn export(args: &ExportArgs, console: &mut Console) -> Done {
     }
     console.note(&format!("next: pipeline verify {}", args.out.display()));
     Ok(0)
+}
+
+/// The mirrors as lines for others: without passwords, and those of the project's folder from there, as keys have both.
+fn mirror_lines(args: &ExportArgs) -> Result<Vec<String>, Failure> {
+    let root = root_of(&args.pipeline.file);
+    let mut lines = Vec::new();
+    for (prefix, target) in mirrors(&args.pipeline, &root)? {
+        let target = match Path::new(&target).strip_prefix(&root) {
+            Ok(inside) if inside.as_os_str().is_empty() => "./".to_owned(),
+            Ok(inside) => inside.to_string_lossy().into_owned(),
+            Err(_) => redact(&target),
+        };
+        lines.push(format!("{}={target}", redact(&prefix)));
+    }
+    Ok(lines)
 }
 
 fn texts(args: &ExportArgs, session: &Session, console: &mut Console) -> Result<Texts, Failure> {

@@ -48,7 +48,7 @@ pub(super) fn import(args: &ImportArgs, console: &mut Console) -> Done {
     console.note(&format!(
         "the pipeline is {}; copy its folder to a place of your own and run it there{}",
         args.bundle.join(&opened.bundle.file).display(),
-        match opened.bundle.settings.words() {
+        match opened.bundle.settings.words("") {
             words if words.is_empty() => words,
             words => format!(" with{words}"),
         }

@@ -10,7 +10,7 @@ use flow::kind::{
 use flow::made_by::MadeBy;
 use flow::metric::MetricRow;
 use flow::notes::{Notes, SETTINGS};
-use flow::spec::METRICS;
+use flow::spec::{Axis, METRICS};
 use report::claims::Verdict;
 use report::input::Departure;
 use report::options::{ChartOptions, TableOptions, Where};
@@ -178,6 +178,34 @@ pub(crate) fn without(config: &Value, missing: &BTreeSet<String>) -> Option<(Val
     let after = owned(&report.section_ports());
     let config = serde_json::to_value(&report).ok()?;
     Some((config, before.difference(&after).cloned().collect()))
+}
+
+/// Whether the page of a report with this configuration shows texts of an input's instance as they are, other than counts
+/// of them.
+pub(crate) fn quotes(config: &Value, port: &str, axes: &[Axis]) -> bool {
+    let Ok(report) = serde_json::from_value::<Report>(config.clone()) else {
+        return true;
+    };
+    let is_meant = |filter: &Where| {
+        filter.iter().all(|(name, wanted)| {
+            let own = axes.iter().find(|axis| axis.name == *name);
+            let own = own.map(Axis::value);
+            let is_it = |value: &Value| match (&own, value) {
+                (None, value) => value.is_null(),
+                (Some(own), Value::String(text)) => own == text,
+                (Some(own), Value::Number(number)) => own.parse().ok() == number.as_f64(),
+                (Some(own), value) => own.parse().ok() == value.as_bool() && !value.is_null(),
+            };
+            match wanted {
+                Value::Array(values) => values.iter().any(is_it),
+                value => is_it(value),
+            }
+        })
+    };
+    report.sections.iter().any(|section| match section {
+        SectionOptions::Samples(samples) => samples.from == port && is_meant(&samples.filter),
+        _ => false,
+    })
 }
 
 fn owned(ports: &[&str]) -> BTreeSet<String> {

@@ -33,7 +33,7 @@ pub(super) fn pipeline(root: &Path, bundle: &Bundle) -> Result<Workflow, LoadFai
         profiles: &bundle.settings.profiles,
         set: &bundle.settings.set,
         kinds: KINDS,
-        mirrors: &[],
+        mirrors: &bundle.settings.mirror_pairs(),
         device: bundle.settings.device.as_deref(),
     };
     load_alone(&options).map(|loaded| loaded.workflow)
@@ -133,7 +133,6 @@ impl<'a> Sides<'a> {
         let stage = &entry.stage;
         let manifest = &self.records[&entry.key].manifest;
         let of_file = format!("{}{}", spec.lines_before, spec.lines_after);
-        let has_mirrors = self.bundle.settings.mirrors > 0 && stage.kind == "fetch";
         let lines = |text: &'_ str| -> BTreeSet<String> {
             let kept = |line: &&str| {
                 let path = line.split(" = ").next().unwrap_or_default();
@@ -147,7 +146,7 @@ impl<'a> Sides<'a> {
                     .environment
                     .iter()
                     .any(|(name, _)| name == variable);
-                !(is_apart || is_theirs || has_mirrors && path.starts_with("config"))
+                !(is_apart || is_theirs)
             };
             text.lines().filter(kept).map(str::to_owned).collect()
         };

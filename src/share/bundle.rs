@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 
 use flow::content::Content;
 use flow::digest::Digest;
+use flow::kind::KindEntry;
 use flow::restate::Restated;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::kinds::KINDS;
 
 /// The version this program writes and reads.
 pub(crate) const VERSION: u32 = 1;
@@ -26,6 +29,8 @@ pub(crate) const SHA256SUMS: &str = "SHA256SUMS";
 pub(crate) const B3SUMS: &str = "B3SUMS";
 /// The pipeline with its settings merged in, to be read; it is run as it was written, with the settings.
 pub(crate) const RESOLVED: &str = "resolved.yaml";
+/// The mirrors, in the folder of the pipeline.
+pub(crate) const MIRRORS: &str = "mirrors.txt";
 /// The folder of records.
 pub(crate) const RECORDS: &str = "records";
 /// The folder of listings.
@@ -79,14 +84,15 @@ pub(crate) struct Settings {
     /// `--device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<String>,
-    /// How many mirrors stood in for other places.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) mirrors: usize,
+    /// Mirrors, in the order in which they were asked: `URL_PREFIX=DIR_OR_URL`. Keys of downloads hang on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mirrors: Vec<String>,
 }
 
 impl Settings {
-    /// As words of a command line, each with a blank before it.
-    pub(crate) fn words(&self) -> String {
+    /// As words of a command line, each with a blank before it. `folder` is where the pipeline's folder is seen from there:
+    /// nothing, or a path that ends with a slash.
+    pub(crate) fn words(&self, folder: &str) -> String {
         let quoted = |text: &String| format!("'{}'", text.replace('\'', "'\\''"));
         let mut words = String::new();
         for profile in &self.profiles {
@@ -98,26 +104,35 @@ impl Settings {
         if let Some(device) = &self.device {
             words.push_str(&format!(" --device {}", quoted(device)));
         }
+        if !self.mirrors.is_empty() {
+            words.push_str(&format!(" --mirrors {folder}{MIRRORS}"));
+        }
         words
+    }
+
+    /// The mirrors as a loader takes them; a line that is none is passed over.
+    pub(crate) fn mirror_pairs(&self) -> Vec<(String, String)> {
+        let pairs = self.mirrors.iter().filter_map(|line| line.split_once('='));
+        pairs
+            .map(|(prefix, target)| (prefix.trim().to_owned(), target.trim().to_owned()))
+            .collect()
+    }
+
+    /// The text of [`MIRRORS`] beside the pipeline, where there were mirrors.
+    pub(crate) fn mirrors_text(&self) -> Option<String> {
+        let head = "# What stood in for downloads, as `--mirrors` takes it; keys hang on it. The copies themselves are not here.\n";
+        let lines = self.mirrors.iter().map(|line| format!("{line}\n"));
+        (!self.mirrors.is_empty()).then(|| head.to_owned() + &lines.collect::<String>())
     }
 
     /// What a reader must know of mirrors, if there were any.
     pub(crate) fn mirrored(&self) -> Option<String> {
-        (self.mirrors > 0).then(|| {
+        (!self.mirrors.is_empty()).then(|| {
             format!(
-                "the pipeline was run with {} of its downloads taken from a mirror; a run finds those results only with `--mirror` or `--mirrors` as they were",
-                self.mirrors
+                "the pipeline was run with mirrors in place of downloads, and keys hang on them as `pipeline/{MIRRORS}` names them; a run finds those results only with `--mirrors` and that file, which needs nothing of what it names"
             )
         })
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature serde calls"
-)]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// A stage with its key.
@@ -128,6 +143,25 @@ pub(crate) struct BundleStage {
     pub(crate) key: Digest,
     /// What it was.
     pub(crate) stage: Restated,
+}
+
+impl BundleStage {
+    /// What this program knows of its kind.
+    pub(super) fn known_kind(&self) -> Option<&'static KindEntry> {
+        KINDS.iter().find(|kind| kind.name == self.stage.kind)
+    }
+
+    /// Whether it is a report.
+    pub(super) fn is_report(&self) -> bool {
+        self.known_kind().is_some_and(|kind| kind.is_report)
+    }
+
+    /// Whether it is carried out again only where that is asked for: the rungs before make reports and what follows from
+    /// predictions and labels again, and nobody goes to the network unasked.
+    pub(super) fn is_for_rerun(&self) -> bool {
+        (self.known_kind()).is_some_and(|kind| !kind.is_report && !kind.derives)
+            && self.stage.kind != "fetch"
+    }
 }
 
 /// Where bytes lie.

@@ -9,6 +9,7 @@ use flow::exec::job::same_bytes;
 use flow::key::Manifest;
 use flow::restate::{Restated, RestatedItem};
 
+use super::export::run_pages;
 use super::opened::{Opened, fault, is_line};
 use super::sums::is_plain;
 use crate::kinds::KINDS;
@@ -30,6 +31,7 @@ pub(super) fn faults(opened: &Opened, found: &BTreeMap<String, u64>) -> Vec<Diag
         .profiles
         .iter()
         .chain(&settings.set)
+        .chain(&settings.mirrors)
         .chain(&settings.device);
     texts.extend(settings.map(String::as_str));
     for out in &bundle.left_out {
@@ -235,8 +237,10 @@ fn objects(opened: &Opened, found: &BTreeMap<String, u64>, faults: &mut Vec<Diag
             ));
         }
     }
+    let pages = run_pages(&opened.bundle, &opened.records);
     for (path, digest) in &opened.files {
-        let is_result = FOLDERS.iter().any(|folder| path.starts_with(folder));
+        let is_result =
+            FOLDERS.iter().any(|folder| path.starts_with(folder)) && !pages.contains_key(path);
         if is_result && !opened.bundle.objects.contains_key(digest) {
             faults.push(fault("share::object", format!("no record names `{path}`")));
         }

@@ -5,7 +5,8 @@
 //! ro-crate-metadata.json  the same for programs: RO-Crate 1.1, Provenance Run Crate
 //! bundle.json             the stages with their keys, where each object lies, what was left out and why
 //! records/<key>.json      the records, as a cache holds them
-//! reports/ results/       outputs of stages, by the stage's name; each file is an object of some record
+//! reports/ results/       outputs of stages, by the stage's name; each file is an object of some record, but for
+//!                         `run.html` beside a report, which follows from all records
 //! trees/<digest>          listings of outputs that are folders
 //! pipeline/               the pipeline as one file, its lock, and files of the author's that stages read
 //! resolved.yaml           the same with profiles and settings merged in, where there were some
@@ -20,6 +21,7 @@ pub(crate) mod anonymous;
 pub(crate) mod bundle;
 mod chain;
 mod compare;
+pub(crate) mod excerpts;
 pub(crate) mod export;
 pub(crate) mod gap;
 pub(crate) mod import;

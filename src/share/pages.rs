@@ -1,4 +1,4 @@
-//! The pipeline file of a bundle held against its records, and README and RO-Crate against both. What the author says of
+//! The pipeline file of a bundle held against its records, and README, RO-Crate and the pages beside reports against both. What the author says of
 //! the bundle, such as who wrote it, switches no comparison off: it decides only whether a difference is a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +101,7 @@ pub(super) fn look(
         .as_ref()
         .and_then(|workflow| workflow.doc.as_deref());
     for (path, expected) in export::pages(bundle, &opened.records, doc, &lineage, found, sha256) {
-        if opened.files.get(path) != Some(&Use::File.digest(&expected)) {
+        if opened.files.get(&path) != Some(&Use::File.digest(&expected)) {
             let message = format!("`{path}` is not what follows from the records");
             judge.differs(message, None, &mut faults, &mut looked);
         }
@@ -134,9 +134,9 @@ impl Judge<'_> {
             ));
             return;
         }
-        let is_page = [README, CRATE]
-            .iter()
-            .any(|page| message.starts_with(&format!("`{page}`")));
+        let pages = [README, CRATE].map(|page| format!("`{page}`"));
+        let is_page = pages.iter().any(|page| message.starts_with(page))
+            || message.contains(&format!("/{}` is not what", export::RUN_PAGE));
         let code = if is_page {
             "share::pages"
         } else {

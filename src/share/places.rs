@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use flow::content::{Content, Form};
 use flow::diagnostic::Diagnostic;
-use flow::digest::Digest;
+use flow::digest::{Digest, Use};
 
-use super::bundle::{B3SUMS, BUNDLE, CRATE, README, RECORDS, RESOLVED, SHA256SUMS, TREES};
-use super::export::{file_of, folder_of};
+use super::bundle::{B3SUMS, BUNDLE, CRATE, MIRRORS, README, RECORDS, RESOLVED, SHA256SUMS, TREES};
+use super::export::{file_of, folder_of, run_pages};
 use super::opened::{Opened, fault};
 
 /// Files that lie where export writes nothing, and files with the bytes of others.
@@ -58,9 +58,15 @@ pub(super) fn faults(opened: &Opened) -> Vec<Diagnostic> {
     let alone = [
         BUNDLE, README, CRATE, SHA256SUMS, B3SUMS, RESOLVED, &file, &lock,
     ];
+    if let Some(text) = bundle.settings.mirrors_text() {
+        let digest = Use::File.digest(text.as_bytes());
+        places.insert(format!("pipeline/{MIRRORS}"), digest);
+    }
+    let run_pages = run_pages(bundle, &opened.records);
     for (path, digest) in &opened.files {
         let top = path.split('/').next().unwrap_or_default();
         let is_known = alone.contains(&path.as_str())
+            || run_pages.contains_key(path)
             || top == RECORDS
             || top == TREES
             || top == "original" && !bundle.anonymous;

@@ -105,20 +105,20 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
         }
         Err(failure) => return Err(failure),
     };
-    let chosen = choose(&opened, request)?;
+    let named = named(&opened, request)?;
     let mut rungs = vec![first(&opened, started)];
     let mut workshop = Workshop::new(&opened, request.cache.clone())?;
     let of = |is_meant: fn(&KindEntry) -> bool| -> Vec<&BundleStage> {
         let stages = opened.bundle.stages.iter();
         stages
-            .filter(|entry| kind_of(entry).is_some_and(is_meant))
+            .filter(|entry| entry.known_kind().is_some_and(is_meant))
             .collect()
     };
     let reports = of(|kind| kind.is_report);
     // What a kind that nobody knows here made may be a score as well as anything else: it is not passed over.
     let mut derived = of(|kind| kind.derives);
     let strange = opened.bundle.stages.iter();
-    derived.extend(strange.filter(|entry| kind_of(entry).is_none()));
+    derived.extend(strange.filter(|entry| entry.known_kind().is_none()));
     rungs.push(judge(
         &mut workshop,
         (2, TABLES),
@@ -136,15 +136,42 @@ pub(crate) fn verify(request: &Request) -> Result<(Vec<Rung>, Vec<Diagnostic>), 
     rung.gaps.extend(other_numbers(&opened));
     rungs.push(rung);
     if request.random > 0 || !request.named.is_empty() {
-        rungs.push(judge(
-            &mut workshop,
-            (4, RERUN),
-            &chosen,
-            "anything of stages that were not carried out again, or of where their inputs came from",
-            Some(request),
-        )?);
+        rungs.push(rerun(&opened, &mut workshop, named, request)?);
     }
     Ok((rungs, Vec::new()))
+}
+
+/// The last rung: stages that were named, and so many others of those that no rung makes again unasked.
+fn rerun<'a>(
+    opened: &'a Opened,
+    workshop: &mut Workshop<'_>,
+    mut chosen: Vec<&'a BundleStage>,
+    request: &Request,
+) -> Result<Rung, Failure> {
+    let (can, cannot) = choose(opened, workshop, &chosen, request);
+    let count = can.len();
+    chosen.extend(can);
+    let unproven =
+        "anything of stages that were not carried out again, or of where their inputs came from";
+    let mut rung = judge(workshop, (4, RERUN), &chosen, unproven, Some(request))?;
+    if chosen.is_empty() {
+        rung.found = vec!["no stage was carried out again".to_owned()];
+    }
+    if count < request.random && !cannot.is_empty() {
+        rung.found.push(format!(
+            "{} of the {} asked for: the inputs of the others that the rungs before do not make again are not here; ask for a bundle that was exported with `--objects`, or name a cache that holds them with `--cache DIR`",
+            match count {
+                0 => "none".to_owned(),
+                count => count.to_string(),
+            },
+            stages(request.random)
+        ));
+        if rung.verdict == Verdict::Holds {
+            rung.verdict = Verdict::Partly;
+        }
+        rung.gaps.extend(cannot);
+    }
+    Ok(rung)
 }
 
 /// `1 stage gives`, `2 stages give`.
@@ -209,16 +236,13 @@ fn first(opened: &Opened, started: Instant) -> Rung {
     }
 }
 
-/// What this program knows of a stage's kind.
-fn kind_of(entry: &BundleStage) -> Option<&'static KindEntry> {
-    KINDS.iter().find(|kind| kind.name == entry.stage.kind)
-}
-
 /// Stages that gave numbers and that no rung makes again unasked, by kind.
 fn other_numbers(opened: &Opened) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for entry in &opened.bundle.stages {
-        let is_judged = kind_of(entry).is_none_or(|kind| kind.derives || kind.is_report);
+        let is_judged = entry
+            .known_kind()
+            .is_none_or(|kind| kind.derives || kind.is_report);
         let numbers = opened.records[&entry.key].outputs.get(METRICS);
         if is_judged || numbers.is_none_or(|numbers| numbers.bytes == 0) {
             continue;
@@ -249,6 +273,8 @@ fn judge(
         return Ok(unjudged(level, what, "the bundle has no such stage"));
     }
     let (mut same, mut part, mut failed, mut open) = (0, 0, 0, 0);
+    // What the rungs before make in any case and comes out once more proves nothing more.
+    let mut repeated = Vec::new();
     let mut found = Vec::new();
     let mut gaps = Vec::new();
     for entry in chosen {
@@ -288,6 +314,13 @@ fn judge(
                 found.push(format!("`{name}` failed: {}", diagnostic.message));
             }
             Again::Made(made) => match (compare(workshop, &record, &made, tolerance), request) {
+                (Likeness::BitExact | Likeness::MetricStable(_), Some(_))
+                    if entry
+                        .known_kind()
+                        .is_some_and(|kind| kind.is_report || kind.derives) =>
+                {
+                    repeated.push(format!("`{name}`"));
+                }
                 (Likeness::BitExact, None) => same += 1,
                 (Likeness::BitExact, Some(_)) => {
                     same += 1;
@@ -329,6 +362,12 @@ fn judge(
         };
         found.insert(0, line);
     }
+    if !repeated.is_empty() {
+        found.push(format!(
+            "not counted, since the rungs before make the same again: {}",
+            repeated.join(", ")
+        ));
+    }
     if let Some(request) = request.filter(|request| request.random > 0) {
         found.insert(
             0,
@@ -340,8 +379,8 @@ fn judge(
         what,
         verdict: match (failed, open, same + part) {
             (1.., ..) => Verdict::Fails,
-            (0, 0, _) => Verdict::Holds,
             (0, _, 0) => Verdict::Unjudged,
+            (0, 0, _) => Verdict::Holds,
             _ => Verdict::Partly,
         },
         seconds: started.elapsed().as_secs_f64(),
@@ -384,8 +423,8 @@ fn tables_alone(
     })
 }
 
-/// The stages to carry out again: those named, and so many others. What fetches is not chosen, only named.
-fn choose<'a>(opened: &'a Opened, request: &Request) -> Result<Vec<&'a BundleStage>, Failure> {
+/// The stages that were named.
+fn named<'a>(opened: &'a Opened, request: &Request) -> Result<Vec<&'a BundleStage>, Failure> {
     let all = &opened.bundle.stages;
     let mut chosen: Vec<&BundleStage> = Vec::new();
     for name in &request.named {
@@ -411,27 +450,40 @@ fn choose<'a>(opened: &'a Opened, request: &Request) -> Result<Vec<&'a BundleSta
             return Err(Failure::one(Class::Input, diagnostic));
         }
     }
-    let can = |entry: &&BundleStage| {
+    Ok(chosen)
+}
+
+/// So many stages as are asked for, of those that no rung before makes again and whose inputs are here; and those whose
+/// inputs are not. What fetches is not chosen, only named.
+fn choose<'a>(
+    opened: &'a Opened,
+    workshop: &Workshop<'_>,
+    named: &[&BundleStage],
+    request: &Request,
+) -> (Vec<&'a BundleStage>, Vec<Gap>) {
+    let (mut can, mut cannot) = (Vec::new(), Vec::new());
+    for entry in opened.bundle.stages.iter().filter(|_| request.random > 0) {
         let stage = &entry.stage;
-        let inputs = stage.inputs.iter().filter(|input| !input.place.is_empty());
-        let mut items = inputs.flat_map(|input| &input.items);
-        stage.config.is_some()
-            && items.all(|item| request.cache.is_some() || opened.has(&item.content))
-    };
-    let mut rest: Vec<&BundleStage> = all
-        .iter()
-        .filter(|entry| {
-            !chosen
-                .iter()
-                .any(|known| known.stage.name == entry.stage.name)
-        })
-        .filter(can)
-        .collect();
+        let is_named = named.iter().any(|known| known.stage.name == stage.name);
+        if is_named || !entry.is_for_rerun() || stage.config.is_none() {
+            continue;
+        }
+        let missing = workshop.missing(stage);
+        if missing.is_empty() {
+            can.push(entry);
+            continue;
+        }
+        let ports = missing.iter().map(|port| format!("`{port}`"));
+        let detail = format!("its input {}", ports.collect::<Vec<_>>().join(", "));
+        let why = "an input is neither in the bundle nor in a cache here";
+        let holds = ["could not be chosen"; 2];
+        gap::add(&mut cannot, ("stage", holds), why, &stage.name, detail);
+    }
     // The order of digests of seed, bundle and key is as good as dice, and the same everywhere.
-    rest.sort_by_cached_key(|entry| {
+    can.sort_by_cached_key(|entry| {
         let text = format!("{} {} {}", request.seed, opened.id, entry.key);
         flow::digest::Use::File.digest(text.as_bytes())
     });
-    chosen.extend(rest.into_iter().take(request.random));
-    Ok(chosen)
+    can.truncate(request.random);
+    (can, cannot)
 }

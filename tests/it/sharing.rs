@@ -220,6 +220,26 @@ fn a_bundle_holds_elsewhere_and_a_run_after_import_executes_nothing() {
 
     let reader = carried(&space);
     fs_err::remove_dir_all(space.root()).expect("the author is gone");
+    // Every link of the report that leads to a page of a run leads somewhere.
+    let report = reader.read("bundle/reports/table/report/index.html");
+    let page = reader.read("bundle/reports/table/report/run.html");
+    let links = report.split("href=\"run.html").skip(1);
+    let marks: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(marks.len() > 1, "{report}");
+    for mark in marks {
+        let id = mark.trim_start_matches('#');
+        let is_there = mark.is_empty() || page.contains(&format!("id=\"{id}\""));
+        assert!(is_there, "{mark}: {page}");
+    }
+    let records = page.split("href=\"../../../records/").skip(1);
+    let records: Vec<&str> = records.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(records.len(), 10, "{page}");
+    for record in records {
+        assert!(
+            reader.exists(&format!("bundle/records/{record}")),
+            "{record}"
+        );
+    }
     // Outside programs agree about the lists.
     let sums = std::process::Command::new("sha256sum")
         .args(["--quiet", "--strict", "-c", "SHA256SUMS"])
@@ -238,12 +258,32 @@ fn a_bundle_holds_elsewhere_and_a_run_after_import_executes_nothing() {
     for says in [
         "\"level\":4",
         "`lines`: bit-exact",
-        "`table`: bit-exact",
+        "make the same again: `table`",
         "`data`: bit-exact",
     ] {
         assert!(ran.stdout.contains(says), "{says}: {}", ran.stdout);
     }
     assert_eq!(names_in(&reader.path("tmp")), [""; 0], "nothing is left");
+    // Of the stages that no rung makes again the inputs of two are here; nothing else takes the place of the others.
+    let chosen = rungs(&reader, &["--rerun", "9"]);
+    let (verdict, said) = &chosen[&4];
+    assert_eq!(verdict, "partly", "{said}");
+    for says in [
+        "2 of the 9 stages asked for",
+        "`--objects`",
+        "{\"name\":\"model[seed=2]\",\"detail\":\"its input `data`\"}",
+        "`data`: bit-exact",
+        "`lines`: bit-exact",
+    ] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    assert!(
+        !said.contains("`table`") && !said.contains("`score"),
+        "{said}"
+    );
+    // What the second rung makes is no proof of a fourth one.
+    let repeated = rungs(&reader, &["--rerun", "table"]);
+    assert_eq!(repeated[&4].0, "unjudged", "{repeated:?}");
     let rungs = rungs(&reader, &[]);
     assert_eq!(verdicts(&rungs), ["holds", "holds", "holds"], "{rungs:?}");
     assert!(rungs[&3].1.contains("2 stages come out"), "{rungs:?}");

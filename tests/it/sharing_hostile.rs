@@ -91,7 +91,13 @@ fn tables_beside_restricted_samples_are_made_again() {
     // One record of the report alone.
     fs_err::remove_dir_all(space.path("cache")).expect("removed");
     space.run(&[]).exits(0);
-    export(&space, &[]).exits(0);
+    let told = export(&space, &[]).exits(0);
+    told.says("share::excerpts")
+        .says("the page of `table` shows texts that must not be passed on")
+        .says("texts of `files` (for members only)");
+    let readme = space.read("out/README.md");
+    let said = "The page of `table` shows texts of `files` (for members only), which must not be passed on";
+    assert!(readme.contains(said), "{readme}");
     let found = rungs(&carried(&space), &[]);
     assert_eq!(found[&2].0, "partly", "{found:?}");
     assert!(
@@ -115,6 +121,29 @@ fn tables_beside_restricted_samples_are_made_again() {
             .contains("`report/tables/rows.csv` has other bytes"),
         "{found:?}"
     );
+}
+
+/// The page beside a report follows from the records: no other text takes its place, and none lies elsewhere.
+#[test]
+fn a_page_of_a_run_that_says_something_else_is_refused() {
+    let space = author("licence: CC BY 4.0");
+    export(&space, &[]).exits(0);
+    for (path, says) in [
+        (
+            "table/report/run.html",
+            "`reports/table/report/run.html` is not what follows from the records",
+        ),
+        ("table/run.html", "no record names `reports/table/run.html`"),
+    ] {
+        let reader = carried(&space);
+        reader.write(
+            &format!("bundle/reports/{path}"),
+            "<script>alert(1)</script>",
+        );
+        retell(&reader);
+        seal(&reader.path("bundle"));
+        reader.call(&["verify", "bundle"]).exits(1).says(says);
+    }
 }
 
 /// A forger may say of a bundle what they like: that another version wrote it, that its file is otherwise.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::forgery::{edit_json, record_of, retell, seal};
 use crate::sharing::{carried, export, rungs};
-use crate::space::{Ran, Space, files_below};
+use crate::space::{Ran, Space, contents, files_below};
 
 /// Two programs that count; the report reads one of them.
 const COUNTS: &str = "\
@@ -240,25 +240,111 @@ fn who_committed_is_in_no_anonymous_bundle_however_the_name_is_written() {
     }
 }
 
-/// The keys are those of the stand-ins, which a reader must have to find them.
+/// A download, and a program that reads it.
+const FETCHED: &str = "\
+stages:
+  corpus: { kind: fetch, with: { url: \"https://data.invalid/c.txt\", licence: CC BY 4.0 } }
+  read:
+    kind: command
+    needs: { corpus: corpus }
+    with: { script: wc -l < corpus > lines }
+    outputs: { lines: lines }
+";
+
+/// The keys are those of the stand-ins: the bundle has the mirrors, and what is printed is enough to find all results.
 #[test]
 fn what_came_from_a_mirror_is_told_to_who_imports_it() {
-    let text = "stages:\n  corpus:\n    kind: fetch\n    with: { url: \"https://data.invalid/c.txt\", licence: CC BY 4.0 }\n  read:\n    kind: command\n    needs: { corpus: corpus }\n    with: { script: wc -l < corpus > lines }\n    outputs: { lines: lines }\n";
-    let space = Space::with(text);
+    let space = Space::with(FETCHED);
     space.write("copies/c.txt", "a stand-in\n");
-    let mirror = ["--mirror", "https://data.invalid/=copies/"];
-    space.run(&mirror).exits(0);
-    space
-        .call(&[&["export", "p.yaml", "--out", "bundle"], &mirror[..]].concat())
-        .exits(0);
-    let said = "the pipeline was run with 1 of its downloads taken from a mirror; a run finds those results only with";
-    assert!(space.read("bundle/README.md").contains(said));
-    let import = ["import", "bundle", "--cache", "other"];
-    space.call(&import).exits(0).says(said);
-    let run = |more: &[&str]| {
-        let run = ["run", "p.yaml", "--cache", "other", "--json"];
-        space.call(&[&run, more].concat())
+    space.write(
+        "far.txt",
+        "# of another place\nhttps://else.invalid/=https://me:hunter2secret@copy.invalid/\n",
+    );
+    let copies = format!("https://data.invalid/={}/", space.path("copies").display());
+    let mirrors = ["--mirror", &copies, "--mirrors", "far.txt"];
+    space.run(&mirrors).exits(0);
+    let export = ["export", "p.yaml", "--out", "out"];
+    let told = space.call(&[&export, &mirrors[..]].concat()).exits(0);
+    assert!(!told.stderr.contains("share::flat"), "{}", told.stderr);
+    // A folder of the project is one of the reader's; passwords are nobody's.
+    let lines = space.read("out/pipeline/mirrors.txt");
+    let lines: Vec<&str> = lines.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "https://data.invalid/=copies",
+            "https://else.invalid/=https://***@copy.invalid/"
+        ]
+    );
+    let readme = space.read("out/README.md");
+    assert!(
+        readme.contains("pipeline run ../mine/p.yaml --mirrors ../mine/mirrors.txt\n"),
+        "{readme}"
+    );
+    assert!(readme.contains("the pipeline was run with mirrors in place of downloads"));
+    let reader = carried(&space);
+    let found = rungs(&reader, &[]);
+    assert_eq!(found[&1].0, "holds", "{found:?}");
+    let ran = reader
+        .call(&["import", "bundle", "--cache", "mine/cache"])
+        .exits(0)
+        .says("the pipeline was run with mirrors");
+    let words = (ran.stderr.split("and run it there with ").nth(1))
+        .and_then(|rest| rest.lines().next())
+        .expect("words of a command");
+    for (path, bytes) in contents(&reader.path("bundle/pipeline")) {
+        reader.write(&format!("mine/{}", path.display()), bytes);
+    }
+    let run = |words: &str| {
+        let mut run = vec!["run", "p.yaml", "--json"];
+        run.extend(words.split(' ').filter(|word| !word.is_empty()));
+        let mut command = reader.command(&run);
+        let ran = command.current_dir(reader.path("mine")).output();
+        Ran::of(&ran.expect("starts"))
     };
-    assert_eq!(run(&mirror).exits(0).counts(), [2, 0, 2, 0, 0]);
-    run(&["--offline"]).exits(3);
+    assert_eq!(run(words).exits(0).counts(), [2, 0, 2, 0, 0]);
+    run("--offline").exits(3);
+    // Other mirrors than the keys were made with are found, whoever is said to have written them.
+    edit_json(&reader, "bundle/bundle.json", |bundle| {
+        bundle["settings"]["mirrors"][0] = "https://data.invalid/=elsewhere".into();
+    });
+    let text = reader.read("bundle/pipeline/mirrors.txt");
+    reader.write(
+        "bundle/pipeline/mirrors.txt",
+        text.replace("=copies", "=elsewhere"),
+    );
+    retell(&reader);
+    seal(&reader.path("bundle"));
+    let ran = reader.call(&["verify", "bundle"]).exits(1);
+    ran.says("has another `corpus` than the records");
+}
+
+/// What an anonymous bundle says of mirrors is searched like all else, and a file of the author's is not written over.
+#[test]
+fn mirrors_name_no_home_and_take_no_place_of_the_authors() {
+    let space = Space::with(FETCHED);
+    space.write("copies/c.txt", "a stand-in\n");
+    space.write(
+        "m.txt",
+        "https://data.invalid/=copies\nhttps://else.invalid/=/home/xquillfeather/copies\n",
+    );
+    let mirrors = ["--mirrors", "m.txt"];
+    space.run(&mirrors).exits(0);
+    let export = ["export", "p.yaml", "--out", "out"];
+    let anonymous = [&export, &mirrors[..], &["--anonymous"]].concat();
+    let mut command = space.command(&anonymous);
+    let ran = command.env("USER", "xquillfeather").output();
+    Ran::of(&ran.expect("starts"))
+        .exits(2)
+        .says("share::found")
+        .says("`pipeline/mirrors.txt`: the user's name");
+    space.write("mirrors.txt", "of the author's\n");
+    let reads = FETCHED.replace("needs: { corpus", "needs: { text: ./mirrors.txt, corpus");
+    space.write("p.yaml", reads);
+    space.run(&mirrors).exits(0);
+    space
+        .call(&[&export, &mirrors[..]].concat())
+        .exits(2)
+        .says("share::mirrors");
+    assert!(!space.exists("out"));
 }

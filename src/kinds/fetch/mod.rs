@@ -41,6 +41,7 @@ mod run;
 mod unpack;
 
 pub(crate) use network::lacking;
+pub(crate) use origin::redact;
 pub(crate) use pinned::{Pinned, pinned};
 pub(crate) use unpack::{Unpacked, unpacked};
 pub(super) use unpack::{decompressed, each_text};

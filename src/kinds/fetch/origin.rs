@@ -19,7 +19,7 @@ const SECRET_WORDS: [&str; 8] = [
 
 /// The URL without user, password and the values of query parameters that look like secrets.
 #[must_use]
-pub(super) fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else {
         return redact_unparsed(text);
     };

@@ -34,6 +34,11 @@ const NUMBERS: [(&str, &str); 5] = [
 /// Kinds whose first output is a model.
 const MODELS: [&str; 3] = ["pretrain", "finetune", "checkpoint"];
 
+/// Whether an output holds numbers alone.
+pub(crate) fn is_numbers(kind: &str, output: &str) -> bool {
+    output == METRICS || NUMBERS.contains(&(kind, output))
+}
+
 /// Everything an export gathers before it writes.
 pub(super) struct Gathered {
     pub(super) stages: Vec<BundleStage>,
@@ -191,7 +196,7 @@ fn output(
     };
     let is_report = planner.is_report(&stage.kind);
     // Numbers are no copies of what they were counted from.
-    let is_numbers = NUMBERS.contains(&(stage.kind.as_str(), name));
+    let is_numbers = is_numbers(&stage.kind, name);
     let is_free = is_report || name == METRICS;
     let is_model = MODELS.contains(&stage.kind.as_str()) && name != METRICS;
     let whole =

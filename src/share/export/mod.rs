@@ -18,9 +18,10 @@ use self::writer::{Listed, Writer};
 use super::agreement;
 use super::anonymous;
 use super::bundle::{
-    B3SUMS, BUNDLE, Bundle, CRATE, LeftOut, README, RESOLVED, SHA256SUMS, Settings, SourceFile,
-    VERSION,
+    B3SUMS, BUNDLE, Bundle, CRATE, LeftOut, MIRRORS, README, RESOLVED, SHA256SUMS, Settings,
+    SourceFile, VERSION,
 };
+use super::excerpts::{Excerpt, excerpts};
 use super::opened::{decode_record, shown_text};
 use super::search::{Needle, search};
 use super::sums::is_plain;
@@ -29,9 +30,12 @@ use crate::kinds::KINDS;
 mod gather;
 mod metadata;
 mod readme;
+mod run_page;
 mod writer;
 
+pub(super) use gather::is_numbers;
 pub(super) use metadata::uri;
+pub(super) use run_page::{RUN_PAGE, run_pages};
 
 /// This program, as records name it.
 pub(crate) const PROGRAM: &str = concat!("pipeline ", env!("CARGO_PKG_VERSION"));
@@ -76,6 +80,8 @@ pub(crate) struct Exported {
     pub(crate) searched: usize,
     /// Files with a word that may mean an author and may mean somebody else.
     pub(crate) doubtful: Vec<String>,
+    /// Reports that quote what must not be passed on.
+    pub(crate) excerpts: Vec<Excerpt>,
 }
 
 /// Writes a bundle of stages whose results are known, whole or not at all.
@@ -279,6 +285,20 @@ fn write(
             .file(&format!("pipeline/{}.lock", workflow.name), lock)
             .map_err(|error| disk(&error))?;
     }
+    if let Some(text) = settings.mirrors_text() {
+        let path = format!("pipeline/{MIRRORS}");
+        if gathered
+            .files
+            .iter()
+            .any(|(source, _)| source.path == MIRRORS)
+            || writer.has(&path)
+        {
+            return Err(taken());
+        }
+        writer
+            .file(&path, text.as_bytes())
+            .map_err(|error| disk(&error))?;
+    }
     if !wish.anonymous {
         for (name, text) in &texts.originals {
             writer
@@ -331,6 +351,9 @@ fn write(
             .and_then(|one_file| one_file.doc.as_deref()),
         lineage: &lineage,
     };
+    for (path, page) in run_pages(&bundle, &gathered.records) {
+        writer.file(&path, &page).map_err(|error| disk(&error))?;
+    }
     writer
         .file(README, readme::text(&facts, writer.bytes()).as_bytes())
         .map_err(|error| disk(&error))?;
@@ -350,12 +373,23 @@ fn write(
     let doubtful = prove(temporary, &needles)?;
     Ok(Exported {
         doubtful,
+        excerpts: excerpts(&bundle, &gathered.records),
         files: writer.count(),
         bytes: writer.bytes(),
         bundle,
         id,
         searched: needles.len(),
     })
+}
+
+/// A file of the author's lies where the mirrors go.
+fn taken() -> Failure {
+    let diagnostic = Diagnostic::error(
+        "share::mirrors",
+        format!("a stage reads your `{MIRRORS}`, and the mirrors of the bundle go by that name"),
+    )
+    .help("give your file another name and run the stage again");
+    Failure::one(Class::Input, diagnostic)
 }
 
 /// A record that no reader would take.
@@ -369,7 +403,8 @@ fn unwelcome(record: &Record, why: &str) -> Failure {
     Failure::one(Class::Input, diagnostic)
 }
 
-/// The pages of a bundle that is there, as this program writes them: README.md and ro-crate-metadata.json. `files` are all
+/// The pages of a bundle that is there, as this program writes them: README.md, ro-crate-metadata.json and those beside
+/// reports. `files` are all
 /// of its files with their sizes, `sha256` their digests.
 pub(super) fn pages(
     bundle: &Bundle,
@@ -378,7 +413,7 @@ pub(super) fn pages(
     lineage: &[Source],
     files: &BTreeMap<String, u64>,
     sha256: &BTreeMap<String, String>,
-) -> [(&'static str, Vec<u8>); 2] {
+) -> BTreeMap<String, Vec<u8>> {
     let facts = readme::Facts {
         bundle,
         records,
@@ -399,10 +434,10 @@ pub(super) fn pages(
         .iter()
         .filter(|file| ![README, BUNDLE].contains(&file.path.as_str()));
     let bytes = before.map(|file| file.bytes).sum();
-    [
-        (README, readme::text(&facts, bytes).into_bytes()),
-        (CRATE, metadata::graph(&facts, &listed)),
-    ]
+    let mut pages = run_pages(bundle, records);
+    pages.insert(README.to_owned(), readme::text(&facts, bytes).into_bytes());
+    pages.insert(CRATE.to_owned(), metadata::graph(&facts, &listed));
+    pages
 }
 
 /// Where a text lies that was read under this name: outside of the root by its last name.

@@ -9,6 +9,7 @@ use flow::store::record::Record;
 use report::card::Source;
 
 use super::super::bundle::{Bundle, BundleStage, LeftOut, Why, authors};
+use super::super::excerpts::excerpts;
 use super::folder_of;
 use crate::kinds::KINDS;
 
@@ -64,6 +65,7 @@ pub(super) fn text(facts: &Facts<'_>, bytes: u64) -> String {
         let _ = writeln!(text, "Of note: {words}.\n");
     }
     terms(&mut text, facts);
+    quoted(&mut text, facts);
     left_out(&mut text, &bundle.left_out);
     text
 }
@@ -114,7 +116,8 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
         .map(seconds)
         .sum::<f64>()
         + 2.0 * hashing;
-    let mut all: Vec<f64> = stages.iter().map(seconds).collect();
+    let rerun = stages.iter().filter(|entry| entry.is_for_rerun());
+    let mut all: Vec<f64> = rerun.map(seconds).collect();
     all.sort_by(f64::total_cmp);
     let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
     let longest: f64 = all.iter().rev().take(RERUN).sum();
@@ -129,6 +132,7 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
          \x20  ```sh\n   pipeline verify .\n   ```\n\n\
          3. Stages come out the same here, about {} for {RERUN} of them, at most {}:\n\n\
          \x20  ```sh\n   pipeline verify . --rerun {RERUN}\n   ```\n\n\
+         \x20  A stage whose inputs are not here needs them from a cache of yours, with `--cache DIR`.\n\n\
          Each line of the output says what it does not prove. To go on from these results, copy `pipeline/` to a place of your own and take the records over, with which a run executes nothing:\n\n\
          ```sh\n\
          cp -r pipeline ../mine\n\
@@ -140,7 +144,7 @@ fn checks(text: &mut String, facts: &Facts<'_>, bytes: u64) {
         about(ladder + mean * RERUN as f64),
         about(ladder + longest),
         facts.bundle.pipeline,
-        facts.bundle.settings.words(),
+        facts.bundle.settings.words("../mine/"),
     );
 }
 
@@ -227,6 +231,18 @@ fn terms(text: &mut String, facts: &Facts<'_>) {
         let _ = writeln!(text, "| {} | {} |", cell(&source.name), cell(&terms));
     }
     text.push('\n');
+}
+
+/// What of the folder must not be handed on as it is, though it lies here.
+fn quoted(text: &mut String, facts: &Facts<'_>) {
+    for excerpt in excerpts(facts.bundle, facts.records) {
+        let _ = writeln!(
+            text,
+            "The page of `{}` shows texts of {}, which must not be passed on: hand its `index.html` and `report.md` on only with leave.\n",
+            excerpt.report,
+            excerpt.told()
+        );
+    }
 }
 
 /// A text in a cell of a table.

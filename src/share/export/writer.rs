@@ -65,6 +65,11 @@ impl<'a> Writer<'a> {
         self.bytes
     }
 
+    /// Whether something lies at a place.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.root.join(path).exists()
+    }
+
     /// Writes a file of ours.
     pub(super) fn file(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let to = self.place(path)?;
