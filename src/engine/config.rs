@@ -116,6 +116,13 @@ impl Size {
 }
 
 impl ElectraConfig {
+    /// What is wrong with ids of which one is no entry of the vocabulary.
+    pub(crate) fn unknown_id(&self, ids: &[u32]) -> Option<String> {
+        let size = self.vocab_size;
+        let id = ids.iter().find(|id| **id as usize >= size)?;
+        Some(format!("id {id} is outside the vocabulary of {size}"))
+    }
+
     /// The generator that goes with this discriminator: `width` and `layers` as shares. Google's code rounds the
     /// width and makes one head of each 64 (spec C.3).
     #[must_use]

@@ -180,24 +180,13 @@ mod tests {
         assert!(worst < 2e-7, "{worst:e}");
     }
 
-    /// Φ by its series, which converges well where it is asked for.
-    fn normal_f64(x: f64) -> f64 {
-        let (mut term, mut sum, mut n) = (x, x, 1.0);
-        while term.abs() > 1e-18 * sum.abs() && n < 400.0 {
-            n += 2.0;
-            term *= x * x / n;
-            sum += term;
-        }
-        0.5 + sum * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
-    }
-
     #[test]
     fn gelus_are_those_of_the_error_function() {
         let (mut worst, mut worst_slope) = (0.0_f64, 0.0_f64);
         for x in grid(-6.0, 6.0) {
             let (value, slope) = gelu_and_slope(x);
             let x = f64::from(x);
-            let below = normal_f64(x);
+            let below = crate::check::ops::linear::below(x);
             let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
             worst = worst.max((f64::from(value) - x * below).abs() / x.abs().max(1.0));
             worst_slope = worst_slope.max((f64::from(slope) - below - x * density).abs());

@@ -80,12 +80,8 @@ pub fn check(
             "it has not one segment a token".to_owned()
         } else if n < 2 || n > room {
             format!("it has {n} tokens")
-        } else if let Some(id) = example
-            .ids
-            .iter()
-            .find(|id| **id as usize >= config.vocab_size)
-        {
-            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+        } else if let Some(reason) = config.unknown_id(example.ids) {
+            reason
         } else if !label_fits {
             format!("its label {:?} does not fit the head", example.label)
         } else {

@@ -1,7 +1,8 @@
 //! All parts one after another, each in a process of its own, in one report.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use engine::cuda::nvidia;
@@ -12,8 +13,6 @@ use crate::parts;
 
 /// What the report calls itself.
 const FORMAT: &str = "gpu-check-v1";
-/// How often a part is looked after.
-const LOOK: Duration = Duration::from_millis(50);
 const SANITIZER: &str = "compute-sanitizer";
 /// What it is asked for: places outside of memory, and threads that do not wait for each other.
 const TOOLS: [&str; 2] = ["memcheck", "racecheck"];
@@ -153,29 +152,37 @@ fn process(
     if arguments.small || is_under {
         command.arg("--small");
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = command.spawn().map_err(|error| error.to_string())?;
-    let begun = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     let limit = limit(if is_under { "sanitizer" } else { part }, arguments);
-    loop {
-        match child.try_wait() {
-            Err(error) => return Err(error.to_string()),
-            Ok(Some(status)) => {
-                return match status.code() {
-                    Some(0) => Ok(true),
-                    Some(1) => Ok(false),
-                    _ => Err(format!("the part ended by {status}")),
-                };
-            }
-            Ok(None) if begun.elapsed() > limit => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let seconds = limit.as_secs();
-                return Err(format!("the part did not end within {seconds} s"));
-            }
-            Ok(None) => std::thread::sleep(LOOK),
-        }
+    let ended = end_within(command, limit).map_err(|error| error.to_string())?;
+    match ended.map(|status| (status.code(), status)) {
+        Some((Some(0), _)) => Ok(true),
+        Some((Some(1), _)) => Ok(false),
+        Some((_, status)) => Err(format!("the part ended by {status}")),
+        None => Err(format!("the part did not end within {} s", limit.as_secs())),
     }
+}
+
+/// How a program ended whose output is piped; `None` where it had to be killed. It has ended when nobody holds its output
+/// any more, or when the time is over.
+fn end_within(mut command: Command, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let mut child = command.spawn()?;
+    let mut output = child.stdout.take().expect("it is piped");
+    let (closed, is_closed) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut output, &mut std::io::sink());
+        // Nobody listens where the time was over before.
+        let _ = closed.send(());
+    });
+    if is_closed.recv_timeout(limit).is_ok() {
+        return child.wait().map(Some);
+    }
+    let status = child.try_wait()?;
+    if status.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(status)
 }
 
 /// The small cases of all ops under NVIDIA's sanitizer, where there is one.
@@ -197,4 +204,24 @@ fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut files = std::env::split_paths(&path).map(|folder| folder.join(name));
     files.find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_ends_by_itself_or_is_ended() {
+        let ended = |script: &str, limit: Duration| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            // Nobody writes to it, so that who reads from it waits.
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            end_within(command, limit).expect("it starts")
+        };
+        let code = |script: &str| ended(script, Duration::MAX).map(|status| status.code());
+        assert_eq!(code("echo words; exit 1"), Some(Some(1)));
+        assert_eq!(code("kill -9 $$"), Some(None));
+        assert_eq!(ended("read line", Duration::ZERO), None);
+    }
 }

@@ -51,12 +51,8 @@ pub fn check(
             "it has no token between its specials".to_owned()
         } else if example.ids.len() > config.max_position_embeddings.min(room) {
             format!("it has {} tokens", example.ids.len())
-        } else if let Some(id) = example
-            .ids
-            .iter()
-            .find(|id| **id as usize >= config.vocab_size)
-        {
-            format!("id {id} is outside the vocabulary of {}", config.vocab_size)
+        } else if let Some(reason) = config.unknown_id(example.ids) {
+            reason
         } else {
             continue;
         };

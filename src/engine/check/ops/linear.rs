@@ -145,7 +145,7 @@ pub(crate) fn heads_of_many_outputs<D: Driver>(judge: &mut dyn Judge<D>) {
 }
 
 /// Distribution of the standard normal by its series, with f64.
-fn below(x: f64) -> f64 {
+pub(crate) fn below(x: f64) -> f64 {
     let (mut term, mut sum, mut n) = (x, x, 1.0);
     while term.abs() > 1e-18 * sum.abs() && n < 400.0 {
         n += 2.0;
